@@ -1,0 +1,73 @@
+"""The online loop: sample, reward, train, evaluate, epoch after epoch."""
+# kfp reads annotations as objects: no `from __future__ import annotations` here.
+
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import Input, Model
+
+from components.evaluate import evaluate as evaluate_component
+from components.evaluation_due import evaluation_due as evaluation_due_component
+from components.next_epochs import next_epochs as next_epochs_component
+from components.reward import reward as reward_component
+from components.run_epochs import run_epochs as run_epochs_component
+from components.sample import sample as sample_component
+from components.shards import shards as shards_component
+from components.train_epoch import train_epoch as train_epoch_component
+from pipelines.target import Target
+from reward_finetuning.config import RunConfig
+
+
+def online(target: Target, config: RunConfig) -> Any:
+    """The pipeline of a run, in the granularity its config asks for; its only parameter is the config itself."""
+    return fused(target, config) if config.loop.granularity == "fused" else split(target, config)
+
+
+def fused(target: Target, config: RunConfig) -> Any:
+    """All epochs that are left in one task."""
+    next_epochs = target.component(next_epochs_component, "light")
+    run_epochs = target.component(run_epochs_component, "train")
+
+    @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
+    def pipeline(config: str = config.model_dump_json()) -> None:
+        start = next_epochs(config=config)
+        run_epochs(config=config, plan=start.outputs["Output"])
+
+    return pipeline
+
+
+def split(target: Target, config: RunConfig) -> Any:
+    """A block of epochs_per_run epochs, a task per role and shard; which epochs they are is known at run time."""
+    next_epochs = target.component(next_epochs_component, "light")
+    shards = target.component(shards_component, "light")
+    evaluation_due = target.component(evaluation_due_component, "light")
+    sample = target.component(sample_component, "sample")
+    reward = target.component(reward_component, "reward")
+    train_epoch = target.component(train_epoch_component, "train")
+    evaluate = target.component(evaluate_component, "sample")
+
+    @dsl.pipeline(name="epoch")
+    def epoch(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:
+        with dsl.ParallelFor(shards(config=config, plan=plan, offset=offset).output) as shard:
+            rollouts = sample(config=config, shard=shard, policy=policy).outputs["rollouts"]
+            rewards = reward(config=config, rollouts=rollouts).outputs["rewards"]
+        trained = train_epoch(
+            config=config, policy=policy, rollouts=dsl.Collected(rollouts), rewards=dsl.Collected(rewards)
+        )
+        next_policy = trained.outputs["next_policy"]
+        due = evaluation_due(config=config, plan=plan, offset=offset)
+        with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python
+            evaluate(config=config, policy=next_policy)
+        return next_policy
+
+    epochs_per_run = config.loop.epochs_per_run
+
+    @dsl.pipeline(name="online-split", description="Reward finetuning, a task per role, epoch and shard.")
+    def pipeline(config: str = config.model_dump_json()) -> None:
+        start = next_epochs(config=config)
+        policy = start.outputs["policy"]
+        for offset in range(epochs_per_run):
+            one = epoch(config=config, plan=start.outputs["Output"], offset=offset, policy=policy)
+            policy = one.set_display_name(f"epoch +{offset}").output
+
+    return pipeline

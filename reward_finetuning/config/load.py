@@ -1,0 +1,89 @@
+"""From a YAML file, `-o key=value` and JSON text to a checked RunConfig."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.run import RunConfig
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file; `overrides` are `section.key=value`, the value in YAML.
+
+    Raises:
+        UserError: the file, a key or a value is wrong; the text names each.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no run file {path}; see pipelines/runs for examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    return _validated(tree, str(path))
+
+
+def parse_config(text: str) -> RunConfig:
+    """RunConfig from the JSON text that travels between tasks."""
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"config must be JSON text: {error}") from None
+    return _validated(tree, "config")
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"an override is written section.key=value, got {override!r}")
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"override {override!r}: {section!r} holds a value, not a section")
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"override {override!r}: the value is no YAML") from None
+
+
+def _validated(tree: object, where: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise UserError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = _fields(path[:-1])
+        near = get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"unknown key {key!r}; {hint}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _fields(sections: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for section in sections:
+        model = cast("type[BaseModel]", model.model_fields[section].annotation)
+    return list(model.model_fields)

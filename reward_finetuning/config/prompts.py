@@ -1,0 +1,15 @@
+"""Which prompts are trained on."""
+
+from pydantic import Field, PositiveInt
+
+from reward_finetuning.config.base import Frozen
+
+
+class PromptsConfig(Frozen):
+    """The training prompts."""
+
+    train: str = Field(default="shapes:train", min_length=1)
+    """A prompt file (JSON Lines or text), or `shapes:train|heldout|large` of the built-in world."""
+
+    prompts_per_epoch: PositiveInt = 16
+    """N, distinct prompts drawn each epoch; every prompt comes once before any comes twice."""

@@ -1,0 +1,90 @@
+"""A whole run."""
+
+from typing import Self
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.evaluation import EvaluationConfig
+from reward_finetuning.config.loop import LoopConfig
+from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.objective import ObjectiveConfig, PrdpConfig
+from reward_finetuning.config.prompts import PromptsConfig
+from reward_finetuning.config.reward import RewardConfig
+from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.tracking import RetentionConfig, TrackingConfig
+from reward_finetuning.config.training import TrainingConfig
+
+
+class RunConfig(Frozen):
+    """Everything that a run is; one YAML file in pipelines/runs."""
+
+    name: Name
+    """The run's folder under run_root, and its name in MLflow."""
+
+    run_root: str = Field(default="runs", min_length=1)
+    """Folder of all runs."""
+
+    seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
+    """Where all randomness comes from."""
+
+    model: ModelConfig = ModelConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    reward: RewardConfig = RewardConfig()
+    objective: ObjectiveConfig = PrdpConfig()
+    training: TrainingConfig = TrainingConfig()
+    loop: LoopConfig = LoopConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    retention: RetentionConfig = RetentionConfig()
+
+    @property
+    def num_images(self) -> int:
+        """B = N K, images of an epoch."""
+        return self.prompts.prompts_per_epoch * self.sampling.images_per_prompt
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Micro-batches of an epoch, the padded last one included."""
+        return -(-self.num_images // self.sampling.micro_batch_size)
+
+    @model_validator(mode="after")
+    def _objective_fits_sampling(self) -> Self:
+        k = self.sampling.images_per_prompt
+        if self.objective.name == "prdp" and k < 2:
+            raise ValueError(
+                f"prdp compares images of one prompt: sampling.images_per_prompt must be at least 2, got {k}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_shard_has_work(self) -> Self:
+        if self.loop.num_shards > self.num_micro_batches:
+            raise ValueError(
+                f"loop.num_shards={self.loop.num_shards} but an epoch's {self.num_images} images are "
+                f"{self.num_micro_batches} micro-batches: lower it, or sampling.micro_batch_size"
+            )
+        return self
+
+    def numbers(self) -> dict[str, object]:
+        """The settings that change numbers, as flat `section.key` -> value: the fingerprint's part of the config."""
+        numeric = self.model_dump(
+            mode="json", include={"seed", "prompts", "sampling", "reward", "objective", "training"}
+        )
+        numeric["model"] = self.model.model_dump(mode="json", exclude={"source", "revision", "variant", "device"})
+        if self.model.trainable == "full":
+            del numeric["model"]["lora"]
+        del numeric["prompts"]["train"]
+        return flatten(numeric)
+
+
+def flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested dicts as one dict with dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

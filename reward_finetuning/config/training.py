@@ -1,0 +1,42 @@
+"""How the policy is updated."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from reward_finetuning.config.base import Frozen
+
+
+class TrainingConfig(Frozen):
+    """AdamW on the exact gradient, accumulated cell by cell."""
+
+    updates_per_epoch: PositiveInt = 1
+    """Gradient updates on one epoch's rollouts (the paper's K)."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """AdamW's learning rate, constant."""
+
+    weight_decay: NonNegativeFloat = 1e-4
+    """AdamW's decoupled weight decay."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's decay rates of the first and second moment."""
+
+    epsilon: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+
+    max_grad_norm: PositiveFloat = 1.0
+    """The gradient is scaled down to this norm."""
+
+    cells_per_batch: PositiveInt = 64
+    """(image, step) cells per forward and backward pass: memory grows with this, not with T."""
+
+    uncond_gradient: bool = True
+    """Whether the gradient flows through guidance's unconditional branch too (exact), or not (faster)."""
+
+    old_log_probs: Literal["stored", "replay"] = "stored"
+    """`replay` recomputes them at the training batch shape before the first update: one more forward pass an epoch,
+    for precisions in which stored and replayed values differ by more than the clip range allows."""
+
+    gate_cells: PositiveInt = 256
+    """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities."""

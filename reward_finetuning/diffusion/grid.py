@@ -1,0 +1,99 @@
+"""The grid of timesteps a sampler visits; numpy alone, so that a laptop can check one without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The T steps of a sampler, noisiest first; float64 so that every consumer rounds from the same numbers."""
+
+    timesteps: NDArray[np.int64]  # [T] scheduler units, descending
+    alpha_bars: NDArray[np.float64]  # [T] alpha-bar at x_t
+    alpha_bars_prev: NDArray[np.float64]  # [T] alpha-bar at x_{t-1}
+    stds: NDArray[np.float64]  # [T] sigma_t
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return len(self.timesteps)
+
+
+def strided_grid(
+    alpha_bars: NDArray[np.float64],
+    num_steps: int,
+    *,
+    eta: float = 1.0,
+    steps_offset: int = 1,
+    final_alpha_bar: float | None = None,
+    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    min_std: float = 1e-3,
+) -> Grid:
+    """The strided grid of `num_steps` among the training steps.
+
+    The defaults are Stable Diffusion's own convention (offset 1, final alpha-bar = alpha_bars[0]), under which the
+    last step keeps a real variance.
+
+    Args:
+        alpha_bars: [num_train_timesteps] alpha-bar of every training step, descending.
+        num_steps: T.
+        eta: 1 is DDPM's ancestral sampler on the grid.
+        steps_offset: first timestep of the grid under `leading`.
+        final_alpha_bar: alpha-bar that the last step goes to; alpha_bars[0] when not given.
+        spacing: diffusers' `timestep_spacing`.
+        min_std: smallest sigma_t allowed.
+
+    Raises:
+        ValueError: more steps than training steps, or a sigma_t below `min_std`.
+
+    Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16.
+    """
+    timesteps = _timesteps(len(alpha_bars), num_steps, steps_offset, spacing)
+    previous = timesteps - len(alpha_bars) // num_steps
+    last = float(alpha_bars[0]) if final_alpha_bar is None else final_alpha_bar
+    a = alpha_bars[timesteps].astype(np.float64)
+    a_prev = np.where(previous >= 0, alpha_bars[np.maximum(previous, 0)], last).astype(np.float64)
+    stds = eta * np.sqrt(np.maximum((1 - a_prev) / (1 - a) * (1 - a / a_prev), 0.0))
+    if stds.min() < min_std:
+        step = int(stds.argmin())
+        raise ValueError(
+            f"sigma of step {step + 1} of {num_steps} (timestep {timesteps[step]}) is {stds[step]:.3g}, below the "
+            f"floor sampling.min_std={min_std:g}: such a step has no usable log-probability. "
+            "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
+        )
+    return Grid(timesteps, a, a_prev, stds)
+
+
+def alphas_cumprod(
+    beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str
+) -> NDArray[np.float64]:
+    """alpha-bar of every training step, [num_train_timesteps], of the schedules that Stable Diffusion models use.
+
+    Raises:
+        ValueError: a schedule that is neither `linear` nor `scaled_linear`.
+    """
+    if schedule == "linear":
+        betas = np.linspace(beta_start, beta_end, num_train_timesteps)
+    elif schedule == "scaled_linear":
+        betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
+    else:
+        raise ValueError(f"beta_schedule must be linear or scaled_linear, got {schedule!r}")
+    return np.cumprod(1.0 - betas).astype(np.float64)
+
+
+def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDArray[np.int64]:
+    if num_steps > num_train:
+        raise ValueError(f"num_steps must be at most the model's {num_train} training steps, got {num_steps}")
+    grid: NDArray[np.float64 | np.int64]
+    if spacing == "leading":
+        grid = np.arange(num_steps)[::-1] * (num_train // num_steps) + offset
+    elif spacing == "trailing":
+        grid = np.round(np.arange(num_train, 0, -num_train / num_steps)) - 1
+    else:
+        grid = np.linspace(0, num_train - 1, num_steps).round()[::-1]
+    return np.minimum(grid, num_train - 1).astype(np.int64)

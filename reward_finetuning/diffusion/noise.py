@@ -1,0 +1,34 @@
+"""Randomness as an argument: keyed by what a thing is, never by where or when it was drawn."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reward_finetuning.records import Stream
+
+
+def seed_sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:
+    """The seed of one draw: `position` is e.g. (epoch,) or (epoch, update)."""
+    return np.random.SeedSequence([seed, stream, *position])
+
+
+def image_generator(seed: int, stream: Stream, epoch: int, prompt_id: str, image_index: int) -> torch.Generator:
+    """The generator of one image's noise: the same on any shard, in any batch, on any number of GPUs."""
+    key = int.from_bytes(sha256(prompt_id.encode()).digest()[:8], "big")
+    state = seed_sequence(seed, stream, epoch, key, image_index).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def image_noise(generator: torch.Generator, num_steps: int, shape: tuple[int, int, int]) -> Tensor:
+    """All noise of one image, [T + 1, C, H, W] float32 standard normal: x_T, then one draw a step."""
+    return torch.randn((num_steps + 1, *shape), generator=generator)
+
+
+def cell_order(seed: int, epoch: int, update: int, num_cells: int) -> Tensor:
+    """The order in which an update visits the cells, [num_cells] int64."""
+    rng = np.random.default_rng(seed_sequence(seed, Stream.CELL_ORDER, epoch, update))
+    return torch.from_numpy(rng.permutation(num_cells))

@@ -1,0 +1,61 @@
+"""Draw trajectories, and evaluate their steps again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reward_finetuning.diffusion import gaussian
+from reward_finetuning.diffusion.ddim import step_mean, step_std
+from reward_finetuning.diffusion.grid import Grid
+from reward_finetuning.records import Denoiser, Trajectories
+
+
+@torch.no_grad()
+def draw(
+    denoise: Denoiser,
+    denoise_ref: Denoiser | None,
+    noise: Tensor,
+    embeddings: Tensor,
+    grid: Grid,
+    *,
+    latents_dtype: torch.dtype = torch.float32,
+) -> Trajectories:
+    """Denoise x_T to x_0, recording each step's log-probability of the value that is stored.
+
+    Each x_{t-1} is rounded to `latents_dtype` first; its log-prob is computed from the rounded value and sampling goes
+    on from it, so what is stored is exact.
+
+    Args:
+        denoise: the policy.
+        denoise_ref: the reference; None where it is the policy itself, whose log-probs then count for both.
+        noise: [M, T + 1, C, H, W] standard normal: x_T, then one draw a step.
+        embeddings: [M, L, D].
+        grid: T steps.
+        latents_dtype: type of the stored latents.
+
+    Returns:
+        Trajectories of M images.
+    """
+    x = noise[:, 0].to(latents_dtype).float()
+    latents, log_probs, log_probs_ref = [x], [], []
+    for step in range(grid.num_steps):
+        steps = torch.full((len(x),), step, device=x.device)
+        std = step_std(grid, steps, x)
+        mean = step_means(denoise, x, embeddings, grid, steps)
+        x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
+        log_probs.append(gaussian.log_prob(x_prev, mean, std))
+        if denoise_ref is not None:
+            mean_ref = step_means(denoise_ref, x, embeddings, grid, steps)
+            log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
+        x = x_prev
+        latents.append(x)
+    old = torch.stack(log_probs, dim=1)
+    ref = torch.stack(log_probs_ref, dim=1) if log_probs_ref else old
+    return Trajectories(torch.stack(latents, dim=1).to(latents_dtype), old, ref)
+
+
+def step_means(denoise: Denoiser, x_t: Tensor, embeddings: Tensor, grid: Grid, steps: Tensor) -> Tensor:
+    """mu_theta of M cells whose steps may differ, [M, C, H, W]; with gradient if the denoiser has one."""
+    timesteps = torch.as_tensor(grid.timesteps, device=x_t.device)[steps]
+    return step_mean(x_t, denoise(x_t, timesteps, embeddings), grid, steps)

@@ -1,0 +1,17 @@
+"""The maths of learning, one file a method; `build_objective` is the registry."""
+
+from __future__ import annotations
+
+from reward_finetuning.config.objective import ObjectiveConfig
+from reward_finetuning.objectives.prdp import Prdp
+from reward_finetuning.objectives.protocol import Objective
+
+_OBJECTIVES = {"prdp": Prdp}
+
+
+def build_objective(config: ObjectiveConfig) -> Objective:
+    """The objective that the config names."""
+    return _OBJECTIVES[config.name](config)
+
+
+__all__ = ["Objective", "build_objective"]

@@ -1,0 +1,66 @@
+"""All that training changes: weights, optimizer, and what the objective has learnt. It is what a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.objectives import Objective, build_objective
+from reward_finetuning.policy.engine import Engine
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.restore import WEIGHTS, policy_at
+from reward_finetuning.policy.save import load_tensors, save_tensors
+from reward_finetuning.storage import Reference, RunDirectory
+
+OPTIMIZER, OBJECTIVE, STATE = "optimizer.safetensors", "objective.safetensors", "state.json"
+
+
+class Learner:
+    """A policy in training."""
+
+    def __init__(self, policy: Policy, engine: Engine, objective: Objective) -> None:
+        self.policy = policy
+        self.engine = engine
+        self.objective = objective
+
+    def save(self, folder: Path, about: dict[str, Any]) -> str:
+        """Write the checkpoint's files; returns the sha256 of the weights file."""
+        weights = save_tensors(self.policy.trainable(), folder / WEIGHTS)
+        save_tensors(self.engine.state(), folder / OPTIMIZER)
+        save_tensors(self.objective.state_dict(), folder / OBJECTIVE)
+        (folder / STATE).write_text(json.dumps(about, indent=1, sort_keys=True), encoding="utf-8")
+        return weights
+
+
+def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) -> Learner:
+    """Go on from a policy of the run, or from the pretrained model.
+
+    Raises:
+        ArtifactError: the checkpoint is damaged or belongs to another epoch.
+    """
+    objective = build_objective(run.config.objective)
+    policy = policy_at(run, reference, keep_reference=keep_reference or objective.needs_reference)
+    engine = Engine(policy, run.config.training)
+    if reference.name:
+        folder, _ = run.open(reference)
+        engine.load_state(load_tensors(folder / OPTIMIZER), folder / OPTIMIZER)
+        objective.load_state_dict(load_tensors(folder / OBJECTIVE))
+        epoch = json.loads((folder / STATE).read_text(encoding="utf-8"))["epoch"]
+        if epoch != reference.epoch:
+            raise ArtifactError(f"{folder / STATE} is of epoch {epoch}, expected {reference.epoch}")
+    return Learner(policy, engine, objective)
+
+
+def surroundings(policy: Policy) -> dict[str, Any]:
+    """What bit-exactness rests on besides the config, recorded with every checkpoint."""
+    exact = policy.device.type == "cpu"
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if policy.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "bit_exact": "yes, with the same thread count" if exact else "no: GPU kernels may sum in another order",
+    }

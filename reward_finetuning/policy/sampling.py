@@ -1,0 +1,58 @@
+"""Draw one micro-batch of images with a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.diffusion.noise import image_generator, image_noise
+from reward_finetuning.diffusion.rollout import draw
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.records import Denoiser, Sample, Stream, Trajectories
+
+
+def draw_micro_batch(
+    policy: Policy,
+    samples: Sequence[Sample],
+    sampling: SamplingConfig,
+    *,
+    denoise_ref: Denoiser | None,
+    seed: int,
+    stream: Stream,
+    epoch: int,
+) -> tuple[Trajectories, NDArray[np.uint8]]:
+    """Trajectories and pictures of at most micro_batch_size samples, on the CPU.
+
+    A short micro-batch is padded to the fixed size, because rounding depends on the size of a batch: so an image has
+    the same bits whichever shard draws it.
+    """
+    size = sampling.micro_batch_size
+    padded = [*samples, *[samples[-1]] * (size - len(samples))]
+    noise = torch.stack(
+        [
+            image_noise(
+                image_generator(seed, stream, epoch, sample.prompt.id, sample.image_index),
+                policy.grid.num_steps,
+                policy.latent_shape,
+            )
+            for sample in padded
+        ]
+    ).to(policy.device)
+    trajectories = draw(
+        policy.denoiser(),
+        denoise_ref,
+        noise,
+        policy.encode([sample.prompt.text for sample in padded]),
+        policy.grid,
+        latents_dtype=getattr(torch, sampling.latents_dtype),
+    )
+    images = policy.decode(trajectories.latents[:, -1])
+    kept = len(samples)
+    on_cpu = Trajectories(
+        trajectories.latents[:kept].cpu(), trajectories.log_probs[:kept].cpu(), trajectories.log_probs_ref[:kept].cpu()
+    )
+    return on_cpu, images[:kept]

@@ -1,0 +1,179 @@
+"""Compare a policy with the pretrained model on the evaluation prompts, from the same noise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reward_finetuning.config import parse_config
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.restore import policy_at, weights_sha256
+from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.progress import Progress
+from reward_finetuning.prompts import read_prompts, samples_of
+from reward_finetuning.records import EvaluatedSamples, Sample, Stream
+from reward_finetuning.report.comparison import as_metrics, compare
+from reward_finetuning.report.grid import write_grid
+from reward_finetuning.report.page import render_page
+from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.rewards.weighted import score
+from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
+from reward_finetuning.storage import Reference, RunDirectory, read_reference
+from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
+from reward_finetuning.storage.rewards import COMBINED
+from reward_finetuning.tracking import MlflowTracker, Tracker, history
+
+PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
+
+
+def evaluate(config: Config, policy: PolicyFile, report: ReportFile) -> dict[str, Any]:
+    """Draw, score and compare, on every evaluation prompt set; writes the page and returns its metrics."""
+    run = RunDirectory(parse_config(config))
+    run.check()
+    reference = read_reference(policy)
+    tracker = MlflowTracker(run)
+    evaluate_policy(run, Reference(epoch=0), lambda: policy_at(run, Reference(epoch=0), keep_reference=False), tracker)
+    evaluated = evaluate_policy(run, reference, lambda: policy_at(run, reference, keep_reference=False), tracker)
+    return publish(run, evaluated, report, tracker)
+
+
+def evaluate_policy(
+    run: RunDirectory, reference: Reference, policy: Callable[[], Policy], tracker: Tracker
+) -> Reference:
+    """Commit the report of a policy, unless it is there already; the pretrained model's comes first.
+
+    Args:
+        run: the run.
+        reference: the policy; epoch 0 is the pretrained model.
+        policy: gives it; called only where there is something to draw.
+        tracker: where the numbers go.
+    """
+    settings = _settings_digest(run)
+    name = report_name(run, reference.epoch)
+    identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
+    manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
+    metrics = {f"eval/{key}": value for key, value in manifest.facts["metrics"].items()}
+    images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
+    tracker.log("evaluate", reference.epoch, metrics, images)
+    return Reference.to(name, manifest)
+
+
+def publish(run: RunDirectory, evaluated: Reference, report: str, tracker: Tracker) -> dict[str, Any]:
+    """Put the page where KFP wants it; after the last epoch the lineage is finished in MLflow too."""
+    folder, manifest = run.open(evaluated, [PAGE] if evaluated.epoch else [])
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+    if evaluated.epoch:
+        shutil.copyfile(folder / PAGE, report)
+    if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
+        tracker.set_status("FINISHED")
+    return dict(manifest.facts["metrics"])
+
+
+def report_name(run: RunDirectory, epoch: int) -> str:
+    """Name of the report artifact of an epoch under the current evaluation settings."""
+    return run.name(epoch, f"report-{_settings_digest(run)[:8]}")
+
+
+def _settings_digest(run: RunDirectory) -> str:
+    evaluation = run.config.evaluation
+    digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
+    return sha256(json.dumps([digests, evaluation.images_per_prompt]).encode()).hexdigest()
+
+
+def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
+    after = _draw_and_score(run, reference, policy)
+    write_evaluation(folder, after)
+    write_grid(after.images, after.prompts, run.config.evaluation.grid_images, folder / GRID)
+    if reference.epoch == 0:
+        metrics = _means(after)
+    else:
+        pretrained = report_name(run, 0)
+        before = read_evaluation(run.store.fetch(pretrained))
+        comparison = compare(before, after)
+        metrics = as_metrics(comparison)
+        page = render_page(comparison, before, after, history(run), _facts(run, reference))
+        (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True), encoding="utf-8")
+    return {"metrics": metrics}
+
+
+def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> EvaluatedSamples:
+    config = run.config
+    members = _members(run)
+    size = config.sampling.micro_batch_size
+    pictures: list[NDArray[np.uint8]] = []
+
+    def batches(progress: Progress) -> Iterator[tuple[NDArray[np.uint8], Sequence[Sample]]]:
+        for start in range(0, len(members), size):
+            samples = [sample for _, sample in members[start : start + size]]
+            # Epoch 0 for every policy: all draw from the same noise, so differences are paired.
+            _, images = draw_micro_batch(
+                policy,
+                samples,
+                config.sampling,
+                denoise_ref=None,
+                seed=config.seed,
+                stream=Stream.EVALUATION,
+                epoch=0,
+            )
+            pictures.append(images)
+            yield images, samples
+            progress.advance(len(samples))
+
+    with Progress(f"evaluate, epoch {reference.epoch}", len(members), "images") as progress:
+        rewards = score(load_scorers(config.reward.weights), config.reward.weights, batches(progress))
+    samples = [sample for _, sample in members]
+    return EvaluatedSamples(
+        epoch=reference.epoch,
+        policy=weights_sha256(reference) or "pretrained",
+        prompt_sets=tuple(prompt_set for prompt_set, _ in members),
+        prompt_ids=tuple(s.prompt.id for s in samples),
+        prompts=tuple(s.prompt.text for s in samples),
+        categories=tuple(s.prompt.category for s in samples),
+        image_indices=tuple(s.image_index for s in samples),
+        rewards={COMBINED: rewards.combined, **rewards.scores},
+        images=np.concatenate(pictures),
+    )
+
+
+def _members(run: RunDirectory) -> list[tuple[str, Sample]]:
+    evaluation = run.config.evaluation
+    return [
+        (name, sample)
+        for name, source in evaluation.prompt_sets.items()
+        for sample in samples_of(read_prompts(source).prompts, evaluation.images_per_prompt)
+    ]
+
+
+def _means(samples: EvaluatedSamples) -> dict[str, float]:
+    sets = np.array(samples.prompt_sets)
+    return {
+        f"{prompt_set}/{name}/mean": float(values[sets == prompt_set].mean())
+        for prompt_set in dict.fromkeys(samples.prompt_sets)
+        for name, values in samples.rewards.items()
+    }
+
+
+def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
+    config = run.config
+    return {
+        "Run": config.name,
+        "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
+        "Objective": config.objective.name,
+        "Epochs": f"{reference.epoch} of {config.loop.epochs}",
+        "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
+        "Seed": str(config.seed),
+        "Policy (sha256)": weights_sha256(reference),
+        "Run directory": run.uri,
+    }
+
+
+if __name__ == "__main__":
+    run_step(evaluate)

@@ -1,0 +1,19 @@
+"""Is an epoch one of those that are evaluated?"""
+
+from __future__ import annotations
+
+from reward_finetuning.config import parse_config
+from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.program import Config, Offset, run_step
+from reward_finetuning.steps.program import Plan as PlanText
+
+
+def evaluation_due(config: Config, plan: PlanText, offset: Offset) -> bool:
+    """Whether the plan's `offset`-th epoch is evaluated: every evaluate_every epochs, and the last of all."""
+    loop = parse_config(config).loop
+    epoch = Plan.parse(plan).epoch(offset)
+    return epoch is not None and (epoch % loop.evaluate_every == 0 or epoch == loop.epochs)
+
+
+if __name__ == "__main__":
+    run_step(evaluation_due)

@@ -1,0 +1,48 @@
+"""Which epochs does this pipeline run do? Read from latest.json, so that one compiled package serves them all."""
+
+from __future__ import annotations
+
+from reward_finetuning.config import parse_config
+from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.prompts import check_enough, read_prompts
+from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.storage import RunDirectory, write_reference
+from reward_finetuning.tracking import MlflowTracker, code_version
+
+
+def next_epochs(config: Config, policy: PolicyFile) -> str:
+    """Begin the run, or find out how far it got: returns the plan, and writes a reference to the newest policy.
+
+    Everything that can be refused before a GPU second is spent is refused here.
+    """
+    run = RunDirectory(parse_config(config))
+    described = begin(run)
+    if (before := described["code_version"]) != (now := code_version()):
+        print(f"warning: the run was begun by code version {before}, this is {now}", flush=True)
+    latest = run.latest()
+    write_reference(policy, latest)
+    loop = run.config.loop
+    if latest.epoch < loop.epochs:
+        MlflowTracker(run).set_status("RUNNING")
+    block = loop.epochs if loop.granularity == "fused" else loop.epochs_per_run
+    last = min(loop.epochs, latest.epoch + block)
+    return Plan(first=latest.epoch + 1, last=last, epochs=loop.epochs).model_dump_json()
+
+
+def begin(run: RunDirectory) -> dict[str, object]:
+    """Check all inputs and write (or compare) run.json; returns it."""
+    config = run.config
+    check_scorers(config.reward.weights)
+    check_model(config.model, config.sampling)
+    prompts = read_prompts(config.prompts.train)
+    check_enough(prompts, config.prompts.prompts_per_epoch)
+    for source in config.evaluation.prompt_sets.values():
+        read_prompts(source)
+    digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
+    return run.begin(digests, {"code_version": code_version()})
+
+
+if __name__ == "__main__":
+    run_step(next_epochs)

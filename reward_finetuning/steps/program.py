@@ -1,0 +1,31 @@
+"""What every step's program shares: its flags, and how an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+
+Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
+Plan = Annotated[str, typer.Option(help="The epochs of this pipeline run, as next_epochs returned them (JSON text).")]
+Offset = Annotated[int, typer.Option(help="Which epoch of the plan, 0 being the first.")]
+Shard = Annotated[str, typer.Option(help="The part of an epoch to draw, as shards returned it (JSON text).")]
+PolicyFile = Annotated[str, typer.Option(help="File with the reference to a policy.")]
+RolloutsFile = Annotated[str, typer.Option(help="File with the reference to rollouts.")]
+RewardsFile = Annotated[str, typer.Option(help="File with the reference to rewards.")]
+ReportFile = Annotated[str, typer.Option(help="Where to write the HTML page.")]
+
+
+def run_step(step: Callable[..., Any]) -> None:
+    """Run a step from the command line; exit 2: the user's mistake, 3: no retry helps, 75: a retry may help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(step)
+    try:
+        app()
+    except (UserError, TrainingError, RetryableError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,79 @@
+"""Score every image of a shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reward_finetuning.config import parse_config
+from reward_finetuning.progress import Progress
+from reward_finetuning.records import Sample
+from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.rewards.weighted import score
+from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step
+from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage.rewards import write_rewards
+from reward_finetuning.storage.rollouts import SAMPLES, images_file, micro_batches_of, read_images, read_samples
+
+
+def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict[str, Any]:
+    """Score the images of `rollouts` by every configured scorer; returns facts of the artifact."""
+    reference = read_reference(rollouts)
+    if reference.skip:
+        return write_reference(rewards, reference).facts
+    run = RunDirectory(parse_config(config))
+    run.check()
+    return write_reference(rewards, score_rollouts(run, reference)).facts
+
+
+def score_rollouts(run: RunDirectory, rollouts: Reference) -> Reference:
+    """Commit the rewards of a rollouts artifact, unless they are there already; latents are not read."""
+    name = rollouts.name.replace("rollouts-", "rewards-")
+    drawn_by = run.store.manifest(rollouts.name)
+    policy = drawn_by.identity.policy if drawn_by else ""
+    identity = run.identity("rewards", rollouts.epoch, policy, rollouts.checksum)
+    manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, folder))
+    return Reference.to(name, manifest)
+
+
+def _score(run: RunDirectory, rollouts: Reference, target: Path) -> dict[str, Any]:
+    config = run.config
+    size = config.sampling.micro_batch_size
+    source, _ = run.open(rollouts, [SAMPLES])
+    samples = read_samples(source)
+    numbers = micro_batches_of(samples, size)
+    run.open(rollouts, [images_file(number) for number in numbers])
+    scorers = load_scorers(config.reward.weights)
+    started = time.monotonic()
+    with Progress(f"reward, epoch {rollouts.epoch}", len(samples), "images") as progress:
+        batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)
+        rewards = score(scorers, config.reward.weights, batches)
+    write_rewards(target, [s.index for s in samples], rewards)
+    return {
+        "num_images": len(samples),
+        "seconds": round(time.monotonic() - started, 3),
+        "reward_mean": float(rewards.combined.mean()),
+        "rollouts": rollouts.checksum,
+    }
+
+
+def _batches(
+    images: Iterator[NDArray[np.uint8]], samples: Sequence[Sample], batch_size: int, progress: Progress
+) -> Iterator[tuple[NDArray[np.uint8], Sequence[Sample]]]:
+    """Pictures of at most `batch_size` with their samples, in order."""
+    start = 0
+    for pictures in images:
+        for first in range(0, len(pictures), batch_size):
+            part = pictures[first : first + batch_size]
+            yield part, samples[start : start + len(part)]
+            start += len(part)
+            progress.advance(len(part))
+
+
+if __name__ == "__main__":
+    run_step(reward)

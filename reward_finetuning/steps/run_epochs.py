@@ -1,0 +1,91 @@
+"""The fused loop: many epochs in one task, each the other steps' functions in turn; nothing here is its own.
+
+A crash costs at most the epoch it fell into: every artifact is committed as it is made, and the next attempt finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reward_finetuning.config import parse_config
+from reward_finetuning.policy.learner import Learner, learner_at
+from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.steps.evaluate import evaluate_policy, publish
+from reward_finetuning.steps.evaluation_due import evaluation_due
+from reward_finetuning.steps.plan import Plan, cut
+from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
+from reward_finetuning.steps.program import Plan as PlanText
+from reward_finetuning.steps.reward import score_rollouts
+from reward_finetuning.steps.sample import draw_shard
+from reward_finetuning.steps.train_epoch import train_on
+from reward_finetuning.storage import Reference, RunDirectory, write_reference
+from reward_finetuning.tracking import MlflowTracker
+
+
+def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: ReportFile) -> dict[str, Any]:
+    """Do the plan's epochs from wherever latest.json is; writes the last policy's reference and the last page."""
+    run = RunDirectory(parse_config(config))
+    run.check()
+    tracker, session = MlflowTracker(run), _Session(run)
+    pretrained = Reference(epoch=0)
+    evaluated = evaluate_policy(run, pretrained, lambda: policy_at(run, pretrained, keep_reference=False), tracker)
+    latest = run.latest()
+    for epoch in range(latest.epoch + 1, Plan.parse(plan).last + 1):
+        latest = _epoch(run, session, latest, tracker)
+        _say(latest)
+        here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
+        if evaluation_due(config, here, 0):
+            evaluated = evaluate_policy(run, latest, lambda at=latest: session.at(at).policy, tracker)  # type: ignore[misc]
+    write_reference(policy, latest)
+    return publish(run, evaluated, report, tracker)
+
+
+def _epoch(run: RunDirectory, session: _Session, before: Reference, tracker: MlflowTracker) -> Reference:
+    (whole,) = cut(before.epoch + 1, run.config.num_micro_batches, 1)
+    rollouts = draw_shard(run, whole, before, lambda: session.at(before).policy)
+    rewards = score_rollouts(run, rollouts)
+    after = train_on(run, before, [rollouts], [rewards], lambda: session.learn_from(before), tracker)
+    session.learnt(after)
+    return after
+
+
+class _Session:
+    """The learner in memory, for as long as it is the one that is asked for."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._learner: Learner | None = None
+        self._reference: Reference | None = None
+        self._learning = False
+
+    def at(self, reference: Reference) -> Learner:
+        """The learner at `reference`: the one in memory, or read from the run directory."""
+        if self._learner is None or self._reference is None or self._reference.checksum != reference.checksum:
+            self._learner = learner_at(self._run, reference, keep_reference=True)
+            self._reference = reference
+        return self._learner
+
+    def learn_from(self, reference: Reference) -> Learner:
+        """The learner at `reference`, about to be changed."""
+        learner = self.at(reference)
+        self._learning, self._reference = True, None
+        return learner
+
+    def learnt(self, after: Reference) -> None:
+        """What was changed is now `after`, unless that had been committed by an earlier attempt."""
+        self._reference = after if self._learning else self._reference
+        self._learning = False
+
+
+def _say(policy: Reference) -> None:
+    metrics = policy.facts["metrics"]
+    print(
+        f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
+        f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
+        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    run_step(run_epochs)

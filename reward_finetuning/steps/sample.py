@@ -1,0 +1,92 @@
+"""Draw a shard of an epoch's images with the current policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.config import ArtifactError, parse_config
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.restore import policy_at, weights_sha256
+from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.progress import Progress
+from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
+from reward_finetuning.records import Sample, Stream
+from reward_finetuning.steps.plan import Shard
+from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step
+from reward_finetuning.steps.program import Shard as ShardText
+from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage.rollouts import write_micro_batch, write_samples
+
+
+def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: RolloutsFile) -> dict[str, Any]:
+    """Draw the shard's images, with log-probs under the policy and the reference; returns facts of the artifact."""
+    part = Shard.parse(shard)
+    if part.skip:
+        return write_reference(rollouts, Reference(epoch=part.epoch, skip=True)).facts
+    run = RunDirectory(parse_config(config))
+    run.check()
+    before = read_reference(policy)
+    return write_reference(
+        rollouts, draw_shard(run, part, before, lambda: policy_at(run, before, keep_reference=bool(before.name)))
+    ).facts
+
+
+def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callable[[], Policy]) -> Reference:
+    """Commit a shard's rollouts, unless they are there already.
+
+    Args:
+        run: the run.
+        part: whole micro-batches of an epoch.
+        before: the policy of the epoch before.
+        policy: gives that policy; called only where there is something to draw.
+
+    Raises:
+        ArtifactError: `before` is not the policy of the epoch before.
+    """
+    if before.epoch != part.epoch - 1:
+        raise ArtifactError(
+            f"epoch {part.epoch} is sampled from the policy of epoch {part.epoch - 1}, got {before.epoch}"
+        )
+    name = run.name(part.epoch, f"rollouts-{part.first:05d}-{part.last:05d}")
+    identity = run.identity("rollouts", part.epoch, weights_sha256(before), f"{part.first}-{part.last}")
+    manifest = run.commit(name, identity, lambda folder: _draw(run, part, before, policy(), folder))
+    return Reference.to(name, manifest)
+
+
+def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
+    config, size = run.config, run.config.sampling.micro_batch_size
+    drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
+    # At epoch 1 policy and reference are one network: its log-probs count for both.
+    denoise_ref = policy.reference_denoiser() if before.name else None
+    started = time.monotonic()
+    with Progress(f"sample, epoch {part.epoch}", len(drawn), "images") as progress:
+        for micro_batch in range(part.first, part.last):
+            members = [s for s in drawn if s.index // size == micro_batch]
+            trajectories, images = draw_micro_batch(
+                policy,
+                members,
+                config.sampling,
+                denoise_ref=denoise_ref,
+                seed=config.seed,
+                stream=Stream.TRAINING,
+                epoch=part.epoch,
+            )
+            write_micro_batch(folder, micro_batch, trajectories, images, policy.grid.timesteps)
+            progress.advance(len(members))
+    write_samples(folder, drawn, size)
+    return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}
+
+
+def epoch_samples(run: RunDirectory, epoch: int) -> tuple[Sample, ...]:
+    """All B samples of an epoch."""
+    config = run.config
+    prompts = read_prompts(config.prompts.train)
+    drawn = draw_prompts(prompts, config.prompts.prompts_per_epoch, seed=config.seed, epoch=epoch)
+    return samples_of(drawn, config.sampling.images_per_prompt)
+
+
+if __name__ == "__main__":
+    run_step(sample)

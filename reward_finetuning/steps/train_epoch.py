@@ -1,0 +1,199 @@
+"""One epoch of learning from rollouts and rewards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from reward_finetuning.config import ArtifactError, parse_config
+from reward_finetuning.policy.learner import Learner, learner_at, surroundings
+from reward_finetuning.policy.restore import weights_sha256
+from reward_finetuning.policy.update import learn
+from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
+from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage.rewards import read_rewards
+from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
+from reward_finetuning.tracking import MlflowTracker, Tracker
+
+RolloutsFiles = Annotated[list[str], typer.Option(help="File with the reference to rollouts; once a shard.")]
+RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference to rewards; once a shard, same order.")]
+NextPolicy = Annotated[str, typer.Option(help="Where to write the reference to the new policy.")]
+
+
+def train_epoch(
+    config: Config, policy: PolicyFile, rollouts: RolloutsFiles, rewards: RewardsFiles, next_policy: NextPolicy
+) -> dict[str, Any]:
+    """Update the policy on an epoch's rollouts, commit it, and move latest.json; returns facts of the artifact."""
+    before = read_reference(policy)
+    drawn, scored = [read_reference(path) for path in rollouts], [read_reference(path) for path in rewards]
+    if all(reference.skip for reference in drawn):
+        return write_reference(next_policy, before).facts
+    run = RunDirectory(parse_config(config))
+    run.check()
+    after = train_on(
+        run, before, drawn, scored, lambda: learner_at(run, before, keep_reference=False), MlflowTracker(run)
+    )
+    return write_reference(next_policy, after).facts
+
+
+def train_on(
+    run: RunDirectory,
+    before: Reference,
+    rollouts: Sequence[Reference],
+    rewards: Sequence[Reference],
+    learner: Callable[[], Learner],
+    tracker: Tracker,
+) -> Reference:
+    """Commit the policy that follows `before`, unless it is there already.
+
+    Args:
+        run: the run.
+        before: policy of the epoch before.
+        rollouts: the epoch's shards, all of them.
+        rewards: of the same shards.
+        learner: gives the learner at `before`; called only where there is something to learn.
+        tracker: where the epoch's numbers go.
+
+    Raises:
+        ArtifactError: the shards are not this epoch's, not whole, or not drawn by `before`.
+    """
+    epoch = before.epoch + 1
+    name = run.name(epoch, "policy")
+    identity = run.identity("policy", epoch, weights_sha256(before))
+    manifest = run.commit(
+        name, identity, lambda folder: _train(run, before, _pairs(rollouts, rewards), learner(), folder)
+    )
+    after = Reference.to(name, manifest)
+    tracker.log("train", epoch, manifest.facts["metrics"])
+    run.advance(after)
+    _forget(run, epoch)
+    return after
+
+
+def _train(
+    run: RunDirectory,
+    before: Reference,
+    pairs: Sequence[tuple[Reference, Reference]],
+    learner: Learner,
+    folder: Path,
+) -> dict[str, Any]:
+    epoch = before.epoch + 1
+    rollouts, rewards, seconds = _read(run, before, pairs)
+    batch = _batch(rollouts, rewards)
+    started = time.monotonic()
+    learned = learn(learner, rollouts, batch, run.config, epoch)
+    seconds["train"] = time.monotonic() - started
+    metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
+    metrics["sample/kl_to_reference"] = float((batch.log_probs_old - batch.log_probs_ref).double().mean())
+    about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **surroundings(learner.policy)}
+    return {"weights_sha256": learner.save(folder, about), "metrics": metrics}
+
+
+def _pairs(rollouts: Sequence[Reference], rewards: Sequence[Reference]) -> list[tuple[Reference, Reference]]:
+    """Each shard's rollouts with its rewards, in order of their samples, whatever order they came in."""
+    scored = {reference.facts["rollouts"]: reference for reference in rewards}
+    try:
+        return [(shard, scored[shard.checksum]) for shard in sorted(rollouts, key=lambda shard: shard.name)]
+    except KeyError:
+        raise ArtifactError(f"no rewards belong to one of the rollouts {[r.name for r in rollouts]}") from None
+
+
+def _read(
+    run: RunDirectory, before: Reference, pairs: Sequence[tuple[Reference, Reference]]
+) -> tuple[Rollouts, Rewards, dict[str, float]]:
+    """All shards as one, with the seconds that sampling and scoring took."""
+    samples: list[Sample] = []
+    parts: list[Trajectories] = []
+    scores: list[Rewards] = []
+    seconds = {"sample": 0.0, "reward": 0.0}
+    for drawn, scored in pairs:
+        folder, manifest = run.open(drawn, [SAMPLES])
+        _check_parent(drawn, manifest, before)
+        rows = read_samples(folder)
+        numbers = micro_batches_of(rows, run.config.sampling.micro_batch_size)
+        run.open(drawn, [latents_file(number) for number in numbers])
+        indices, rewards = read_rewards(run.open(scored)[0])
+        if indices != [row.index for row in rows]:
+            raise ArtifactError(f"{scored.name} scores other samples than {drawn.name} holds")
+        samples += rows
+        parts.append(read_trajectories(folder, numbers))
+        scores.append(rewards)
+        seconds["sample"] += drawn.facts["seconds"]
+        seconds["reward"] += scored.facts["seconds"]
+    if [s.index for s in samples] != list(range(run.config.num_images)):
+        raise ArtifactError(
+            f"epoch {before.epoch + 1} needs samples 0 to {run.config.num_images - 1}, got {len(samples)}"
+        )
+    whole = Trajectories(*(torch.cat([getattr(p, axis) for p in parts]) for axis in Trajectories.__slots__))
+    return Rollouts(whole, tuple(samples)), _joined(scores), seconds
+
+
+def _check_parent(drawn: Reference, manifest: Manifest, before: Reference) -> None:
+    if (drawn.epoch, manifest.identity.policy) != (before.epoch + 1, weights_sha256(before)):
+        raise ArtifactError(
+            f"{drawn.name} is of epoch {drawn.epoch} by policy {manifest.identity.policy[:12] or 'pretrained'}; "
+            f"expected epoch {before.epoch + 1} by {weights_sha256(before)[:12] or 'pretrained'}"
+        )
+
+
+def _joined(parts: Sequence[Rewards]) -> Rewards:
+    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
+    return Rewards(scores, np.concatenate([part.combined for part in parts]))
+
+
+def _batch(rollouts: Rollouts, rewards: Rewards) -> Batch:
+    index_of = {prompt_id: i for i, prompt_id in enumerate(dict.fromkeys(s.prompt.id for s in rollouts.samples))}
+    return Batch(
+        log_probs_old=rollouts.trajectories.log_probs,
+        log_probs_ref=rollouts.trajectories.log_probs_ref,
+        rewards=torch.from_numpy(rewards.combined.copy()),
+        prompt_index=torch.tensor([index_of[s.prompt.id] for s in rollouts.samples]),
+    )
+
+
+def _reward_metrics(rewards: Rewards, batch: Batch) -> dict[str, float]:
+    within = [_spread(batch.rewards[batch.prompt_index == prompt]) for prompt in torch.unique(batch.prompt_index)]
+    metrics = {
+        "reward/mean": float(rewards.combined.mean()),
+        "reward/std": float(rewards.combined.std()),
+        "reward/std_within_prompt": float(np.mean(within)),
+    }
+    for name, values in rewards.scores.items():
+        metrics[f"reward/{name}/mean"] = float(values.mean())
+        metrics[f"reward/{name}/std"] = float(values.std())
+    return metrics
+
+
+def _spread(rewards: Tensor) -> float:
+    return float(rewards.std(correction=0))
+
+
+def _speed(trajectories: Trajectories, seconds: dict[str, float]) -> dict[str, float]:
+    num_images = len(trajectories.latents)
+    speeds = {f"{task}/images_per_second": num_images / taken for task, taken in seconds.items() if taken > 0}
+    return speeds | {f"{task}/seconds": taken for task, taken in seconds.items()}
+
+
+def _forget(run: RunDirectory, epoch: int) -> None:
+    """Delete what the retention section no longer keeps; a few epochs back too, for deletions that were cut off."""
+    keep = run.config.retention
+    for old in range(max(1, epoch - keep.rollouts - 2), epoch - keep.rollouts + 1):
+        for artifact in run.store.names(f"epochs/{old:04d}"):
+            if artifact.startswith(("rollouts-", "rewards-")):
+                run.store.delete(run.name(old, artifact))
+    if keep.policies:
+        for old in range(max(1, epoch - keep.policies - 2), epoch - keep.policies + 1):
+            if not any(artifact.startswith("report-") for artifact in run.store.names(f"epochs/{old:04d}")):
+                run.store.delete(run.name(old, "policy"))
+
+
+if __name__ == "__main__":
+    run_step(train_epoch)

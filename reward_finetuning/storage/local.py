@@ -1,0 +1,183 @@
+"""Run directories on a local disk: a temporary name, then a rename."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.config.errors import ArtifactError, UserError
+from reward_finetuning.storage.manifest import (
+    MANIFEST,
+    FileEntry,
+    Identity,
+    Manifest,
+    describe_files,
+    parse_manifest,
+    verify_file,
+)
+from reward_finetuning.storage.store import Store, Write
+
+
+def open_store(uri: str) -> Store:
+    """The store of a run root or run directory.
+
+    Raises:
+        UserError: a scheme that is not supported.
+    """
+    if "://" in uri:
+        raise UserError(
+            f"run_root {uri!r}: only folders are supported so far, not {uri.split('://', maxsplit=1)[0]}://"
+        )
+    return LocalStore(Path(uri).absolute())
+
+
+class LocalStore:
+    """Store on a file system with atomic rename."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.uri = str(root)
+
+    def manifest(self, name: str) -> Manifest | None:
+        """See Store."""
+        path = self._root / name / MANIFEST
+        if not path.is_file():
+            return None
+        return parse_manifest(path.read_bytes(), str(path))
+
+    def commit(self, name: str, identity: Identity, write: Write) -> Manifest:
+        """See Store."""
+        if (existing := self.manifest(name)) is not None:
+            return self._adopt(name, existing, identity)
+        final = self._root / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        attempt = final.parent / f".{final.name}.{uuid.uuid4().hex}"
+        attempt.mkdir()
+        try:
+            facts = write(attempt)
+            manifest = Manifest(identity=identity, facts=dict(facts), files=describe_files(attempt))
+            _write_text(attempt / MANIFEST, manifest.model_dump_json(indent=1))
+            return self._publish(attempt, final, manifest)
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+
+    def fetch(self, name: str, files: Sequence[str] | None = None) -> Path:
+        """See Store."""
+        folder = self._root / name
+        manifest = self.manifest(name)
+        if manifest is None:
+            raise ArtifactError(f"no whole artifact at {folder}: {MANIFEST} is missing")
+        for file in manifest.files if files is None else files:
+            verify_file(folder / file, self._entry(folder, manifest, file))
+        return folder
+
+    def delete(self, name: str) -> None:
+        """See Store."""
+        folder = self._root / name
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def names(self, folder: str) -> list[str]:
+        """See Store."""
+        path = self._root / folder
+        return sorted(p.name for p in path.iterdir() if not p.name.startswith(".")) if path.is_dir() else []
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """See Store."""
+        path = self._root / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise ArtifactError(f"{path} is no JSON: it was altered or truncated") from None
+        if not isinstance(value, dict):
+            raise ArtifactError(f"{path} must hold a JSON object")
+        return value
+
+    def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
+        """See Store."""
+        path = self._root / name
+        attempt = self._attempt(path, value)
+        try:
+            os.link(attempt, path)  # unlike rename, refuses to replace
+        except FileExistsError:
+            return False
+        finally:
+            attempt.unlink()
+        return True
+
+    def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
+        """See Store."""
+        path = self._root / name
+        attempt = self._attempt(path, value)
+        with self._locked():
+            if self.read_json(name) != expected:
+                attempt.unlink()
+                return False
+            attempt.replace(path)
+        return True
+
+    def _adopt(self, name: str, existing: Manifest, identity: Identity) -> Manifest:
+        if existing.identity != identity:
+            raise ArtifactError(
+                f"{self._root / name} is another artifact: it is {existing.identity.model_dump()}, "
+                f"and {identity.model_dump()} was to be written; use another run name, or delete the folder"
+            )
+        return existing
+
+    def _publish(self, attempt: Path, final: Path, manifest: Manifest) -> Manifest:
+        _sync(attempt)
+        if final.exists() and not (final / MANIFEST).exists():
+            shutil.rmtree(final, ignore_errors=True)  # left over from an interrupted delete
+        try:
+            attempt.rename(final)
+        except OSError:
+            winner = self.manifest(final.relative_to(self._root).as_posix())
+            if winner is None:
+                raise
+            return self._adopt(final.relative_to(self._root).as_posix(), winner, manifest.identity)
+        _sync(final.parent)
+        return manifest
+
+    @staticmethod
+    def _entry(folder: Path, manifest: Manifest, file: str) -> FileEntry:
+        try:
+            return manifest.files[file]
+        except KeyError:
+            raise ArtifactError(f"{folder} holds no {file}; it holds {', '.join(manifest.files)}") from None
+
+    @staticmethod
+    def _attempt(path: Path, value: Mapping[str, Any]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        attempt = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        _write_text(attempt, json.dumps(value, indent=1, sort_keys=True) + "\n")
+        return attempt
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

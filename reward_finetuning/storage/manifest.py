@@ -1,0 +1,105 @@
+"""What an artifact says of itself; written last, so that an artifact with a manifest is whole."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import google_crc32c
+from pydantic import Field, ValidationError
+
+from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class FileEntry(Frozen):
+    """One data file."""
+
+    size: int
+    """Bytes."""
+
+    crc32c: str
+    """Hex; no data format detects a flipped bit by itself."""
+
+
+class Identity(Frozen):
+    """What an artifact is, known before it is made: two attempts with one identity are interchangeable."""
+
+    kind: Literal["rollouts", "rewards", "policy", "report"]
+    fingerprint: str
+    """Digest of all that changes its numbers."""
+
+    epoch: int
+    policy: str = ""
+    """sha256 of the weights it came from; empty: the pretrained model."""
+
+
+class Manifest(Frozen):
+    """Identity, facts and files of a committed artifact."""
+
+    schema_version: int = SCHEMA_VERSION
+    identity: Identity
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """Small numbers and texts: for lineage pages, and for the step that comes next."""
+
+    files: dict[str, FileEntry]
+
+    @property
+    def checksum(self) -> str:
+        """sha256 over identity and files: names exactly these bytes."""
+        body = self.model_dump_json(include={"identity", "files"})
+        return sha256(body.encode()).hexdigest()
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Size and checksum of every file below `folder`, by path relative to it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, crc32c=crc32c(path)) for path in files
+    }
+
+
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """Manifest from its JSON text.
+
+    Raises:
+        ArtifactError: it is damaged, or of another schema version.
+    """
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{where} is no manifest of this project ({place}: {first['msg']})") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{where} has schema version {manifest.schema_version}; this version reads {SCHEMA_VERSION}"
+        )
+    return manifest
+
+
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Compare a file with its manifest entry.
+
+    Raises:
+        ArtifactError: naming the file, what was expected and what was found.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; expected {entry.size} bytes with crc32c {entry.crc32c}")
+    if (size := path.stat().st_size) != entry.size:
+        raise ArtifactError(f"{path} has {size} bytes; expected {entry.size} with crc32c {entry.crc32c} (truncated?)")
+    if (found := crc32c(path)) != entry.crc32c:
+        raise ArtifactError(f"{path} was altered: crc32c {found}, expected {entry.crc32c}")
+
+
+def crc32c(path: Path) -> str:
+    """Checksum of a file, hex."""
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            checksum.update(block)
+    return checksum.hexdigest().decode()

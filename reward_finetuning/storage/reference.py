@@ -1,0 +1,56 @@
+"""The small file that travels between tasks as a KFP artifact: where the real artifact lies, and its checksum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.storage.manifest import Manifest
+
+
+class Reference(Frozen):
+    """Points at an artifact of the run directory."""
+
+    name: str = ""
+    """Artifact below the run directory; empty: none (the pretrained policy, or an epoch that is not done here)."""
+
+    epoch: int
+    skip: bool = False
+    """True in tasks of a surplus epoch: nothing is done."""
+
+    checksum: str = ""
+    """The artifact's checksum, which its manifest must have."""
+
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def to(cls, name: str, manifest: Manifest) -> Reference:
+        """Reference to a committed artifact."""
+        return cls(name=name, epoch=manifest.identity.epoch, checksum=manifest.checksum, facts=manifest.facts)
+
+
+def write_reference(path: str, reference: Reference) -> Reference:
+    """Write it where KFP wants the artifact."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(reference.model_dump_json(indent=1), encoding="utf-8")
+    return reference
+
+
+def read_reference(path: str) -> Reference:
+    """Read what an earlier task wrote.
+
+    Raises:
+        ArtifactError: there is no such file, or it is something else.
+    """
+    try:
+        return Reference.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}); an artifact reference of this project is needed"
+        ) from None
+    except ValidationError:
+        raise ArtifactError(f"{path} is no artifact reference of this project") from None

@@ -1,0 +1,30 @@
+"""The file of a rewards artifact: one row a sample, one column a scorer, and the combined reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reward_finetuning.records import Rewards
+
+REWARDS = "rewards.parquet"
+COMBINED = "reward"
+
+
+def write_rewards(folder: Path, samples: Sequence[int], rewards: Rewards) -> None:
+    """Write the rewards of these sample indices, [B]."""
+    table = pa.table({"sample": list(samples), **rewards.scores, COMBINED: rewards.combined})
+    pq.write_table(table, folder / REWARDS)
+
+
+def read_rewards(folder: Path) -> tuple[list[int], Rewards]:
+    """Sample indices and their rewards."""
+    table = pq.read_table(folder / REWARDS)
+    columns = {name: np.asarray(table[name]) for name in table.column_names}
+    samples = [int(i) for i in columns.pop("sample")]
+    combined = columns.pop(COMBINED)
+    return samples, Rewards(columns, combined)

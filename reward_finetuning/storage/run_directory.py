@@ -1,0 +1,122 @@
+"""One run's folder: run.json says what it is, latest.json how far it got, epochs/NNNN holds the artifacts."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.config.errors import ArtifactError, UserError
+from reward_finetuning.config.run import RunConfig
+from reward_finetuning.storage.local import open_store
+from reward_finetuning.storage.manifest import Identity, Manifest
+from reward_finetuning.storage.reference import Reference
+from reward_finetuning.storage.store import Store, Write
+
+RUN, LATEST = "run.json", "latest.json"
+
+
+class RunDirectory:
+    """Names and rules of a run's folder; the bytes are the store's business."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.store: Store = open_store(f"{config.run_root}/{config.name}")
+        self.uri = self.store.uri
+
+    @staticmethod
+    def name(epoch: int, artifact: str) -> str:
+        """Name of an epoch's artifact below the run directory."""
+        return f"epochs/{epoch:04d}/{artifact}"
+
+    def describe(self) -> dict[str, Any] | None:
+        """run.json; None before the run's first task."""
+        return self.store.read_json(RUN)
+
+    def begin(self, digests: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
+        """Write run.json, or check that the config continues what it says.
+
+        Args:
+            digests: of what the config only names: model, prompts.
+            facts: recorded, not compared (code version, MLflow run).
+
+        Raises:
+            UserError: settings that change numbers differ; the text lists each.
+        """
+        fingerprint = self.config.numbers() | digests
+        first = {"fingerprint": fingerprint, "config": self.config.model_dump(mode="json"), **facts}
+        if not self.store.create_json(RUN, first):
+            self.check(fingerprint)
+        return self._described()
+
+    def check(self, fingerprint: dict[str, Any] | None = None) -> None:
+        """Refuse to go on with other numbers than run.json's; without `fingerprint`, the config's part is compared.
+
+        Raises:
+            UserError: listing each key that differs, with both values.
+        """
+        if (known := self.describe()) is None:
+            return
+        given = json.loads(json.dumps(self.config.numbers() if fingerprint is None else fingerprint))
+        stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
+        keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+        if keys:
+            listed = "; ".join(f"{key}: run has {stored.get(key)!r}, config says {given.get(key)!r}" for key in keys)
+            raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that changes this run's numbers."""
+        return sha256(json.dumps(self._described()["fingerprint"], sort_keys=True).encode()).hexdigest()
+
+    def latest(self) -> Reference:
+        """The newest policy; epoch 0, without a name, is the pretrained model."""
+        pointer = self.store.read_json(LATEST)
+        return Reference(epoch=0) if pointer is None else Reference.model_validate(pointer)
+
+    def advance(self, policy: Reference) -> None:
+        """Move latest.json one epoch on.
+
+        Raises:
+            ArtifactError: it is not at the epoch before.
+        """
+        before = self.latest()
+        if before.epoch >= policy.epoch:
+            return  # a retry, or a slower twin, of an epoch that is done
+        if before.epoch != policy.epoch - 1:
+            raise ArtifactError(f"{self.uri}/{LATEST} is at epoch {before.epoch}; {policy.epoch} cannot follow it")
+        expected = before.model_dump() if before.name else None
+        if not self.store.replace_json(LATEST, policy.model_dump(), expected=expected):
+            self.advance(policy)
+
+    def identity(self, kind: Any, epoch: int, policy: str, *extra: str) -> Identity:
+        """Identity of an artifact of this run; `extra` are digests of what only this kind depends on."""
+        fingerprint = sha256("\n".join([self.fingerprint, *extra]).encode()).hexdigest() if extra else self.fingerprint
+        return Identity(kind=kind, fingerprint=fingerprint, epoch=epoch, policy=policy)
+
+    def commit(self, name: str, identity: Identity, write: Write) -> Manifest:
+        """See Store.commit."""
+        return self.store.commit(name, identity, write)
+
+    def open(self, reference: Reference, files: list[str] | None = None) -> tuple[Path, Manifest]:
+        """Folder and manifest of what a reference points at, files checked.
+
+        Raises:
+            ArtifactError: absent, damaged, or not the artifact that the reference was made for.
+        """
+        manifest = self.store.manifest(reference.name)
+        if manifest is not None and reference.checksum not in {"", manifest.checksum}:
+            raise ArtifactError(
+                f"{self.uri}/{reference.name} is not what this task was given: "
+                f"checksum {manifest.checksum}, expected {reference.checksum}"
+            )
+        folder = self.store.fetch(reference.name, files)
+        assert manifest is not None
+        return folder, manifest
+
+    def _described(self) -> dict[str, Any]:
+        described = self.describe()
+        if described is None:
+            raise UserError(f"{self.uri} is no run directory yet: {RUN} is written by the first task, next_epochs")
+        return described

@@ -1,0 +1,58 @@
+"""The interface of a place where run directories live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from reward_finetuning.storage.manifest import Identity, Manifest
+
+Write = Callable[[Path], Mapping[str, Any]]
+"""Fills an empty local folder with an artifact's files; returns its facts."""
+
+
+class Store(Protocol):
+    """Artifacts by name below one root."""
+
+    uri: str
+
+    def manifest(self, name: str) -> Manifest | None:
+        """The manifest of a committed artifact; None where there is none."""
+        ...
+
+    def commit(self, name: str, identity: Identity, write: Write) -> Manifest:
+        """Make an artifact whole at once. The first writer wins; a later one adopts what is there.
+
+        Raises:
+            ArtifactError: an artifact of another identity has that name.
+        """
+        ...
+
+    def fetch(self, name: str, files: Sequence[str] | None = None) -> Path:
+        """A local folder with the artifact's files (or just those named), every one checked.
+
+        Raises:
+            ArtifactError: absent, or a file is missing, truncated or altered.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an artifact, manifest first; nothing happens where there is none."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Names of what lies directly below `folder`, sorted."""
+        ...
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A small JSON object; None where there is none."""
+        ...
+
+    def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
+        """Write a JSON object that must not exist yet; False where it does."""
+        ...
+
+    def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
+        """Move a JSON object from `expected` to `value` atomically; False where it was something else."""
+        ...
