@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from enum import StrEnum
 
 from kfp import local
 from kfp.components import load_component_from_file
 
 
-def run_package(package: str, runner: Literal["subprocess"], pipeline_root: str) -> None:
+class Runner(StrEnum):
+    """How kfp.local runs a task."""
+
+    SUBPROCESS = "subprocess"
+
+
+def run_package(package: str, runner: Runner, pipeline_root: str) -> None:
     """Run the package to its end.
 
     Raises:
         RuntimeError: a task failed.
     """
-    assert runner == "subprocess"
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=pipeline_root, raise_on_error=True)
+    runners = {Runner.SUBPROCESS: local.SubprocessRunner(use_venv=False)}
+    local.init(runners[runner], pipeline_root=pipeline_root, raise_on_error=True)
     load_component_from_file(package)()
 
 
 if __name__ == "__main__":
-    run_package(sys.argv[1], "subprocess", sys.argv[2])
+    run_package(sys.argv[1], Runner(sys.argv[2]), sys.argv[3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from kfp import kubernetes
@@ -11,7 +12,14 @@ from pydantic import NonNegativeInt
 from reward_finetuning.config.base import Frozen
 
 Role = Literal["light", "sample", "reward", "train"]
-TargetName = Literal["local", "kfp", "vertex"]
+
+
+class TargetName(StrEnum):
+    """What a package is compiled for."""
+
+    LOCAL = "local"
+    KFP = "kfp"
+    VERTEX = "vertex"
 
 
 class Pool(Frozen):
@@ -48,15 +56,17 @@ def place(task: PipelineTask, role: Role, target: TargetName) -> PipelineTask:
     """Set what a task of `role` needs on `target`: resources, retries, no caching."""
     pool = POOLS[role]
     task.set_caching_options(enable_caching=False)  # KFP's key never looks at contents; our steps know what is done
-    if target == "local":
+    if target is TargetName.LOCAL:
         return task
     # The default backoff_max_duration of one hour counts from the first start: a longer step would never be retried.
     task.set_retry(pool.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="604800s")
     task.set_cpu_limit(pool.cpu).set_memory_limit(pool.memory)
     if pool.gpus:
-        name = pool.accelerator.upper().replace("-", "_") if target == "vertex" else "nvidia.com/gpu"
+        name = pool.accelerator.upper().replace("-", "_") if target is TargetName.VERTEX else "nvidia.com/gpu"
         task.set_accelerator_type(name).set_accelerator_limit(pool.gpus)
-    if pool.gpus and target == "kfp":  # kfp.kubernetes writes a second YAML document, which Vertex does not read
+    if (
+        pool.gpus and target is TargetName.KFP
+    ):  # kfp.kubernetes writes a second YAML document, which Vertex does not read
         kubernetes.add_node_selector(task, "cloud.google.com/gke-accelerator", pool.accelerator)
         kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
         kubernetes.empty_dir_mount(

@@ -74,7 +74,7 @@ def backpropagate(
     flat = coefficients.reshape(-1)
     kept = order if objective.has_cell_loss else order[flat[order] != 0]
     advance(len(order) - len(kept))
-    for cells in kept.split(cells_per_batch):
+    for cells in kept.split(cells_per_batch) if len(kept) else ():
         log_probs, of_cells = _evaluate(denoise, denoise_ref, source, cells)
         surrogate = (flat[cells].to(log_probs) * log_probs).sum()
         backward(surrogate + objective.cell_loss(of_cells) if objective.has_cell_loss else surrogate)

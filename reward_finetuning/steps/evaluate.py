@@ -18,7 +18,7 @@ from reward_finetuning.policy.restore import policy_at, weights_sha256
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
-from reward_finetuning.records import EvaluatedSamples, Sample, Stream
+from reward_finetuning.records import EvaluatedSamples, Rewards, Sample, Stream
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.report.grid import write_grid
 from reward_finetuning.report.page import render_page
@@ -59,9 +59,8 @@ def evaluate_policy(
     name = report_name(run, reference.epoch)
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
     manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
-    metrics = {f"eval/{key}": value for key, value in manifest.facts["metrics"].items()}
     images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
-    tracker.log("evaluate", reference.epoch, metrics, images)
+    tracker.log("evaluate", reference.epoch, manifest.facts["metrics"], images)
     return Reference.to(name, manifest)
 
 
@@ -73,7 +72,7 @@ def publish(run: RunDirectory, evaluated: Reference, report: str, tracker: Track
         shutil.copyfile(folder / PAGE, report)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
-    return dict(manifest.facts["metrics"])
+    return {key: value for key, value in manifest.facts["metrics"].items() if "/category/" not in key}
 
 
 def report_name(run: RunDirectory, epoch: int) -> str:
@@ -138,9 +137,14 @@ def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> 
         prompts=tuple(s.prompt.text for s in samples),
         categories=tuple(s.prompt.category for s in samples),
         image_indices=tuple(s.image_index for s in samples),
-        rewards={COMBINED: rewards.combined, **rewards.scores},
+        rewards={COMBINED: rewards.combined, **_others(rewards)},
         images=np.concatenate(pictures),
     )
+
+
+def _others(rewards: Rewards) -> dict[str, NDArray[np.float64]]:
+    """The scorers' own columns, without one that is the combined reward to the letter."""
+    return {name: values for name, values in rewards.scores.items() if not np.array_equal(values, rewards.combined)}
 
 
 def _members(run: RunDirectory) -> list[tuple[str, Sample]]:
@@ -155,7 +159,7 @@ def _members(run: RunDirectory) -> list[tuple[str, Sample]]:
 def _means(samples: EvaluatedSamples) -> dict[str, float]:
     sets = np.array(samples.prompt_sets)
     return {
-        f"{prompt_set}/{name}/mean": float(values[sets == prompt_set].mean())
+        f"eval/{prompt_set}/{name}/mean": float(values[sets == prompt_set].mean())
         for prompt_set in dict.fromkeys(samples.prompt_sets)
         for name, values in samples.rewards.items()
     }
@@ -164,7 +168,7 @@ def _means(samples: EvaluatedSamples) -> dict[str, float]:
 def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
     config = run.config
     return {
-        "Run": config.name,
+        "run": config.name,
         "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
         "Objective": config.objective.name,
         "Epochs": f"{reference.epoch} of {config.loop.epochs}",

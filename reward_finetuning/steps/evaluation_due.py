@@ -9,10 +9,15 @@ from reward_finetuning.steps.program import Plan as PlanText
 
 
 def evaluation_due(config: Config, plan: PlanText, offset: Offset) -> bool:
-    """Whether the plan's `offset`-th epoch is evaluated: every evaluate_every epochs, and the last of all."""
-    loop = parse_config(config).loop
-    epoch = Plan.parse(plan).epoch(offset)
-    return epoch is not None and (epoch % loop.evaluate_every == 0 or epoch == loop.epochs)
+    """Whether the plan's `offset`-th epoch is evaluated: every evaluate_every epochs, and the last of all.
+
+    Where no epoch is left, the last one is asked for again at offset 0: an earlier attempt may have ended before it.
+    """
+    loop, block = parse_config(config).loop, Plan.parse(plan)
+    epoch = block.epoch(offset)
+    if epoch is None:
+        return offset == 0
+    return epoch % loop.evaluate_every == 0 or epoch == loop.epochs
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ A crash costs at most the epoch it fell into: every artifact is committed as it 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.learner import Learner, learner_at
+from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
@@ -30,14 +32,19 @@ def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: Repor
     pretrained = Reference(epoch=0)
     evaluated = evaluate_policy(run, pretrained, lambda: policy_at(run, pretrained, keep_reference=False), tracker)
     latest = run.latest()
-    for epoch in range(latest.epoch + 1, Plan.parse(plan).last + 1):
-        latest = _epoch(run, session, latest, tracker)
-        _say(latest)
+    for epoch in range(latest.epoch, Plan.parse(plan).last + 1):
+        if epoch > latest.epoch:
+            latest = _epoch(run, session, latest, tracker)
+            _say(latest)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
-        if evaluation_due(config, here, 0):
-            evaluated = evaluate_policy(run, latest, lambda at=latest: session.at(at).policy, tracker)  # type: ignore[misc]
+        if epoch > 0 and evaluation_due(config, here, 0):
+            evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), tracker)
     write_reference(policy, latest)
     return publish(run, evaluated, report, tracker)
+
+
+def _policy(session: _Session, reference: Reference) -> Policy:
+    return session.at(reference).policy
 
 
 def _epoch(run: RunDirectory, session: _Session, before: Reference, tracker: MlflowTracker) -> Reference:

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from reward_finetuning.config import RunConfig, UserError, load_config, parse_config
+
+RUNS = Path(__file__).parents[2] / "pipelines" / "runs"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_run_file_is_valid_and_named_after_its_file(path):
+    assert load_config(path).name == path.stem
+
+
+def test_overrides_win_and_are_read_as_yaml(tmp_path):
+    path = write(tmp_path, "name: a\nsampling: {num_steps: 5}\n")
+
+    config = load_config(path, ["sampling.num_steps=7", "training.learning_rate=1.0e-3", "model.revision=null"])
+
+    assert config.sampling.num_steps == 7
+    assert config.training.learning_rate == 1e-3
+    assert config.model.revision is None
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "message"),
+    [
+        ("name: a\nsampling: {num_stpes: 5}\n", [], r"unknown key 'sampling.num_stpes'; did you mean 'num_steps'"),
+        ("name: a\nfoo: 1\n", [], r"unknown key 'foo'"),
+        ("name: a\nsampling: {num_steps: 0}\n", [], r"sampling.num_steps: .*greater than or equal to 1, got 0"),
+        ("name: a\nsampling: {images_per_prompt: 1}\n", [], r"images_per_prompt must be at least 2, got 1"),
+        ("name: a\nsampling: {ddim_eta: 0}\n", [], r"sampling.ddim_eta: .*greater than 0, got 0"),
+        ("name: ../a\n", [], r"name: string should match pattern"),
+        ("seed: 1\n", [], r"name: field required"),
+        ("name: a\nreward: {weights: {shapes: 0}}\n", [], r"at least one weight must differ from 0"),
+        ("name: a\nloop: {num_shards: 99}\n", [], r"loop.num_shards=99 but an epoch's 128 images are 16 micro-batches"),
+        ("name: a\n", ["sampling"], r"written section.key=value, got 'sampling'"),
+        ("name: a\n", ["name.first=b"], r"'name' holds a value, not a section"),
+        ("- a\n", [], r"must hold a mapping"),
+        ("name: [\n", [], r"no readable YAML"),
+        ("name: a\nobjective: {name: ppo}\n", [], r"objective.name: input should be 'prdp', got 'ppo'"),
+        ("name: a\ntraining: {learning_rate: .nan}\n", [], r"training.learning_rate"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_message(tmp_path, text, override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(write(tmp_path, text), override)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no run file .*nothing.yaml"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+def test_the_config_survives_its_journey_as_json_text():
+    config = RunConfig(name="a", seed=2**53 - 1)
+
+    assert parse_config(config.model_dump_json()) == config
+
+
+def test_settings_that_change_no_number_are_not_in_the_fingerprint():
+    plain = RunConfig(name="a")
+    moved = RunConfig.model_validate(
+        {
+            "name": "b",
+            "run_root": "elsewhere",
+            "loop": {"epochs": 7, "num_shards": 2, "granularity": "split"},
+            "tracking": {"experiment": "x"},
+            "retention": {"rollouts": 5},
+            "evaluation": {"images_per_prompt": 3},
+            "model": {"lora": {"rank": 9}},  # without effect where every weight is trained
+        }
+    )
+
+    assert plain.numbers() == moved.numbers()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"sampling": {"micro_batch_size": 4}},
+        {"objective": {"clip_range": 0.5}},
+        {"training": {"cells_per_batch": 5}},
+        {"prompts": {"prompts_per_epoch": 3}},
+        {"reward": {"weights": {"shapes": 2.0}}},
+        {"model": {"trainable": "lora"}},
+    ],
+)
+def test_settings_that_change_numbers_are_in_the_fingerprint(change):
+    assert RunConfig(name="a").numbers() != RunConfig.model_validate({"name": "a", **change}).numbers()

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from reward_finetuning.diffusion.ddim import step_mean, step_std
+from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
+ALPHA_BARS = alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear")
+
+
+def ddim(**changes):
+    return DDIMScheduler(**SD, **({"steps_offset": 1, "set_alpha_to_one": False} | changes))
+
+
+@pytest.mark.parametrize("num_steps", [1, 10, 50, 333])
+@pytest.mark.parametrize("eta", [1.0, 0.3])
+def test_every_step_agrees_with_diffusers_ddim(num_steps, eta):
+    scheduler = ddim()
+    scheduler.set_timesteps(num_steps)
+    grid = strided_grid(ALPHA_BARS, num_steps, eta=eta, min_std=1e-6)
+    g = torch.Generator().manual_seed(0)
+    x, epsilon, noise = torch.randn(3, 1, 4, 8, 8, generator=g)
+
+    assert grid.timesteps.tolist() == scheduler.timesteps.tolist()
+    for step, t in enumerate(scheduler.timesteps):
+        theirs = scheduler.step(epsilon, t, x, eta=eta, variance_noise=noise).prev_sample
+        steps = torch.tensor([step])
+        ours = step_mean(x, epsilon, grid, steps) + step_std(grid, steps, x) * noise
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_timesteps_of_every_spacing_agree_with_diffusers(spacing):
+    scheduler = ddim(timestep_spacing=spacing)
+    scheduler.set_timesteps(20)
+
+    grid = strided_grid(ALPHA_BARS, 20, spacing=spacing, min_std=0.0)
+
+    assert grid.timesteps.tolist() == scheduler.timesteps.tolist()
+
+
+def test_on_the_full_grid_it_is_ddpms_posterior():
+    scheduler = DDPMScheduler(**SD, variance_type="fixed_small")
+    grid = strided_grid(ALPHA_BARS, 1000, steps_offset=0, min_std=0.0)
+
+    for t in (999, 500, 1):
+        step = 999 - t
+        assert grid.timesteps[step] == t
+        assert grid.stds[step] ** 2 == pytest.approx(float(scheduler._get_variance(t)), rel=1e-4)
+
+
+def test_alpha_bars_agree_with_diffusers():
+    np.testing.assert_allclose(ALPHA_BARS, ddim().alphas_cumprod.numpy(), rtol=2e-5)
+
+
+def test_stable_diffusions_convention_keeps_a_variance_at_the_last_step():
+    assert strided_grid(ALPHA_BARS, 50).stds[-1] == pytest.approx(0.0207, abs=1e-4)
+
+
+@pytest.mark.parametrize("convention", [{"steps_offset": 0}, {"final_alpha_bar": 1.0}])
+def test_a_last_step_without_variance_is_refused(convention):
+    with pytest.raises(ValueError, match=r"sigma of step 50 of 50 \(timestep [01]\) is 0, below the floor"):
+        strided_grid(ALPHA_BARS, 50, **convention)
+
+
+def test_more_steps_than_training_steps_are_refused():
+    with pytest.raises(ValueError, match="at most the model's 1000"):
+        strided_grid(ALPHA_BARS, 1001)
+
+
+def test_an_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match="'cosine'"):
+        alphas_cumprod(0.1, 0.2, 10, "cosine")

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+
+from reward_finetuning.diffusion.ddim import step_std
+from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
+from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise
+from reward_finetuning.diffusion.rollout import draw, step_means
+from reward_finetuning.records import Stream
+
+GRID = strided_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5)
+
+
+def denoise(x, t, embeddings):
+    return torch.tanh(x * (1 + t[:, None, None, None] / 1000) + embeddings.mean(dim=(1, 2))[:, None, None, None])
+
+
+def reference(x, t, embeddings):
+    return 0.9 * denoise(x, t, embeddings)
+
+
+def drawn(dtype=torch.float32, denoise_ref=reference, images=3):
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(images, 6, 4, 8, 8, generator=g)
+    embeddings = torch.randn(images, 2, 3, generator=g)
+    return draw(denoise, denoise_ref, noise, embeddings, GRID, latents_dtype=dtype), noise, embeddings
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_stored_log_probs_are_those_of_the_stored_latents(dtype):
+    trajectories, _, embeddings = drawn(dtype)
+    latents = trajectories.latents.double()
+
+    for step in range(5):
+        steps = torch.full((3,), step)
+        for denoiser, stored in ((denoise, trajectories.log_probs), (reference, trajectories.log_probs_ref)):
+            mean = step_means(denoiser, latents[:, step], embeddings.double(), GRID, steps)
+            std = step_std(GRID, steps, mean)[:, None, None, None]
+            expected = Normal(mean, std).log_prob(latents[:, step + 1]).mean(dim=(1, 2, 3))
+            torch.testing.assert_close(stored[:, step].double(), expected, rtol=0, atol=2e-6)
+    assert trajectories.latents.dtype == dtype
+
+
+def test_without_a_reference_the_policys_log_probs_count_for_both():
+    trajectories, _, _ = drawn(denoise_ref=None)
+
+    assert torch.equal(trajectories.log_probs, trajectories.log_probs_ref)
+
+
+def test_an_image_does_not_depend_on_its_neighbours():
+    together, noise, embeddings = drawn()
+
+    alone = draw(denoise, reference, noise[1:2], embeddings[1:2], GRID)
+
+    torch.testing.assert_close(alone.latents[0], together.latents[1], rtol=1e-6, atol=1e-6)
+
+
+def noise_of(**changes):
+    key = {"seed": 1, "stream": Stream.TRAINING, "epoch": 2, "prompt_id": "a", "image_index": 3} | changes
+    return image_noise(image_generator(**key), 2, (1, 2, 2))
+
+
+def test_noise_is_a_function_of_what_the_image_is():
+    assert torch.equal(noise_of(), noise_of())
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 2}, {"stream": Stream.EVALUATION}, {"epoch": 3}, {"prompt_id": "b"}, {"image_index": 4}]
+)
+def test_every_part_of_the_key_changes_the_noise(change):
+    assert not torch.equal(noise_of(), noise_of(**change))
+
+
+def test_noise_is_pinned_for_ever():
+    # A change of this number changes every run: bump the schema version if it is meant.
+    np.testing.assert_allclose(noise_of()[0, 0, 0].numpy(), [0.8327835, 0.9097028], rtol=1e-6)
+
+
+def test_the_order_of_cells_is_a_permutation_fixed_by_seed_epoch_and_update():
+    order = cell_order(1, 2, 3, 50)
+
+    assert sorted(order.tolist()) == list(range(50))
+    assert torch.equal(order, cell_order(1, 2, 3, 50))
+    assert not torch.equal(order, cell_order(1, 2, 4, 50))

@@ -1,0 +1,172 @@
+import pytest
+import torch
+
+from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.objective import PrdpConfig
+from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.diffusion import gaussian
+from reward_finetuning.diffusion.ddim import step_std
+from reward_finetuning.diffusion.rollout import draw, step_means
+from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.prdp import Prdp, prdp_loss
+from reward_finetuning.objectives.two_pass import CellSource, backpropagate, replay
+from reward_finetuning.policy.load import load_policy
+from reward_finetuning.records import Batch
+
+PROMPTS = ["a red circle", "two blue squares"]
+K, T = 3, 3
+SETTINGS = PrdpConfig(kl_weight=1e-3, clip_range=2e-3)
+
+
+class Case:
+    """The built-in model after one perturbation of its weights, and rollouts of what it was before."""
+
+    def __init__(self, dtype):
+        self.policy = load_policy(ModelConfig(), SamplingConfig(num_steps=T, guidance_scale=3.0), seed=0)
+        self.policy.unet.to(dtype)
+        g = torch.Generator().manual_seed(0)
+        embeddings = self.policy.encode(PROMPTS).to(dtype)
+        prompt_index = torch.arange(2).repeat_interleave(K)
+        # The empty prompt's embedding is cached in float32: cast it where the denoiser is made.
+        self.policy._embeddings[""] = self.policy.encode([""]).to(dtype)
+        self.denoise = self.policy.denoiser()
+        noise = torch.randn(2 * K, T + 1, *self.policy.latent_shape, generator=g)
+        old = self._draw(noise, embeddings[prompt_index], dtype)
+        with torch.no_grad():
+            for weight in self.policy.trainable().values():
+                weight += 3e-4 * torch.randn(weight.shape, generator=g).to(dtype)
+        reference = old.log_probs + 1e-3 * torch.randn(old.log_probs.shape, generator=g)
+        rewards = torch.rand(2 * K, generator=g, dtype=torch.float64)
+        self.batch = Batch(old.log_probs, reference, rewards, prompt_index)
+        self.source = CellSource(old.latents, embeddings, prompt_index, self.policy.grid, torch.device("cpu"), dtype)
+
+    def _draw(self, noise, embeddings, dtype):
+        def denoise(x, t, c):
+            return self.denoise(x.to(dtype), t, c).to(x.dtype)
+
+        return draw(denoise, None, noise, embeddings, self.policy.grid)
+
+    def gradient(self):
+        parts = [weight.grad.flatten().double() for weight in self.policy.trainable().values()]
+        self.policy.unet.zero_grad()
+        return torch.cat(parts)
+
+    def full_graph(self):
+        """All cells in one graph, the loss differentiated by autograd."""
+        latents = self.source.latents.to(self.source.dtype)
+        columns = []
+        for step in range(T):
+            steps = torch.full((2 * K,), step)
+            mean = step_means(
+                self.denoise, latents[:, step], self.source.embeddings[self.source.prompt_index], self.policy.grid, steps
+            )
+            columns.append(gaussian.log_prob(latents[:, step + 1], mean, step_std(self.policy.grid, steps, mean)))
+        log_probs = torch.stack(columns, dim=1)
+        losses = [
+            prdp_loss(
+                log_probs[rows], self.batch.log_probs_old[rows], self.batch.log_probs_ref[rows],
+                self.batch.rewards[rows], clip_range=SETTINGS.clip_range, kl_weight=SETTINGS.kl_weight,
+            )
+            for rows in (torch.arange(K), torch.arange(K, 2 * K))
+        ]  # fmt: skip
+        (sum(losses) / 2).backward()
+        return self.gradient(), log_probs.detach()
+
+    def two_pass(self, cells_per_batch):
+        order = torch.randperm(2 * K * T, generator=torch.Generator().manual_seed(1))
+        log_probs = replay(self.denoise, self.source, order, cells_per_batch, lambda _: None)
+        objective = Prdp(SETTINGS)
+        g = objective.coefficients(log_probs, self.batch)
+        backpropagate(
+            objective, self.denoise, None, self.source, g, order, cells_per_batch, torch.Tensor.backward, lambda _: None
+        )
+        return self.gradient(), log_probs
+
+
+@pytest.fixture(scope="module", params=[(torch.float64, 1e-10), (torch.float32, 1e-4)], ids=["float64", "float32"])
+def case(request):
+    dtype, tolerance = request.param
+    built = Case(dtype)
+    return built, tolerance, *built.full_graph()
+
+
+@pytest.mark.parametrize("cells_per_batch", [1, 7, 2 * K * T])
+def test_two_passes_give_the_gradient_of_the_full_graph(case, cells_per_batch):
+    built, tolerance, expected, log_probs = case
+    moved = (log_probs - built.batch.log_probs_old).abs() > SETTINGS.clip_range
+    assert 0 < moved.double().mean() < 1, "the case must have clipped and unclipped cells"
+
+    gradient, replayed = built.two_pass(cells_per_batch)
+
+    assert (gradient - expected).norm() <= tolerance * expected.norm()
+    torch.testing.assert_close(replayed, log_probs, rtol=0, atol=1e-5)
+
+
+def test_an_objectives_own_term_is_added_to_the_gradient(case):
+    built, tolerance, expected, _ = case
+
+    class WithOwnTerm(Prdp):
+        has_cell_loss = True
+
+        def cell_loss(self, cells):
+            assert cells.x_0.shape == cells.x_t.shape == cells.mean.shape
+            return 5.0 * gaussian.log_prob(cells.x_t, cells.mean, cells.std).sum()
+
+    order = torch.arange(2 * K * T)
+    zero = torch.zeros(2 * K, T, dtype=torch.float64)
+    gradients = []
+    for cells_per_batch in (4, 18):
+        backpropagate(
+            WithOwnTerm(SETTINGS), built.denoise, None, built.source, zero, order, cells_per_batch,
+            torch.Tensor.backward, lambda _: None,
+        )  # fmt: skip
+        gradients.append(built.gradient())
+
+    assert gradients[0].norm() > 0
+    assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[0].norm()
+
+
+def test_cells_without_a_coefficient_cost_no_forward_pass():
+    calls = []
+
+    def denoise(x, t, embeddings):
+        calls.append(len(x))
+        return x * weight
+
+    weight = torch.ones(1, requires_grad=True)
+    built = Case(torch.float32)
+    g = torch.zeros(2 * K, T, dtype=torch.float64)
+    g[1, 2] = 1.0
+    done = []
+
+    backpropagate(
+        Prdp(SETTINGS), denoise, None, built.source, g, torch.arange(2 * K * T), 4, torch.Tensor.backward, done.append
+    )
+
+    assert calls == [1]
+    assert sum(done) == 2 * K * T
+
+
+def test_the_noise_floor_is_what_replay_differs_by():
+    built = Case(torch.float32)
+    order = torch.arange(2 * K * T)
+    stored = replay(built.denoise, built.source, order, 18, lambda _: None)
+    stored[0, 1] += 0.5
+
+    floor = measure_noise_floor(
+        built.denoise, built.source, stored, order, 7, clip_range=0.1, advance=lambda _: None
+    )
+
+    assert floor.max_gap == pytest.approx(0.5, abs=1e-3)
+    assert floor.clipped_share == pytest.approx(1 / 18)
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"), [(0.0, None), (0.09e-4, None), (0.2e-4, "warn"), (0.6e-4, "fail"), (float("nan"), "fail")]
+)
+def test_the_gate_warns_above_a_tenth_and_fails_above_half_the_clip_range(gap, expected):
+    assert verdict(NoiseFloor(gap, 0.0), 1e-4) == expected
+
+
+def test_without_clipping_noise_never_fails():
+    assert verdict(NoiseFloor(1e3, 0.0), float("inf")) is None

@@ -1,0 +1,214 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from reward_finetuning.config import ArtifactError, UserError
+from reward_finetuning.config.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.policy.load import load_policy
+from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
+from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest
+from reward_finetuning.records import Prompt, Sample, Stream
+
+SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0, micro_batch_size=4)
+LORA = ModelConfig(trainable="lora", lora=LoraConfig(rank=2, alpha=2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(BUILT_IN, tmp_path / "model")
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def inputs(policy):
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(2, *policy.latent_shape, generator=g), torch.tensor([1, 501]), policy.encode(["a red circle"] * 2)
+
+
+def test_guidance_is_the_formula(monkeypatch):
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    x, t, embeddings = inputs(policy)
+    with torch.no_grad():
+        cond = policy.unet(x, t, embeddings).sample
+        uncond = policy.unet(x, t, policy.encode([""] * 2)).sample
+
+        guided = policy.denoiser()(x, t, embeddings)
+
+    torch.testing.assert_close(guided, uncond + 3.0 * (cond - uncond), rtol=1e-4, atol=1e-4)
+
+
+def test_a_guidance_of_one_is_the_conditional_branch_alone():
+    policy = load_policy(ModelConfig(), SAMPLING.model_copy(update={"guidance_scale": 1.0}), seed=0)
+    x, t, embeddings = inputs(policy)
+
+    with torch.no_grad():
+        assert torch.equal(policy.denoiser()(x, t, embeddings), policy.unet(x, t, embeddings).sample)
+
+
+def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    x, t, embeddings = inputs(policy)
+    gradients = []
+    for uncond_gradient in (True, False):
+        policy.denoiser(uncond_gradient=uncond_gradient)(x, t, embeddings).sum().backward()
+        gradients.append(torch.cat([w.grad.flatten() for w in policy.trainable().values()]))
+        policy.unet.zero_grad()
+
+    assert not torch.allclose(*gradients)
+
+
+def test_full_finetuning_can_change_every_unet_weight_and_nothing_else():
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+
+    assert policy.trainable().keys() == dict(policy.unet.named_parameters()).keys()
+    for frozen in (policy._vae, policy._text_encoder):
+        assert not any(weight.requires_grad for weight in frozen.parameters())
+
+
+def test_lora_trains_adapters_alone_and_without_them_is_the_untouched_base():
+    base, policy = load_policy(ModelConfig(), SAMPLING, seed=0), load_policy(LORA, SAMPLING, seed=0)
+    x, t, embeddings = inputs(base)
+    with torch.no_grad():
+        for weight in policy.trainable().values():
+            weight += 0.1
+
+        plain, tuned, off = (d(x, t, embeddings) for d in (base.denoiser(), policy.denoiser(), policy.reference_denoiser()))
+
+    assert policy.trainable()
+    assert all("lora" in name for name in policy.trainable())
+    assert torch.equal(plain, off)
+    assert not torch.allclose(plain, tuned)
+
+
+def test_the_reference_of_full_finetuning_stays_when_the_policy_moves():
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    policy.keep_reference()
+    x, t, embeddings = inputs(policy)
+    with torch.no_grad():
+        before = policy.denoiser()(x, t, embeddings)
+        for weight in policy.trainable().values():
+            weight += 0.01
+
+        assert torch.equal(policy.reference_denoiser()(x, t, embeddings), before)
+        assert not torch.allclose(policy.denoiser()(x, t, embeddings), before)
+
+
+def test_adapters_start_from_the_runs_seed_and_leave_the_global_generator_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+
+    first, second, other = (load_policy(LORA, SAMPLING, seed=seed).trainable() for seed in (1, 1, 2))
+
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_an_image_has_the_same_bits_in_a_whole_and_in_a_padded_micro_batch():
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    samples = [Sample(i, Prompt(f"p{i}", "a red circle"), 0) for i in range(4)]
+
+    def draw(members):
+        return draw_micro_batch(
+            policy, members, SAMPLING, denoise_ref=None, seed=0, stream=Stream.TRAINING, epoch=1
+        )
+
+    whole, pictures = draw(samples)
+    part, few = draw(samples[:2])
+
+    assert torch.equal(whole.latents[:2], part.latents)
+    assert torch.equal(whole.log_probs[:2], part.log_probs)
+    assert (pictures[:2] == few).all()
+
+
+def test_weights_go_to_disk_and_back_bit_for_bit(tmp_path):
+    policy = load_policy(LORA, SAMPLING, seed=3)
+    other = load_policy(LORA, SAMPLING, seed=4)
+
+    first = save_tensors(policy.trainable(), tmp_path / "a.safetensors")
+    restore_weights(other.trainable(), load_tensors(tmp_path / "a.safetensors"), tmp_path / "a.safetensors")
+
+    assert save_tensors(other.trainable(), tmp_path / "b.safetensors") == first
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.popitem(), "lacks 1 weights of the policy, first"),
+        (lambda t: t.update(foreign=torch.zeros(1)), "holds 1 weights the policy does not have, first foreign"),
+        (lambda t: t.update({next(iter(t)): torch.zeros(1)}), r"is \[1\] torch.float32; the policy's is"),
+        (lambda t: t.update({k: v.half() for k, v in t.items()}), r"torch.float16; the policy's is .* torch.float32"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
+    policy = load_policy(LORA, SAMPLING, seed=0)
+    tensors = dict(policy.trainable())
+    change(tensors)
+
+    with pytest.raises(ArtifactError, match=message):
+        restore_weights(policy.trainable(), tensors, tmp_path / "w.safetensors")
+
+
+def test_a_truncated_weights_file_is_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_tensors({"a": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:-10])
+
+    with pytest.raises(ArtifactError, match=r"w.safetensors is no whole safetensors file"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "model_index.json").unlink(), "is no pipeline: it has no model_index.json"),
+        (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "holds a FluxPipeline"),
+        (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
+        (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="v_prediction"), "v_prediction"),
+        (lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_schedule="cosine"), "'cosine'"),
+        (lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{"), "scheduler_config.json is missing or no JSON"),
+    ],
+)
+def test_a_folder_that_is_no_pipeline_is_refused_before_it_is_loaded(folder, damage, message):
+    damage(folder)
+
+    with pytest.raises(UserError, match=message):
+        check_model(ModelConfig(source=str(folder)), SAMPLING)
+
+
+def test_a_source_that_is_nothing_is_named():
+    with pytest.raises(UserError, match="'./nowhere' is no folder and no hub id"):
+        check_model(ModelConfig(source="./nowhere"), SAMPLING)
+
+
+@pytest.mark.parametrize("change", [{"set_alpha_to_one": True}, {"steps_offset": 0}])
+def test_the_models_own_scheduler_is_refused_where_its_last_step_has_no_variance(folder, change):
+    edit(folder / "scheduler" / "scheduler_config.json", **change)
+    model = ModelConfig(source=str(folder))
+
+    check_model(model, SAMPLING)  # our own grid does not care
+    with pytest.raises(UserError, match=r"scheduler=from_model: sigma of step 3 of 3 .* below the floor sampling.min_std"):
+        check_model(model, SAMPLING.model_copy(update={"scheduler": "from_model"}))
+
+
+def test_the_digest_follows_the_weights_and_not_the_folders_name(folder, tmp_path):
+    same = shutil.copytree(folder, tmp_path / "copy")
+    digest = model_digest(ModelConfig(source=str(folder)))
+
+    assert model_digest(ModelConfig(source=str(same))) == digest == model_digest(ModelConfig())
+    with (same / "unet" / "diffusion_pytorch_model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    assert model_digest(ModelConfig(source=str(same))) != digest
+
+
+def test_targets_that_no_module_has_are_named():
+    with pytest.raises(UserError, match=r"model.lora.targets \['nothing'\]"):
+        load_policy(ModelConfig(trainable="lora", lora=LoraConfig(targets=("nothing",))), SAMPLING, seed=0)

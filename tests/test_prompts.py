@@ -1,0 +1,125 @@
+import json
+import time
+from collections import Counter
+
+import pytest
+
+from reward_finetuning.config import UserError
+from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
+
+
+def write(tmp_path, content, name="prompts.txt"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def test_text_has_one_prompt_a_line_whatever_the_line_ending(tmp_path):
+    prompts = read_prompts(write(tmp_path, b"\xef\xbb\xbfa cat\r\na dog\n\n  \na cat\rlast"))
+
+    assert [p.text for p in prompts.prompts] == ["a cat", "a dog", "last"]
+    assert (prompts.duplicates, prompts.empties) == (1, 2)
+
+
+def test_json_lines_carry_id_category_and_split(tmp_path):
+    line = json.dumps({"id": "x", "prompt": "a cat", "category": "animal", "split": "train"})
+
+    (prompt,) = read_prompts(write(tmp_path, line + "\n", "p.jsonl")).prompts
+
+    assert (prompt.id, prompt.text, prompt.category, prompt.split) == ("x", "a cat", "animal", "train")
+
+
+def test_the_same_character_in_two_encodings_is_one_prompt(tmp_path):
+    prompts = read_prompts(write(tmp_path, "caf\u00e9\ncafe\u0301\n"))
+
+    assert len(prompts.prompts) == 1
+
+
+def test_markup_is_kept_as_text(tmp_path):
+    assert read_prompts(write(tmp_path, "<script>alert(1)</script>\n")).prompts[0].text == "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "p.txt", r"p.txt holds no prompt"),
+        (b"\n \n", "p.txt", r"p.txt holds no prompt"),
+        (b"ok\ncaf\xe9\n", "p.txt", r"p.txt:2 is not UTF-8 \(byte 0xe9 at offset 6\); save the file as UTF-8"),
+        ("a\n".encode("utf-16"), "p.txt", r"p.txt:1 is not UTF-8"),
+        (b"a\0b\n", "p.txt", r"p.txt:1 holds a NUL"),
+        (b"x" * 20_000, "p.txt", r"p.txt:1 has 20000 characters"),
+        (b"{\n", "p.jsonl", r"p.jsonl:1 is no JSON object"),
+        (b'["a"]\n', "p.jsonl", r"p.jsonl:1 must be a JSON object with a text field `prompt`"),
+        (b'{"prompt": 3}\n', "p.jsonl", r"p.jsonl:1 must be"),
+        (b'{"prompt": "\\ud800"}\n', "p.jsonl", r"lone surrogate"),
+        (b'{"id": "1", "prompt": "a"}\n{"id": "1", "prompt": "b"}\n', "p.jsonl", r"id '1' stands for 'a' and 'b'"),
+    ],
+)
+def test_a_bad_file_is_one_message_with_the_line(tmp_path, content, name, message):
+    with pytest.raises(UserError, match=message):
+        read_prompts(write(tmp_path, content, name))
+
+
+def test_a_missing_file_and_an_unknown_built_in_set_are_named():
+    with pytest.raises(UserError, match=r"prompt set nowhere.txt does not exist"):
+        read_prompts("nowhere.txt")
+    with pytest.raises(UserError, match=r"no built-in prompt set 'shapes:all'; choose from shapes:heldout"):
+        read_prompts("shapes:all")
+
+
+def test_the_digest_depends_on_content_alone(tmp_path):
+    one, same = write(tmp_path, "a\nb\n", "1.txt"), write(tmp_path, "a\r\nb\nb", "2.txt")
+    other = write(tmp_path, "b\na\n", "3.txt")
+
+    assert read_prompts(one).digest == read_prompts(same).digest != read_prompts(other).digest
+
+
+def test_every_prompt_comes_once_before_any_comes_twice(tmp_path):
+    prompts = read_prompts(write(tmp_path, "\n".join(f"p{i}" for i in range(12))))
+
+    passes = [
+        Counter(p.id for epoch in range(first, first + 3) for p in draw_prompts(prompts, 4, seed=0, epoch=epoch))
+        for first in (1, 4)
+    ]
+
+    for seen in passes:
+        assert len(seen) == 12
+        assert set(seen.values()) == {1}
+
+
+def test_draws_are_reproducible_and_differ_by_seed_and_epoch(tmp_path):
+    prompts = read_prompts(write(tmp_path, "\n".join(f"p{i}" for i in range(40))))
+
+    def drawn(seed, epoch):
+        return draw_prompts(prompts, 8, seed=seed, epoch=epoch)
+
+    assert drawn(0, 1) == drawn(0, 1)
+    assert drawn(0, 1) != drawn(1, 1)
+    assert drawn(0, 1) != drawn(0, 2)
+
+
+def test_more_prompts_an_epoch_than_there_are_is_refused(tmp_path):
+    prompts = read_prompts(write(tmp_path, "a\nb\n"))
+
+    with pytest.raises(UserError, match=r"prompts_per_epoch=3 but .* holds 2 prompts: lower it to at most 2"):
+        draw_prompts(prompts, 3, seed=0, epoch=1)
+
+
+def test_samples_of_one_prompt_lie_beside_each_other(tmp_path):
+    prompts = read_prompts(write(tmp_path, "a\nb\n")).prompts
+
+    samples = samples_of(prompts, 3)
+
+    assert [(s.index, s.prompt.text, s.image_index) for s in samples] == [
+        (0, "a", 0), (1, "a", 1), (2, "a", 2), (3, "b", 0), (4, "b", 1), (5, "b", 2),
+    ]  # fmt: skip
+
+
+def test_a_large_file_is_read_in_linear_time(tmp_path):
+    path = write(tmp_path, "\n".join(f"a picture of number {i}" for i in range(200_000)))
+    started = time.monotonic()
+
+    prompts = read_prompts(path)
+
+    assert len(prompts.prompts) == 200_000
+    assert time.monotonic() - started < 60  # generous: it must not be quadratic
