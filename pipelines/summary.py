@@ -49,7 +49,12 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
     before, after = (read_evaluation(run.store.fetch(report_name(run, number))) for number in (0, epoch))
     comparison = compare(before, after)
     header, *rows = as_table(comparison)
-    table = Table(header[0], *header[2:], title=f"pretrained against epoch {epoch}, same noise, 95 % intervals", title_justify="left")
+    table = Table(
+        header[0],
+        *header[2:],
+        title=f"pretrained against epoch {epoch}, same noise, 95 % intervals",
+        title_justify="left",
+    )
     for row in rows:
         if not row[1]:  # the categories inside a set are on the page
             table.add_row(row[0], *row[2:])

@@ -11,6 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,10 +24,21 @@ _REFUSED = re.compile(r"[^\w\-. :/]")  # characters that MLflow does not take in
 _PAUSE_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one task of one epoch reports."""
+
+    task: str
+    epoch: int
+    metrics: Mapping[str, float]
+    images: Mapping[str, Path] = field(default_factory=dict)  # MLflow folder -> picture inside the run directory
+    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # MLflow file -> what it says, e.g. a URI
+
+
 class Tracker(Protocol):
     """Where a step reports its numbers."""
 
-    def log(self, task: str, epoch: int, metrics: Mapping[str, float], images: Mapping[str, Path] = ...) -> None:
+    def log(self, report: Entry) -> None:
         """Report one task of one epoch; a second report of the same task and epoch is ignored."""
         ...
 
@@ -35,15 +47,11 @@ class MemoryTracker:
     """Remembers."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, int], dict[str, float]] = {}
-        self.images: dict[tuple[str, int], dict[str, Path]] = {}
+        self.entries: dict[tuple[str, int], Entry] = {}
 
-    def log(
-        self, task: str, epoch: int, metrics: Mapping[str, float], images: Mapping[str, Path] | None = None
-    ) -> None:
+    def log(self, report: Entry) -> None:
         """See Tracker."""
-        self.entries.setdefault((task, epoch), dict(metrics))
-        self.images.setdefault((task, epoch), dict(images or {}))
+        self.entries.setdefault((report.task, report.epoch), report)
 
 
 class MlflowTracker:
@@ -65,18 +73,17 @@ class MlflowTracker:
         configured = self._run.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
         return configured or f"sqlite:///{Path(self._run.config.run_root).absolute()}/mlflow.db"
 
-    def log(
-        self, task: str, epoch: int, metrics: Mapping[str, float], images: Mapping[str, Path] | None = None
-    ) -> None:
-        """See Tracker; `images` are name -> PNG file inside the run directory."""
+    def log(self, report: Entry) -> None:
+        """See Tracker."""
         root = Path(self._run.uri)
         entry = {
-            "epoch": epoch,
+            "epoch": report.epoch,
             "timestamp_ms": int(time.time() * 1000),
-            "metrics": {_REFUSED.sub("_", key)[:250]: float(value) for key, value in metrics.items()},
-            "images": {name: str(path.relative_to(root)) for name, path in (images or {}).items()},
+            "metrics": {_REFUSED.sub("_", key)[:250]: float(value) for key, value in report.metrics.items()},
+            "images": {folder: str(path.relative_to(root)) for folder, path in report.images.items()},
+            "references": {name: dict(facts) for name, facts in report.references.items()},
         }
-        self._run.store.create_json(f"{_JOURNAL}/{epoch:04d}-{task}.json", entry)
+        self._run.store.create_json(f"{_JOURNAL}/{report.epoch:04d}-{report.task}.json", entry)
         self.flush()
 
     def flush(self) -> bool:
@@ -125,6 +132,8 @@ class MlflowTracker:
             client.log_batch(run_id, metrics=points[start : start + 1000])
         for target, path in entry["images"].items():
             client.log_artifact(run_id, str(Path(self._run.uri) / path), target)
+        for file, facts in entry["references"].items():
+            client.log_dict(run_id, facts, file)
         self._run.store.create_json(f"{_JOURNAL}/{name}.sent", {})
 
     def _connect(self) -> tuple[Any, str]:

@@ -17,13 +17,13 @@ class PrdpConfig(Frozen):
     Diffusion near its reference. What acts depends on sizes: about std(r) / std(s)."""
 
     clip_range: PositiveFloat = 1e-4
-    """epsilon, nats per latent element: how far a step's log-ratio may move in an epoch before it stops to count."""
+    """epsilon, nats per latent element: how far a step's log-ratio may move in an epoch before it stops counting."""
 
     clipping: bool = True
     """False drops the proximal clipping (for the ablation; unstable)."""
 
     precision: Literal["float64", "float32"] = "float64"
-    """In what the pairs are decided. float32, as in the paper's code, cannot resolve the maximum at the paper's beta."""
+    """In what the pairs are decided. float32, as in the paper's code, cannot resolve the maximum at its beta."""
 
 
 ObjectiveConfig = Annotated[PrdpConfig, Field()]

@@ -69,9 +69,7 @@ def strided_grid(
     return Grid(timesteps, a, a_prev, stds)
 
 
-def alphas_cumprod(
-    beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str
-) -> NDArray[np.float64]:
+def alphas_cumprod(beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str) -> NDArray[np.float64]:
     """alpha-bar of every training step, [num_train_timesteps], of the schedules that Stable Diffusion models use.
 
     Raises:

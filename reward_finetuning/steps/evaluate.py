@@ -28,7 +28,7 @@ from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
-from reward_finetuning.tracking import MlflowTracker, Tracker, history
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, history
 
 PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
 
@@ -60,7 +60,7 @@ def evaluate_policy(
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
     manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
     images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
-    tracker.log("evaluate", reference.epoch, manifest.facts["metrics"], images)
+    tracker.log(Entry("evaluate", reference.epoch, manifest.facts["metrics"], images))
     return Reference.to(name, manifest)
 
 

@@ -35,7 +35,6 @@ def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: Repor
     for epoch in range(latest.epoch, Plan.parse(plan).last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, tracker)
-            _say(latest)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and evaluation_due(config, here, 0):
             evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), tracker)
@@ -82,16 +81,6 @@ class _Session:
         """What was changed is now `after`, unless that had been committed by an earlier attempt."""
         self._reference = after if self._learning else self._reference
         self._learning = False
-
-
-def _say(policy: Reference) -> None:
-    metrics = policy.facts["metrics"]
-    print(
-        f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
-        f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
-        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

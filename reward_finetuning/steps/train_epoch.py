@@ -21,7 +21,7 @@ from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.rewards import read_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
-from reward_finetuning.tracking import MlflowTracker, Tracker
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker
 
 RolloutsFiles = Annotated[list[str], typer.Option(help="File with the reference to rollouts; once a shard.")]
 RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference to rewards; once a shard, same order.")]
@@ -72,8 +72,11 @@ def train_on(
         name, identity, lambda folder: _train(run, before, _pairs(rollouts, rewards), learner(), folder)
     )
     after = Reference.to(name, manifest)
-    tracker.log("train", epoch, manifest.facts["metrics"])
+    checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
+    references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
+    tracker.log(Entry("train", epoch, manifest.facts["metrics"], references=references))
     run.advance(after)
+    _say(after)
     _forget(run, epoch)
     return after
 
@@ -180,6 +183,16 @@ def _speed(trajectories: Trajectories, seconds: dict[str, float]) -> dict[str, f
     num_images = len(trajectories.latents)
     speeds = {f"{task}/images_per_second": num_images / taken for task, taken in seconds.items() if taken > 0}
     return speeds | {f"{task}/seconds": taken for task, taken in seconds.items()}
+
+
+def _say(policy: Reference) -> None:
+    metrics = policy.facts["metrics"]
+    print(
+        f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
+        f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
+        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s",
+        flush=True,
+    )
 
 
 def _forget(run: RunDirectory, epoch: int) -> None:

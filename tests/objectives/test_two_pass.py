@@ -34,7 +34,7 @@ class Case:
         old = self._draw(noise, embeddings[prompt_index], dtype)
         with torch.no_grad():
             for weight in self.policy.trainable().values():
-                weight += 3e-4 * torch.randn(weight.shape, generator=g).to(dtype)
+                weight.add_(3e-4 * torch.randn(weight.shape, generator=g).to(dtype))
         reference = old.log_probs + 1e-3 * torch.randn(old.log_probs.shape, generator=g)
         rewards = torch.rand(2 * K, generator=g, dtype=torch.float64)
         self.batch = Batch(old.log_probs, reference, rewards, prompt_index)
@@ -58,7 +58,11 @@ class Case:
         for step in range(T):
             steps = torch.full((2 * K,), step)
             mean = step_means(
-                self.denoise, latents[:, step], self.source.embeddings[self.source.prompt_index], self.policy.grid, steps
+                self.denoise,
+                latents[:, step],
+                self.source.embeddings[self.source.prompt_index],
+                self.policy.grid,
+                steps,
             )
             columns.append(gaussian.log_prob(latents[:, step + 1], mean, step_std(self.policy.grid, steps, mean)))
         log_probs = torch.stack(columns, dim=1)
@@ -103,7 +107,7 @@ def test_two_passes_give_the_gradient_of_the_full_graph(case, cells_per_batch):
 
 
 def test_an_objectives_own_term_is_added_to_the_gradient(case):
-    built, tolerance, expected, _ = case
+    built, tolerance, *_ = case
 
     class WithOwnTerm(Prdp):
         has_cell_loss = True
@@ -153,9 +157,7 @@ def test_the_noise_floor_is_what_replay_differs_by():
     stored = replay(built.denoise, built.source, order, 18, lambda _: None)
     stored[0, 1] += 0.5
 
-    floor = measure_noise_floor(
-        built.denoise, built.source, stored, order, 7, clip_range=0.1, advance=lambda _: None
-    )
+    floor = measure_noise_floor(built.denoise, built.source, stored, order, 7, clip_range=0.1, advance=lambda _: None)
 
     assert floor.max_gap == pytest.approx(0.5, abs=1e-3)
     assert floor.clipped_share == pytest.approx(1 / 18)

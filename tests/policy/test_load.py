@@ -28,7 +28,11 @@ def edit(path, **changes):
 
 def inputs(policy):
     g = torch.Generator().manual_seed(0)
-    return torch.randn(2, *policy.latent_shape, generator=g), torch.tensor([1, 501]), policy.encode(["a red circle"] * 2)
+    return (
+        torch.randn(2, *policy.latent_shape, generator=g),
+        torch.tensor([1, 501]),
+        policy.encode(["a red circle"] * 2),
+    )
 
 
 def test_guidance_is_the_formula(monkeypatch):
@@ -76,9 +80,11 @@ def test_lora_trains_adapters_alone_and_without_them_is_the_untouched_base():
     x, t, embeddings = inputs(base)
     with torch.no_grad():
         for weight in policy.trainable().values():
-            weight += 0.1
+            weight.add_(0.1)
 
-        plain, tuned, off = (d(x, t, embeddings) for d in (base.denoiser(), policy.denoiser(), policy.reference_denoiser()))
+        plain, tuned, off = (
+            d(x, t, embeddings) for d in (base.denoiser(), policy.denoiser(), policy.reference_denoiser())
+        )
 
     assert policy.trainable()
     assert all("lora" in name for name in policy.trainable())
@@ -93,7 +99,7 @@ def test_the_reference_of_full_finetuning_stays_when_the_policy_moves():
     with torch.no_grad():
         before = policy.denoiser()(x, t, embeddings)
         for weight in policy.trainable().values():
-            weight += 0.01
+            weight.add_(0.01)
 
         assert torch.equal(policy.reference_denoiser()(x, t, embeddings), before)
         assert not torch.allclose(policy.denoiser()(x, t, embeddings), before)
@@ -116,9 +122,7 @@ def test_an_image_has_the_same_bits_in_a_whole_and_in_a_padded_micro_batch():
     samples = [Sample(i, Prompt(f"p{i}", "a red circle"), 0) for i in range(4)]
 
     def draw(members):
-        return draw_micro_batch(
-            policy, members, SAMPLING, denoise_ref=None, seed=0, stream=Stream.TRAINING, epoch=1
-        )
+        return draw_micro_batch(policy, members, SAMPLING, denoise_ref=None, seed=0, stream=Stream.TRAINING, epoch=1)
 
     whole, pictures = draw(samples)
     part, few = draw(samples[:2])
@@ -173,7 +177,10 @@ def test_a_truncated_weights_file_is_named(tmp_path):
         (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="v_prediction"), "v_prediction"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_schedule="cosine"), "'cosine'"),
-        (lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{"), "scheduler_config.json is missing or no JSON"),
+        (
+            lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{"),
+            "scheduler_config.json is missing or no JSON",
+        ),
     ],
 )
 def test_a_folder_that_is_no_pipeline_is_refused_before_it_is_loaded(folder, damage, message):
@@ -184,7 +191,7 @@ def test_a_folder_that_is_no_pipeline_is_refused_before_it_is_loaded(folder, dam
 
 
 def test_a_source_that_is_nothing_is_named():
-    with pytest.raises(UserError, match="'./nowhere' is no folder and no hub id"):
+    with pytest.raises(UserError, match=r"'\./nowhere' is no folder and no hub id"):
         check_model(ModelConfig(source="./nowhere"), SAMPLING)
 
 
@@ -194,7 +201,9 @@ def test_the_models_own_scheduler_is_refused_where_its_last_step_has_no_variance
     model = ModelConfig(source=str(folder))
 
     check_model(model, SAMPLING)  # our own grid does not care
-    with pytest.raises(UserError, match=r"scheduler=from_model: sigma of step 3 of 3 .* below the floor sampling.min_std"):
+    with pytest.raises(
+        UserError, match=r"scheduler=from_model: sigma of step 3 of 3 .* below the floor sampling.min_std"
+    ):
         check_model(model, SAMPLING.model_copy(update={"scheduler": "from_model"}))
 
 

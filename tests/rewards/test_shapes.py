@@ -164,6 +164,10 @@ def test_a_picture_earns_the_same_alone_and_in_a_batch(prompts, seed):
     ]
 
 
+def test_no_pictures_earn_no_rewards():
+    assert shapes_reward(np.zeros((0, SIZE, SIZE, 3), np.uint8), []).shape == (0,)
+
+
 def test_pictures_of_another_form_are_refused():
     with pytest.raises(ValueError, match=r"images must be uint8 \[B, H, W, 3\], got float64"):
         shapes_reward(np.zeros((1, 32, 32, 3)), ["a red circle"])

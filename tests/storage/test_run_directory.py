@@ -65,7 +65,7 @@ def test_an_artifact_that_is_not_the_one_referred_to_is_refused(run_config):
     run = begun(run_config())
     reference = committed(run, 1).model_copy(update={"checksum": "0" * 64})
 
-    with pytest.raises(ArtifactError, match="is not what this task was given.*expected 0000"):
+    with pytest.raises(ArtifactError, match=r"is not what this task was given.*expected 0000"):
         run.open(reference)
 
 

@@ -12,7 +12,7 @@ import requests
 from mlflow.tracking import MlflowClient
 
 from reward_finetuning.storage import RunDirectory
-from reward_finetuning.tracking import MemoryTracker, MlflowTracker, history
+from reward_finetuning.tracking import Entry, MemoryTracker, MlflowTracker, history
 
 
 @pytest.fixture
@@ -37,8 +37,9 @@ def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     picture.write_bytes(b"png")
 
     for epoch in (1, 2):  # a tracker for each task, as in the pipeline
-        MlflowTracker(run).log("train", epoch, {"reward/mean": epoch / 10})
-    MlflowTracker(run).log("evaluate", 2, {"eval/x": 1.0}, {"samples/epoch_00002": picture})
+        checkpoint = {f"checkpoints/epoch_{epoch:05d}.json": {"uri": f"runs/{epoch}"}}
+        MlflowTracker(run).log(Entry("train", epoch, {"reward/mean": epoch / 10}, references=checkpoint))
+    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples/epoch_00002": picture}))
 
     tracker = MlflowTracker(run)
     client = MlflowClient(tracker.uri)
@@ -47,14 +48,18 @@ def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     assert points(run, "reward/mean") == [(1, 0.1), (2, 0.2)]
     assert only.data.params["training.learning_rate"] == "0.0001"
     assert only.data.tags["fingerprint"] == run.fingerprint
+    assert [file.path for file in client.list_artifacts(only.info.run_id, "checkpoints")] == [
+        "checkpoints/epoch_00001.json",
+        "checkpoints/epoch_00002.json",
+    ]
     assert client.list_artifacts(only.info.run_id, "samples/epoch_00002")[0].path.endswith("grid.png")
 
 
 def test_a_report_of_the_same_task_and_epoch_counts_once(begun):
     run = begun()
 
-    MlflowTracker(run).log("train", 1, {"a": 1.0})
-    MlflowTracker(run).log("train", 1, {"a": 2.0})
+    MlflowTracker(run).log(Entry("train", 1, {"a": 1.0}))
+    MlflowTracker(run).log(Entry("train", 1, {"a": 2.0}))
 
     assert points(run, "a") == [(1, 1.0)]
     assert history(run) == {"a": [(1, 1.0)]}
@@ -63,7 +68,7 @@ def test_a_report_of_the_same_task_and_epoch_counts_once(begun):
 def test_odd_names_are_made_ones_that_mlflow_takes(begun):
     run = begun()
 
-    MlflowTracker(run).log("train", 1, {'reward/my "scorer", v2': 1.0})
+    MlflowTracker(run).log(Entry("train", 1, {'reward/my "scorer", v2': 1.0}))
 
     assert points(run, "reward/my _scorer__ v2") == [(1, 1.0)]
 
@@ -94,11 +99,11 @@ def test_two_tasks_that_create_the_run_at_once_end_in_one(begun, monkeypatch):
 
     def create_in_between(self, client):
         monkeypatch.setattr(MlflowTracker, "_experiment", original)
-        second.log("evaluate", 1, {"b": 1.0})
+        second.log(Entry("evaluate", 1, {"b": 1.0}))
         return original(self, client)
 
     monkeypatch.setattr(MlflowTracker, "_experiment", create_in_between)
-    first.log("train", 1, {"a": 1.0})
+    first.log(Entry("train", 1, {"a": 1.0}))
 
     client = MlflowClient(first.uri)
     (only,) = client.search_runs([client.get_experiment_by_name("reward-finetuning").experiment_id])
@@ -108,10 +113,10 @@ def test_two_tasks_that_create_the_run_at_once_end_in_one(begun, monkeypatch):
 def test_a_memory_tracker_remembers_the_first_report():
     tracker = MemoryTracker()
 
-    tracker.log("train", 1, {"a": 1.0})
-    tracker.log("train", 1, {"a": 2.0})
+    tracker.log(Entry("train", 1, {"a": 1.0}))
+    tracker.log(Entry("train", 1, {"a": 2.0}))
 
-    assert tracker.entries == {("train", 1): {"a": 1.0}}
+    assert tracker.entries == {("train", 1): Entry("train", 1, {"a": 1.0})}
 
 
 def free_port():
@@ -125,8 +130,24 @@ class Server:
 
     def __init__(self, folder, port):
         self.uri = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        store = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{folder}/server.db",
+            "--artifacts-destination",
+            str(folder / "files"),
+        ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         self.log = (folder / "server.log").open("a")
         self.process = subprocess.Popen(
@@ -157,17 +178,17 @@ def test_a_server_that_is_down_costs_neither_time_nor_points(begun, tmp_path):
     tracker = MlflowTracker(run)
     started = time.monotonic()
     for epoch in range(1, 6):  # nobody listens yet
-        tracker.log("train", epoch, {"reward/mean": float(epoch)})
+        tracker.log(Entry("train", epoch, {"reward/mean": float(epoch)}))
     assert time.monotonic() - started < 30  # one attempt, then a pause; MLflow's own defaults wait minutes a call
     assert tracker.run_id is None
 
     server = Server(tmp_path, port)
-    MlflowTracker(run).log("train", 6, {"reward/mean": 6.0})
+    MlflowTracker(run).log(Entry("train", 6, {"reward/mean": 6.0}))
     server.kill()
-    MlflowTracker(run).log("train", 7, {"reward/mean": 7.0})
+    MlflowTracker(run).log(Entry("train", 7, {"reward/mean": 7.0}))
     server = Server(tmp_path, port)
     try:
-        MlflowTracker(run).log("train", 8, {"reward/mean": 8.0})
+        MlflowTracker(run).log(Entry("train", 8, {"reward/mean": 8.0}))
 
         assert points(run, "reward/mean") == [(epoch, float(epoch)) for epoch in range(1, 9)]
     finally:

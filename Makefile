@@ -1,0 +1,57 @@
+# `make` lists the targets. Everything is installed into .venv; the machine needs Python 3.11+ and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUN := pipelines/runs/shapes-prdp.yaml
+
+.PHONY: help demo test check format lint types imports fast determinism lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
+
+.venv/.train: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[train]'
+	@touch $@
+
+.venv/.dev: .venv/.train
+	$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+demo: .venv/.train ## finetune the built-in model with PRDP through the pipeline, and compare before and after
+	$(BIN)/rft run $(RUN)
+
+test: .venv/.dev ## every test that needs Python packages alone
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: format lint types imports fast ## format, lint, types, import contracts, fast tests: before every commit
+
+format: .venv/.dev
+	$(BIN)/ruff format --check
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+imports: .venv/.dev
+	$(BIN)/lint-imports
+
+fast: .venv/.dev
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+determinism: .venv/.dev ## split, sharded, fused and killed runs end in the same bits: prints the four checksums
+	$(BIN)/pytest -q tests/pipelines/test_determinism.py
+
+lock: ## resolve the dependencies anew and write constraints.txt
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev]'
+	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
+	mv constraints.new constraints.txt && rm -rf .venv-lock
+
+clean: ## remove the environment; runs stay
+	rm -rf .venv
