@@ -30,6 +30,14 @@ from reward_finetuning.storage.evaluations import read_evaluation, write_evaluat
 from reward_finetuning.storage.rewards import COMBINED
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, history
 
+_CURVES = (
+    "sample/kl_to_reference",
+    "reward/std_within_prompt",
+    "train/loss",
+    "train/grad_norm",
+    "train/clip_fraction",
+    "train/log_prob_gap_max",
+)
 PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
 
 
@@ -97,7 +105,7 @@ def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: P
         before = read_evaluation(run.store.fetch(pretrained))
         comparison = compare(before, after)
         metrics = as_metrics(comparison)
-        page = render_page(comparison, before, after, history(run), _facts(run, reference))
+        page = render_page(comparison, before, after, _curves(run), _facts(run, reference))
         (folder / PAGE).write_text(page, encoding="utf-8")
     (folder / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True), encoding="utf-8")
     return {"metrics": metrics}
@@ -163,6 +171,17 @@ def _means(samples: EvaluatedSamples) -> dict[str, float]:
         for prompt_set in dict.fromkeys(samples.prompt_sets)
         for name, values in samples.rewards.items()
     }
+
+
+def _curves(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
+    """The journal's curves that say how training went, the most telling first."""
+    curves = history(run)
+    weights = run.config.reward.weights
+    own = [name for name in weights if curves.get(f"reward/{name}/mean") != curves.get("reward/mean")]
+    scorers = [f"reward/{name}/{part}" for name in own for part in ("mean", "std")]
+    chosen = ["reward/mean", "reward/std", *scorers, *_CURVES]
+    evaluated = [key for key in curves if key.startswith("eval/") and "/category/" not in key and "/reward/gain" in key]
+    return {key: curves[key] for key in [*chosen, *evaluated] if key in curves}
 
 
 def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:

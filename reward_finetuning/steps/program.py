@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -21,9 +23,18 @@ ReportFile = Annotated[str, typer.Option(help="Where to write the HTML page.")]
 
 
 def run_step(step: Callable[..., Any]) -> None:
-    """Run a step from the command line; exit 2: the user's mistake, 3: no retry helps, 75: a retry may help."""
+    """Run a step from the command line and print what it returns, lists and facts as JSON.
+
+    Exit code 2: the user's mistake, 3: no retry helps, 75: a retry may help.
+    """
+
+    @wraps(step)
+    def program(*args: Any, **options: Any) -> None:
+        returned = step(*args, **options)
+        print(returned if isinstance(returned, str) else json.dumps(returned))
+
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(step)
+    app.command()(program)
     try:
         app()
     except (UserError, TrainingError, RetryableError) as error:
