@@ -26,7 +26,7 @@ def mean_reward(picture_of, prompt, count=50):
 
 def test_what_the_renderer_draws_is_exactly_what_the_prompt_asks_for():
     rng = np.random.default_rng(0)
-    scenes = [WORLD[index] for index in rng.integers(len(PROMPTS), size=3000)]
+    scenes = [WORLD[index] for index in rng.integers(len(PROMPTS), size=2000)]
     pictures = np.stack([render(scene, rng) for scene in scenes])
     prompts = [describe(scene) for scene in scenes]
 
@@ -92,7 +92,8 @@ def test_drawing_everything_everywhere_earns_next_to_nothing():
         row, column = divmod(index, 3)
         picture[2 + 15 * row : 12 + 15 * row, 1 + 11 * column : 10 + 11 * column] = rgb
 
-    rewards = shapes_reward(np.stack([picture] * len(PROMPTS)), PROMPTS)
+    prompts = PROMPTS[::5]
+    rewards = shapes_reward(np.stack([picture] * len(prompts)), prompts)
 
     assert rewards.max() < 0.5
     assert np.mean([score(picture, f"a {colour} square").reward for colour in COLOURS]) < 0.05

@@ -1,0 +1,49 @@
+"""How good a pipeline is at drawing the built-in world."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes.judge import judge
+from reward_finetuning.shapes.scene import CATEGORIES, describe
+
+NUM_STEPS, GUIDANCE_SCALE, ETA = 10, 3.0, 1.0
+"""How the world's model is sampled: T denoising steps, classifier-free guidance, DDIM's eta."""
+
+
+def sample_pictures(pipeline: Any, prompts: Sequence[str], *, generator: torch.Generator) -> NDArray[np.uint8]:
+    """[B, 32, 32, 3] uint8 pictures, one for each prompt."""
+    pictures = [
+        pipeline(
+            list(prompts[start : start + 256]),
+            num_inference_steps=NUM_STEPS,
+            guidance_scale=GUIDANCE_SCALE,
+            eta=ETA,
+            generator=generator,
+            output_type="np",
+        ).images
+        for start in range(0, len(prompts), 256)
+    ]
+    return (np.concatenate(pictures) * 255).round().astype(np.uint8)
+
+
+def measure(pipeline: Any, *, images_per_prompt: int, seed: int) -> dict[str, dict[str, float]]:
+    """Mean reward and share of exact pictures, by split and by category within a split."""
+    generator = torch.Generator().manual_seed(seed)
+    result: dict[str, dict[str, float]] = {}
+    for split, each in (("train", catalogue.train()), ("heldout", catalogue.heldout())):
+        scenes = [scene for scene in each for _ in range(images_per_prompt)]
+        prompts = [describe(scene) for scene in scenes]
+        scores = judge(sample_pictures(pipeline, prompts, generator=generator), prompts)
+        result[split] = {
+            "reward": float(np.mean([score.reward for score in scores])),
+            "exact": float(np.mean([score.exact for score in scores])),
+        }
+        for category in CATEGORIES:
+            rewards = [score.reward for score, scene in zip(scores, scenes, strict=True) if scene.category == category]
+            result[split][f"reward_{category}"] = float(np.mean(rewards))
+    return result

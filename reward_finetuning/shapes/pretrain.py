@@ -1,0 +1,156 @@
+"""Pretrains the tiny StableDiffusionPipeline of the built-in world and saves it with a record of how it came about.
+
+On cores that other work shares, set OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive: threads that spin while they wait
+are slow.
+
+Example:
+    python -m reward_finetuning.shapes.pretrain --seed 0 --output reward_finetuning/shapes/weights
+"""
+
+import argparse
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reward_finetuning.shapes.captions import draw_scene
+from reward_finetuning.shapes.denoiser import Examples, build_scheduler, build_unet, train_denoiser
+from reward_finetuning.shapes.measure import ETA, GUIDANCE_SCALE, NUM_STEPS, measure
+from reward_finetuning.shapes.render import render
+from reward_finetuning.shapes.scene import Scene
+from reward_finetuning.shapes.text import build_text_encoder, write_tokenizer
+from reward_finetuning.shapes.vae import build_vae, encode, train_vae
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the shipped pipeline lies."""
+
+RECORD = "pretrained.json"
+_HELDOUT_PICTURES = 2048
+_HELDOUT_SEED_OFFSET = 1  # the held-out pictures' captions and noise come from another stream than the batches'
+
+
+def parser() -> argparse.ArgumentParser:
+    """The program's options."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--output", type=Path, required=True, help="folder of the pipeline")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--pictures", type=int, default=30_000, help="pictures drawn to train on")
+    options.add_argument("--vae-steps", type=int, default=2500)
+    options.add_argument("--vae-batch-size", type=int, default=32)
+    options.add_argument("--vae-learning-rate", type=float, default=3e-3)
+    options.add_argument("--unet-steps", type=int, default=6000)
+    options.add_argument("--unet-batch-size", type=int, default=64)
+    options.add_argument("--unet-learning-rate", type=float, default=2e-3)
+    options.add_argument("--caption-noise", type=float, default=0.65, help="share of captions with an error, 0 to 1")
+    options.add_argument("--images-per-prompt", type=int, default=16, help="pictures a prompt in the final measurement")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the pictures, train the VAE, then the UNet with the text encoder; save, measure, record."""
+    options = parser().parse_args(argv)
+    # Layers initialise from torch's global generator; this is a program, so it may set it.
+    torch.manual_seed(options.seed)
+    start = time.monotonic()
+    curves: dict[str, list[tuple[int, float]]] = {"vae_loss": [], "heldout_loss": []}
+
+    def report(name: str, step: int, loss: float) -> None:
+        curves[name].append((step, round(loss, 5)))
+        print(f"{time.monotonic() - start:6.0f} s  {name} {step}: {loss:.5f}", flush=True)
+
+    pictures, scenes = draw(options.pictures + _HELDOUT_PICTURES, np.random.default_rng(options.seed))
+    vae = build_vae()
+    train_vae(
+        vae,
+        pictures[_HELDOUT_PICTURES:],
+        steps=options.vae_steps,
+        batch_size=options.vae_batch_size,
+        learning_rate=options.vae_learning_rate,
+        generator=torch.Generator().manual_seed(options.seed),
+        report=lambda step, loss: report("vae_loss", step, loss),
+    )
+    pipeline = _pipeline(vae, options.output)
+    latents = encode(vae, pictures)
+    _train_on(latents, scenes, pipeline, options, lambda step, loss: report("heldout_loss", step, loss))
+    pipeline.save_pretrained(options.output, safe_serialization=True)
+    pipeline.set_progress_bar_config(disable=True)
+    rewards = measure(pipeline, images_per_prompt=options.images_per_prompt, seed=options.seed)
+    record = _record(options, curves, rewards, minutes=(time.monotonic() - start) / 60)
+    (options.output / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(rewards, indent=1))
+
+
+def draw(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[Scene]]:
+    """[N, 3, 32, 32] uint8 pictures and their N scenes."""
+    scenes = [draw_scene(rng) for _ in range(count)]
+    pictures = np.stack([render(scene, rng) for scene in scenes])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), scenes
+
+
+def _pipeline(vae: Any, folder: Path) -> Any:
+    """The pipeline around `vae`, its UNet and text encoder untrained; the tokenizer's files go to `folder`."""
+    from diffusers import StableDiffusionPipeline
+
+    tokenizer = write_tokenizer(folder / "tokenizer")
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=build_text_encoder(tokenizer),
+        tokenizer=tokenizer,
+        unet=build_unet(),
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _train_on(
+    latents: torch.Tensor, scenes: list[Scene], pipeline: Any, options: argparse.Namespace, report: Any
+) -> None:
+    """Train the pipeline's UNet and text encoder; the first pictures are held out for the loss curve."""
+    n, noise = _HELDOUT_PICTURES, options.caption_noise
+    heldout = Examples(latents[:n], scenes[:n], pipeline.tokenizer, caption_noise=noise)
+    examples = Examples(latents[n:], scenes[n:], pipeline.tokenizer, caption_noise=noise)
+    train_denoiser(
+        pipeline.unet,
+        pipeline.text_encoder,
+        pipeline.scheduler,
+        examples=examples.batches(options.unet_batch_size, seed=options.seed),
+        steps=options.unet_steps,
+        learning_rate=options.unet_learning_rate,
+        heldout=next(heldout.batches(n, seed=options.seed + _HELDOUT_SEED_OFFSET)),
+        report=report,
+    )
+
+
+def _record(
+    options: argparse.Namespace,
+    curves: dict[str, list[tuple[int, float]]],
+    rewards: dict[str, dict[str, float]],
+    *,
+    minutes: float,
+) -> dict[str, Any]:
+    """What pretrained.json says."""
+    settings = {name: value for name, value in vars(options).items() if name != "output"}
+    flags = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return {
+        "command": f"python -m reward_finetuning.shapes.pretrain --output DIR {shlex.join(flags)}",
+        "settings": settings,
+        "minutes": round(minutes, 1),
+        "curves": curves,
+        "sampling": {"num_steps": NUM_STEPS, "guidance_scale": GUIDANCE_SCALE, "eta": ETA},
+        "measured": {
+            split: {name: round(value, 4) for name, value in numbers.items()} for split, numbers in rewards.items()
+        },
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
+    }
+
+
+if __name__ == "__main__":
+    main()
