@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Spacing = Literal["leading", "trailing", "linspace", "quadratic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ def strided_grid(
     eta: float = 1.0,
     steps_offset: int = 1,
     final_alpha_bar: float | None = None,
-    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    spacing: Spacing = "leading",
     min_std: float = 1e-3,
 ) -> Grid:
     """The strided grid of `num_steps` among the training steps.
@@ -45,16 +48,17 @@ def strided_grid(
         eta: 1 is DDPM's ancestral sampler on the grid.
         steps_offset: first timestep of the grid under `leading`.
         final_alpha_bar: alpha-bar that the last step goes to; alpha_bars[0] when not given.
-        spacing: diffusers' `timestep_spacing`.
+        spacing: diffusers' `timestep_spacing`, or `quadratic`: fine steps near the image, where an even stride makes
+            one step so narrow that its log-probability drowns all others' in the gradient.
         min_std: smallest sigma_t allowed.
 
     Raises:
         ValueError: more steps than training steps, or a sigma_t below `min_std`.
 
-    Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16.
+    Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16; quadratic: appendix D.2.
     """
     timesteps = _timesteps(len(alpha_bars), num_steps, steps_offset, spacing)
-    previous = timesteps - len(alpha_bars) // num_steps
+    previous = np.append(timesteps[1:], -1) if spacing == "quadratic" else timesteps - len(alpha_bars) // num_steps
     last = float(alpha_bars[0]) if final_alpha_bar is None else final_alpha_bar
     a = alpha_bars[timesteps].astype(np.float64)
     a_prev = np.where(previous >= 0, alpha_bars[np.maximum(previous, 0)], last).astype(np.float64)
@@ -90,6 +94,8 @@ def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDA
     grid: NDArray[np.float64 | np.int64]
     if spacing == "leading":
         grid = np.arange(num_steps)[::-1] * (num_train // num_steps) + offset
+    elif spacing == "quadratic":
+        grid = np.floor(np.linspace(0, math.sqrt(0.9 * num_train), num_steps) ** 2)[::-1] + offset
     elif spacing == "trailing":
         grid = np.round(np.arange(num_train, 0, -num_train / num_steps)) - 1
     else:

@@ -69,7 +69,7 @@ def sampler_grid(scheduler: dict[str, Any], sampling: SamplingConfig) -> Grid:
         alpha_bars = alphas_cumprod(
             scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"], scheduler["beta_schedule"]
         )
-        own = {"steps_offset": 1}
+        own = {"steps_offset": 1, "spacing": sampling.spacing}
         grid = own if sampling.scheduler == "own" else _of_model(scheduler)
         return strided_grid(alpha_bars, sampling.num_steps, eta=sampling.ddim_eta, min_std=sampling.min_std, **grid)
     except KeyError as error:

@@ -51,6 +51,26 @@ def test_on_the_full_grid_it_is_ddpms_posterior():
         assert grid.stds[step] ** 2 == pytest.approx(float(scheduler._get_variance(t)), rel=1e-4)
 
 
+def test_quadratic_steps_are_fine_near_the_image_and_go_from_one_to_the_next():
+    grid = strided_grid(ALPHA_BARS, 10, spacing="quadratic")
+
+    assert grid.timesteps.tolist() == [901, 712, 545, 401, 278, 178, 101, 45, 12, 1]
+    np.testing.assert_array_equal(grid.alpha_bars_prev[:-1], grid.alpha_bars[1:])
+    assert grid.alpha_bars_prev[-1] == ALPHA_BARS[0]
+
+
+def sensitivity(grid):
+    """Squared score of each step per unit of change of epsilon, as shares: |d mu / d eps|^2 / sigma^2."""
+    x, steps = torch.zeros(grid.num_steps, 1, 1, 1, dtype=torch.float64), torch.arange(grid.num_steps)
+    share = (step_mean(x, x + 1, grid, steps).flatten() / torch.from_numpy(grid.stds)) ** 2
+    return share / share.sum()
+
+
+def test_with_few_steps_an_even_stride_leaves_one_step_most_of_the_gradient_and_a_quadratic_one_does_not():
+    assert sensitivity(strided_grid(ALPHA_BARS, 10)).max() > 0.8
+    assert sensitivity(strided_grid(ALPHA_BARS, 10, spacing="quadratic")).max() < 0.25
+
+
 def test_alpha_bars_agree_with_diffusers():
     np.testing.assert_allclose(ALPHA_BARS, ddim().alphas_cumprod.numpy(), rtol=2e-5)
 

@@ -40,6 +40,8 @@ def test_a_plan_that_is_none_is_named():
 def test_what_a_step_returns_is_printed():
     plan = '{"first": 4, "last": 5, "epochs": 5}'
 
-    done = program("evaluation_due", "--config", '{"name": "a", "loop": {"epochs": 5}}', "--plan", plan, "--offset", "1")
+    done = program(
+        "evaluation_due", "--config", '{"name": "a", "loop": {"epochs": 5}}', "--plan", plan, "--offset", "1"
+    )
 
     assert done.stdout.strip() == "true"
