@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := pipelines/runs/shapes-prdp.yaml
+# The built-in model's convolutions are small: a second thread gains a quarter on an idle machine and costs fivefold on a busy
+# one, where threads spin while they wait for each other (benchmarks/).
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism lock clean
 
