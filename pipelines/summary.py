@@ -16,9 +16,9 @@ _CURVES = {
     "reward/std": "spread",
     "train/loss": "loss",
     "train/clip_fraction": "clipped",
-    "train/grad_norm": "grad norm",
-    "sample/kl_to_reference": "KL to reference",
-    "sample/images_per_second": "images/s",
+    "train/grad_norm": "gradient",
+    "sample/kl_to_reference": "KL",
+    "sample/images_per_second": "img/s",
 }
 
 
@@ -27,10 +27,10 @@ def print_status(run: RunDirectory, console: Console) -> None:
     latest, loop = run.latest(), run.config.loop
     console.print(f"{run.config.name}: epoch {latest.epoch} of {loop.epochs}  ({run.uri})", highlight=False)
     curves = history(run)
-    table = Table("epoch", *_CURVES.values())
+    table = Table("epoch", *_CURVES.values(), box=None, padding=(0, 2, 0, 0))
     for epoch in sorted({epoch for epoch, _ in curves.get("reward/mean", [])})[-10:]:
         values = [dict(curves.get(key, [])).get(epoch) for key in _CURVES]
-        table.add_row(str(epoch), *("" if value is None else f"{value:.4g}" for value in values))
+        table.add_row(str(epoch), *("" if value is None else f"{value:.3g}" for value in values))
     if table.row_count:
         console.print(table)
     print_evaluation(run, console)
@@ -48,16 +48,11 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
 
     before, after = (read_evaluation(run.store.fetch(report_name(run, number))) for number in (0, epoch))
     comparison = compare(before, after)
-    header, *rows = as_table(comparison)
-    table = Table(
-        header[0],
-        *header[2:],
-        title=f"pretrained against epoch {epoch}, same noise, 95 % intervals",
-        title_justify="left",
-    )
+    header, *rows = (_narrow(row) for row in as_table(comparison) if not row[1] or row[1] == "category")
+    title = f"pretrained against epoch {epoch}, same noise, 95 % intervals"
+    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     for row in rows:
-        if not row[1]:  # the categories inside a set are on the page
-            table.add_row(row[0], *row[2:])
+        table.add_row(*row)
     console.print(table)
     console.print(comparison.verdict, highlight=False, markup=False)
 
@@ -78,6 +73,12 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
         "MLflow": f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})",
     }.items():
         console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:
+    """What fits 80 columns: the categories inside a set and the win rate are on the page."""
+    prompt_set, _, *numbers, _, finding = row
+    return (prompt_set, *numbers, finding)
 
 
 def _newest_report(run: RunDirectory) -> int | None:
