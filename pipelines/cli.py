@@ -52,7 +52,8 @@ def run(
     here = _absolute(config, override)
     checked = check_run(here)
     if is_done(checked):
-        console.print(f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run")
+        done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
+        console.print(done, highlight=False, soft_wrap=True)
     else:
         console.print(describe(here), highlight=False)
         outcome = run_until_done(checked, runner, console)

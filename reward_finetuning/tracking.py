@@ -176,10 +176,10 @@ class MlflowTracker:
 def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
     """Every metric of the journal: name -> [(epoch, value)], by epoch."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for name in run.store.names(_JOURNAL):
-        entry = run.store.read_json(f"{_JOURNAL}/{name}") if name.endswith(".json") else None
-        for key, value in (entry or {"metrics": {}})["metrics"].items():
-            curves.setdefault(key, []).append((entry["epoch"], value))  # type: ignore[index]
+    names = [name for name in run.store.names(_JOURNAL) if name.endswith(".json")]
+    for entry in filter(None, (run.store.read_json(f"{_JOURNAL}/{name}") for name in names)):
+        for key, value in entry["metrics"].items():
+            curves.setdefault(key, []).append((entry["epoch"], value))
     return {key: sorted(points) for key, points in curves.items()}
 
 

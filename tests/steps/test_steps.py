@@ -1,0 +1,239 @@
+"""What each step refuses, measures and keeps."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from reward_finetuning.config import ArtifactError, TrainingError, UserError
+from reward_finetuning.policy.learner import learner_at
+from reward_finetuning.policy.restore import WEIGHTS
+from reward_finetuning.steps.evaluate import evaluate
+from reward_finetuning.steps.evaluation_due import evaluation_due
+from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.reward import reward
+from reward_finetuning.steps.run_epochs import run_epochs
+from reward_finetuning.steps.sample import sample
+from reward_finetuning.steps.shards import shards
+from reward_finetuning.storage import Reference, read_reference
+from reward_finetuning.storage.rollouts import SAMPLES, read_samples, read_trajectories
+from reward_finetuning.tracking import history
+
+
+def test_rollouts_of_another_epoch_are_refused(tasks):
+    one = tasks()
+    drawn, scored = one.rollouts(one.begin())
+    one.train(drawn, scored)
+    shutil.copy(one.path("next"), one.path("policy"))
+
+    with pytest.raises(ArtifactError, match=r"is of epoch 1 by policy pretrained; expected epoch 2 by [0-9a-f]{12}"):
+        one.train(drawn, scored)
+
+
+def test_sampling_from_a_stale_policy_is_refused(tasks):
+    one = tasks()
+    plan = one.begin()
+    (shard,) = shards(one.config, plan, 1)
+
+    with pytest.raises(ArtifactError, match="epoch 2 is sampled from the policy of epoch 1, got 0"):
+        sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+
+
+def test_a_missing_shard_is_refused(tasks):
+    one = tasks(loop={"num_shards": 2, "granularity": "split"})
+    drawn, scored = one.rollouts(one.begin())
+
+    with pytest.raises(ArtifactError, match="needs samples 0 to 5, got 4"):
+        one.train(drawn[:1], scored[:1])
+
+
+def test_a_flipped_bit_in_the_rollouts_stops_training_and_is_named(tasks):
+    one = tasks()
+    drawn, scored = one.rollouts(one.begin())
+    folder, _ = one.run.open(read_reference(drawn[0]))
+    path = folder / "trajectories-00000.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(ArtifactError, match=r"trajectories-00000.safetensors was altered: crc32c .*, expected"):
+        one.train(drawn, scored)
+    assert one.run.latest().epoch == 0
+
+
+def test_reward_reads_no_latents(tasks):
+    one = tasks()
+    plan = one.begin()
+    (shard,) = shards(one.config, plan, 0)
+    sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+    folder, _ = one.run.open(read_reference(one.path("rollouts")))
+    for path in folder.glob("trajectories-*"):
+        path.unlink()
+
+    facts = reward(one.config, one.path("rollouts"), one.path("rewards"))
+
+    assert facts["num_images"] == 6
+
+
+def test_rollouts_hold_what_the_legend_says(tasks):
+    one = tasks()
+    drawn, _ = one.rollouts(one.begin())
+    folder, _ = one.run.open(read_reference(drawn[0]))
+
+    trajectories = read_trajectories(folder, [0, 1])
+    samples = read_samples(folder)
+
+    assert trajectories.latents.shape == (6, 4, 4, 8, 8)
+    assert trajectories.log_probs.shape == trajectories.log_probs_ref.shape == (6, 3)
+    assert trajectories.latents.dtype == torch.float32
+    assert [s.image_index for s in samples] == [0, 1, 2, 0, 1, 2]
+    assert (folder / SAMPLES).exists()
+
+
+def test_float16_latents_pass_the_noise_gate_because_rounding_comes_first(tasks):
+    one = tasks(sampling={"latents_dtype": "float16"})
+
+    after = one.epoch(one.begin())
+
+    assert after.facts["metrics"]["train/log_prob_gap_max"] < 1e-4
+
+
+def test_a_noise_floor_above_half_the_clip_range_stops_training(tasks):
+    one = tasks(objective={"clip_range": 1e-9}, training={"cells_per_batch": 1, "gate_cells": 18})
+
+    with pytest.raises(TrainingError, match=r"replayed log-probs differ .* clip_range is 1e-09 .*old_log_probs"):
+        one.epoch(one.begin())
+    assert one.run.latest().epoch == 0
+
+
+def test_replayed_old_log_probs_pass_the_gate_at_the_same_clip_range(tasks):
+    one = tasks(
+        objective={"clip_range": 1e-9}, training={"old_log_probs": "replay", "cells_per_batch": 18, "gate_cells": 18}
+    )
+
+    assert one.epoch(one.begin()).facts["metrics"]["train/log_prob_gap_max"] <= 5e-10
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tasks):
+    one = tasks()
+    one.begin()
+    learner = learner_at(one.run, Reference(epoch=0), keep_reference=False)
+    before = {name: weight.clone() for name, weight in learner.policy.trainable().items()}
+    next(iter(learner.policy.trainable().values())).grad = torch.full_like(next(iter(before.values())), float("nan"))
+
+    with pytest.raises(TrainingError, match="gradient norm is nan: nothing was updated"):
+        learner.engine.step()
+
+    assert all(torch.equal(before[name], weight) for name, weight in learner.policy.trainable().items())
+
+
+def test_a_reward_that_is_not_finite_names_the_sample(tasks, monkeypatch):
+    one = tasks()
+    plan = one.begin()
+    (shard,) = shards(one.config, plan, 0)
+    sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+    scorer = lambda images, prompts: np.where(np.arange(len(images)) == 1, np.nan, 0.5)  # noqa: E731
+    monkeypatch.setattr("reward_finetuning.steps.reward.load_scorers", lambda names: {"shapes": scorer})
+
+    with pytest.raises(TrainingError, match=r"scorer shapes gave nan for sample 1 \(image 1 of"):
+        reward(one.config, one.path("rollouts"), one.path("rewards"))
+
+
+def test_equal_rewards_everywhere_leave_the_policy_and_are_counted(tasks, monkeypatch):
+    one = tasks(training={"weight_decay": 0.0})
+    monkeypatch.setattr(
+        "reward_finetuning.steps.reward.load_scorers",
+        lambda names: {"shapes": lambda images, prompts: np.full(len(images), 0.5)},
+    )
+
+    after = one.epoch(one.begin())
+
+    assert after.facts["metrics"]["train/tied_prompts"] == 2.0
+    assert after.facts["metrics"]["train/grad_norm"] == 0.0
+
+
+def test_surplus_epochs_of_a_block_do_nothing(tasks):
+    one = tasks(loop={"epochs": 1, "granularity": "split", "epochs_per_run": 3})
+    plan = one.begin()
+    after = one.epoch(plan)
+
+    again = one.epoch(plan, offset=1)
+
+    assert again == after
+    assert not evaluation_due(one.config, plan, 1)
+
+
+def test_the_plan_is_read_from_the_run_directory(tasks):
+    one = tasks(loop={"epochs": 5, "granularity": "split", "epochs_per_run": 2})
+    assert Plan.parse(one.begin()) == Plan(first=1, last=2, epochs=5)
+
+    one.epoch(one.begin())
+
+    assert Plan.parse(one.begin()) == Plan(first=2, last=3, epochs=5)
+
+
+@pytest.mark.parametrize(("offset", "due"), [(0, False), (1, True), (2, False), (3, True), (4, True), (5, False)])
+def test_evaluation_is_due_every_so_many_epochs_and_at_the_last(run_config, offset, due):
+    config = run_config(loop={"epochs": 5, "evaluate_every": 2}).model_dump_json()
+
+    assert evaluation_due(config, Plan(first=1, last=5, epochs=5).model_dump_json(), offset) == due
+
+
+def test_where_nothing_is_left_the_last_evaluation_is_made_good(run_config):
+    config = run_config(loop={"epochs": 5}).model_dump_json()
+
+    assert evaluation_due(config, Plan(first=6, last=5, epochs=5).model_dump_json(), 0)
+
+
+def test_evaluation_compares_with_the_pretrained_model_from_the_same_noise(tasks):
+    one = tasks()
+    one.begin()
+
+    pretrained = evaluate(one.config, one.path("policy"), one.path("report.html"))
+    one.epoch(one.begin())
+    after = evaluate(one.config, one.path("policy"), one.path("report.html"))
+
+    assert after["eval/train/reward/before"] == pretrained["eval/train/reward/mean"]
+    assert after["eval/train/reward/gain"] == pytest.approx(
+        after["eval/train/reward/mean"] - after["eval/train/reward/before"]
+    )
+    assert {epoch for epoch, _ in history(one.run)["eval/train/reward/mean"]} == {0, 1}
+
+
+def test_retention_keeps_what_it_says(tasks):
+    one = tasks(loop={"epochs": 5, "evaluate_every": 2}, retention={"rollouts": 1, "policies": 1})
+    run_epochs(one.config, one.begin(), one.path("p"), one.path("r"))
+
+    kept = {
+        name: [n.split("-")[0] for n in one.run.store.names(f"epochs/{name}")] for name in one.run.store.names("epochs")
+    }
+
+    assert kept["0005"] == ["policy", "report", "rewards", "rollouts"]
+    assert kept["0002"] == ["policy", "report"]
+    assert kept["0003"] == []
+    assert one.run.latest().epoch == 5
+
+
+def test_a_checkpoint_says_where_it_was_made(tasks):
+    one = tasks()
+    after = one.epoch(one.begin())
+    folder, manifest = one.run.open(after)
+
+    state = json.loads((folder / "state.json").read_text())
+
+    assert state["epoch"] == 1
+    assert state["fingerprint"] == one.run.fingerprint
+    assert state["bit_exact"].startswith("yes")
+    assert set(manifest.files) == {WEIGHTS, "optimizer.safetensors", "objective.safetensors", "state.json"}
+
+
+def test_steps_refuse_other_settings_than_the_runs(tasks, run_config, tmp_path):
+    one = tasks()
+    plan = one.begin()
+    (shard,) = shards(one.config, plan, 0)
+    other = run_config(training={"learning_rate": 0.5}).model_dump_json()
+
+    with pytest.raises(UserError, match=r"training.learning_rate: run has 0.0001, config says 0.5"):
+        sample(other, shard, one.path("policy"), one.path("rollouts"))
