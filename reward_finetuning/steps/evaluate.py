@@ -68,7 +68,7 @@ def evaluate_policy(
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
     manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
     images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
-    tracker.log(Entry("evaluate", reference.epoch, manifest.facts["metrics"], images))
+    tracker.log(Entry("evaluate", reference.epoch, _overall(manifest.facts["metrics"]), images))
     return Reference.to(name, manifest)
 
 
@@ -80,7 +80,12 @@ def publish(run: RunDirectory, evaluated: Reference, report: str, tracker: Track
         shutil.copyfile(folder / PAGE, report)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
-    return {key: value for key, value in manifest.facts["metrics"].items() if "/category/" not in key}
+    return _overall(manifest.facts["metrics"])
+
+
+def _overall(metrics: dict[str, float]) -> dict[str, float]:
+    """Without the categories inside a set: dozens of numbers, which metrics.json and the page have."""
+    return {key: value for key, value in metrics.items() if "/category/" not in key}
 
 
 def report_name(run: RunDirectory, epoch: int) -> str:
@@ -180,7 +185,7 @@ def _curves(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
     own = [name for name in weights if curves.get(f"reward/{name}/mean") != curves.get("reward/mean")]
     scorers = [f"reward/{name}/{part}" for name in own for part in ("mean", "std")]
     chosen = ["reward/mean", "reward/std", *scorers, *_CURVES]
-    evaluated = [key for key in curves if key.startswith("eval/") and "/category/" not in key and "/reward/gain" in key]
+    evaluated = [key for key in curves if key.startswith("eval/") and "/reward/gain" in key]
     return {key: curves[key] for key in [*chosen, *evaluated] if key in curves}
 
 
