@@ -27,9 +27,9 @@ class Policy:
     def __init__(self, pipeline: Any, model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> None:
         self.device = _device(model.device)
         self.grid = sampler_grid(dict(pipeline.scheduler.config), sampling)
-        self.unet = pipeline.unet.to(self.device).eval().requires_grad_(False)  # noqa: FBT003 torch's own signature
-        self._vae = pipeline.vae.to(self.device).eval().requires_grad_(False)  # noqa: FBT003
-        self._text_encoder = pipeline.text_encoder.to(self.device).eval().requires_grad_(False)  # noqa: FBT003
+        self.unet = pipeline.unet.to(self.device).eval().requires_grad_(requires_grad=False)
+        self._vae = pipeline.vae.to(self.device).eval().requires_grad_(requires_grad=False)
+        self._text_encoder = pipeline.text_encoder.to(self.device).eval().requires_grad_(requires_grad=False)
         self._tokenizer = pipeline.tokenizer
         self._model, self._sampling = model, sampling
         self._embeddings: dict[str, Tensor] = {}
@@ -37,7 +37,7 @@ class Policy:
         if model.trainable == "lora":
             _add_adapter(self.unet, model, seed)
         else:
-            self.unet.requires_grad_(True)  # noqa: FBT003
+            self.unet.requires_grad_(requires_grad=True)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -55,7 +55,7 @@ class Policy:
     def keep_reference(self) -> None:
         """Keep a frozen copy of the pretrained UNet; call before trained weights are loaded. LoRA needs none."""
         if self._model.trainable == "full" and self._reference_unet is None:
-            self._reference_unet = copy.deepcopy(self.unet).requires_grad_(False)  # noqa: FBT003
+            self._reference_unet = copy.deepcopy(self.unet).requires_grad_(requires_grad=False)
 
     def denoiser(self, *, uncond_gradient: bool = True) -> Denoiser:
         """The policy's denoiser, guidance included."""
