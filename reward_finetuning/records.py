@@ -83,6 +83,7 @@ class Batch:
     log_probs_ref: Tensor  # [B, T]
     rewards: Tensor  # [B] float64
     prompt_index: Tensor  # [B] int64, equal for images of one prompt
+    prompt_keys: Tensor  # [B] int64, a digest of the prompt's id: the same in every epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,14 @@ class Cells:
     x_t: Tensor  # [M, C, H, W]
     x_0: Tensor  # [M, C, H, W] the image's final latent
     timesteps: Tensor  # [M]
+    alpha_bars: Tensor  # [M] alpha-bar at x_t
+    std: Tensor  # [M] sigma_t
     embeddings: Tensor  # [M, L, D]
-    mean: Tensor  # [M, C, H, W] of the step, with gradient
-    std: Tensor  # [M]
-    denoise: Denoiser
-    denoise_ref: Denoiser | None  # given where the objective needs_reference
+    mean: Tensor | None = None  # [M, C, H, W] of the step, with gradient; where the objective uses_log_probs
+    mean_ref: Tensor | None = None  # [M, C, H, W] under the reference; where the objective needs_reference
+    unguided: Denoiser | None = (
+        None  # the policy's conditional prediction, without guidance: what denoising loss trains
+    )
 
 
 @dataclass(frozen=True, slots=True)

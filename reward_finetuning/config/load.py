@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -69,12 +70,16 @@ def _validated(tree: object, where: str) -> RunConfig:
 
 def _explain(problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
+    if path[:1] == ["objective"] and path[1:2] and path[1] in _OBJECTIVES:
+        del path[1]  # pydantic puts in which of the objectives it is
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _fields(path[:-1])
+        known = _fields(path[:-1], problem["loc"])
         near = get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {problem['ctx']['tag']!r}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not key:
         return message
@@ -82,8 +87,16 @@ def _explain(problem: dict[str, Any]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 
-def _fields(sections: Sequence[str]) -> list[str]:
+def _fields(sections: Sequence[str], loc: Sequence[object]) -> list[str]:
+    """Names of a section's fields, as the user writes them; `loc` says which objective it is."""
     model: type[BaseModel] = RunConfig
     for section in sections:
-        model = cast("type[BaseModel]", model.model_fields[section].annotation)
+        annotation = model.model_fields[section].annotation
+        members = [m for m in get_args(annotation) or (annotation,) if m is not NoneType]
+        model = members[0] if len(members) == 1 else _OBJECTIVES[str(loc[1])]
     return list(model.model_fields)
+
+
+_OBJECTIVES: dict[str, type[BaseModel]] = {
+    member.model_fields["name"].default: member for member in get_args(RunConfig.model_fields["objective"].annotation)
+}

@@ -52,9 +52,10 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _objective_fits_sampling(self) -> Self:
         k = self.sampling.images_per_prompt
-        if self.objective.name == "prdp" and k < 2:
+        if self.objective.compares_images and k < 2:
             raise ValueError(
-                f"prdp compares images of one prompt: sampling.images_per_prompt must be at least 2, got {k}"
+                f"{self.objective.name} compares images of one prompt: "
+                f"sampling.images_per_prompt must be at least 2, got {k}"
             )
         return self
 

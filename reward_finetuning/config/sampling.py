@@ -10,6 +10,10 @@ from reward_finetuning.config.base import Frozen
 class SamplingConfig(Frozen):
     """DDIM with eta = 1 by default, which is DDPM's ancestral sampler on a strided grid."""
 
+    rollouts: Literal["online", "offline"] = "online"
+    """`online`: each epoch draws images with its newest policy. `offline`: the pretrained model draws once, and every
+    epoch trains on those images."""
+
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     """T, denoising steps per image."""
 

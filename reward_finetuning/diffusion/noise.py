@@ -16,10 +16,14 @@ def seed_sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSe
     return np.random.SeedSequence([seed, stream, *position])
 
 
+def prompt_key(prompt_id: str) -> int:
+    """64 bits of the sha256 of a prompt's id."""
+    return int.from_bytes(sha256(prompt_id.encode()).digest()[:8], "big")
+
+
 def image_generator(seed: int, stream: Stream, epoch: int, prompt_id: str, image_index: int) -> torch.Generator:
     """The generator of one image's noise: the same on any shard, in any batch, on any number of GPUs."""
-    key = int.from_bytes(sha256(prompt_id.encode()).digest()[:8], "big")
-    state = seed_sequence(seed, stream, epoch, key, image_index).generate_state(1, np.uint64)
+    state = seed_sequence(seed, stream, epoch, prompt_key(prompt_id), image_index).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from reward_finetuning.config.objective import ObjectiveConfig
 from reward_finetuning.objectives.prdp import Prdp
 from reward_finetuning.objectives.protocol import Objective
 
-_OBJECTIVES = {"prdp": Prdp}
+_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {"prdp": Prdp}
 
 
 def build_objective(config: ObjectiveConfig) -> Objective:

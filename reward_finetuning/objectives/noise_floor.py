@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from reward_finetuning.objectives.two_pass import CellSource, replay
+from reward_finetuning.objectives.cells import CellSource
+from reward_finetuning.objectives.two_pass import replay
 from reward_finetuning.records import Denoiser
 
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.config.objective import PrdpConfig
-from reward_finetuning.records import Batch, Cells
+from reward_finetuning.objectives.protocol import Objective
+from reward_finetuning.records import Batch
 
 
 def prdp_loss(
@@ -106,11 +107,8 @@ def _differences(ratio: Tensor, clipped: Tensor, rewards: Tensor, kl_weight: flo
     return s[:, None] - s[None, :] - target, sc[:, None] - sc[None, :] - target, target > 0
 
 
-class Prdp:
+class Prdp(Objective):
     """PRDP as an Objective: the mean over the prompts that have a pair of `prdp_loss`."""
-
-    needs_reference = False
-    has_cell_loss = False
 
     def __init__(self, config: PrdpConfig) -> None:
         self._kl_weight = config.kl_weight
@@ -125,10 +123,6 @@ class Prdp:
             g[rows] = self._of_prompt(prdp_grad, rows, log_probs, batch).double() / len(groups)
         return g
 
-    def cell_loss(self, cells: Cells) -> Tensor:
-        """PRDP is a function of log_probs alone."""
-        return torch.zeros((), device=cells.x_t.device)
-
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Loss, share of cells beyond the clip range, and number of prompts without a pair."""
         groups = _groups_with_pairs(batch)
@@ -139,14 +133,6 @@ class Prdp:
             "clip_fraction": float(moved.double().mean()),
             "tied_prompts": float(len(torch.unique(batch.prompt_index)) - len(groups)),
         }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Nothing is learnt or counted."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to go on from."""
-        assert not state
 
     def _of_prompt(self, function: Callable[..., Tensor], rows: Tensor, log_probs: Tensor, batch: Batch) -> Tensor:
         return function(

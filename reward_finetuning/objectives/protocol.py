@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
+from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.records import Batch, Cells
 
 
@@ -15,33 +17,64 @@ class Objective(Protocol):
 
     The loss depends on the weights through log_probs [B, T], so grad L = sum over cells of g_it grad log_prob_it with
     g = dL/dlog_probs. Given g, cells can be backpropagated a few at a time: memory does not grow with T.
+
+    A method derives from this class and overrides what it needs; the defaults are those of a full-batch loss of
+    log_probs alone that learns and counts nothing.
     """
 
-    needs_reference: bool
-    """Whether `cell_loss` calls the reference network in training (the log-probs under it are recorded anyway)."""
-
-    clip_range: float
+    clip_range: float = float("inf")
     """Nats per latent element; the noise of replayed log-probs must stay well below it. Infinity: no clipping."""
 
-    has_cell_loss: bool
+    uses_log_probs: bool = True
+    """Whether `coefficients` can differ from 0. False: no log-prob is evaluated in training at all."""
+
+    has_cell_loss: bool = False
     """Whether there is a term that is no function of log_probs (DPOK's KL, RWR's denoising loss)."""
 
+    needs_reference: bool = False
+    """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
+
+    def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:  # noqa: ARG002 for those who override it
+        """Look at an epoch's rollouts before the first update: count, fit a baseline, draw pairs.
+
+        Args:
+            batch: the epoch's log-probs and rewards.
+            source: the trajectories behind it.
+            rng: the epoch's own; all randomness of the objective comes from it.
+        """
+        return
+
+    def begin_update(self, update: int) -> Tensor | None:  # noqa: ARG002 for those who override it
+        """Image rows [R] that update 0, 1, ... of the epoch looks at; None for all of them.
+
+        In the log_probs that follow, the other rows may be NaN.
+        """
+        return None
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
-        """g = dL/dlog_probs, [B, T] float64, at `log_probs` [B, T]."""
+        """g = dL/dlog_probs, [B, T] float64, at `log_probs` [B, T]; 0 in rows that the update does not look at."""
         ...
 
     def cell_loss(self, cells: Cells) -> Tensor:
-        """That term's share of the given cells (scalar, with gradient); over all cells the shares add up to it."""
-        ...
+        """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""
+        raise NotImplementedError(f"{type(self).__name__} has no term of its own, but {len(cells.images)} cells came")
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Numbers to log at `log_probs`; at least `loss`."""
         ...
 
+    def heldout_rows(self, update: int) -> Tensor | None:  # noqa: ARG002 for those who override it
+        """Image rows [R] to evaluate again before this update, for `converged`; None: go on without asking."""
+        return None
+
+    def converged(self, log_probs: Tensor, batch: Batch) -> bool:  # noqa: ARG002 for those who override it
+        """Whether the epoch's updates end here, given `log_probs` with the rows of `heldout_rows` filled in."""
+        return False
+
     def state_dict(self) -> dict[str, Tensor]:
         """What it has learnt or counted; part of the checkpoint."""
-        ...
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state_dict`."""
-        ...
+        assert not state

@@ -7,34 +7,14 @@ backpropagates sum g_it log_prob_it a few cells at a time. Cells of different st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reward_finetuning.diffusion import gaussian
-from reward_finetuning.diffusion.ddim import step_std
-from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.diffusion.rollout import step_means
+from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.records import Cells, Denoiser
-
-
-@dataclass(frozen=True, slots=True)
-class CellSource:
-    """Where cells are read from: an epoch's trajectories, on the CPU, and the embeddings of its prompts."""
-
-    latents: Tensor  # [B, T + 1, C, H, W]
-    embeddings: Tensor  # [N, L, D]
-    prompt_index: Tensor  # [B] int64, rows of embeddings
-    grid: Grid
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(B, T)."""
-        return self.latents.shape[0], self.latents.shape[1] - 1
+from reward_finetuning.records import Denoiser
 
 
 def replay(
@@ -48,17 +28,15 @@ def replay(
     log_probs = torch.full(source.shape, float("nan"), dtype=source.dtype)
     flat = log_probs.view(-1)
     with torch.no_grad():
-        for cells in order.split(cells_per_batch):
-            values, _ = _evaluate(denoise, None, source, cells)
-            flat[cells] = values.cpu()
+        for cells in order.split(cells_per_batch) if len(order) else ():
+            flat[cells] = source.log_probs(denoise, cells).cpu()
             advance(len(cells))
     return log_probs
 
 
 def backpropagate(
     objective: Objective,
-    denoise: Denoiser,
-    denoise_ref: Denoiser | None,
+    networks: Denoisers,
     source: CellSource,
     coefficients: Tensor,
     order: Tensor,
@@ -75,23 +53,11 @@ def backpropagate(
     kept = order if objective.has_cell_loss else order[flat[order] != 0]
     advance(len(order) - len(kept))
     for cells in kept.split(cells_per_batch) if len(kept) else ():
-        log_probs, of_cells = _evaluate(denoise, denoise_ref, source, cells)
-        surrogate = (flat[cells].to(log_probs) * log_probs).sum()
-        backward(surrogate + objective.cell_loss(of_cells) if objective.has_cell_loss else surrogate)
+        evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs)
+        loss = objective.cell_loss(evaluated) if objective.has_cell_loss else torch.zeros((), device=source.device)
+        if objective.uses_log_probs:
+            assert evaluated.mean is not None
+            log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
+            loss = loss + (flat[cells].to(log_probs) * log_probs).sum()
+        backward(loss)
         advance(len(cells))
-
-
-def _evaluate(
-    denoise: Denoiser, denoise_ref: Denoiser | None, source: CellSource, cells: Tensor
-) -> tuple[Tensor, Cells]:
-    images, steps = cells // source.shape[1], cells % source.shape[1]
-    x_t = source.latents[images, steps].to(source.device, source.dtype)
-    x_prev = source.latents[images, steps + 1].to(source.device, source.dtype)
-    embeddings = source.embeddings[source.prompt_index[images].to(source.embeddings.device)]
-    steps = steps.to(source.device)
-    mean = step_means(denoise, x_t, embeddings, source.grid, steps)
-    std = step_std(source.grid, steps, x_t)
-    timesteps = torch.as_tensor(source.grid.timesteps, device=source.device)[steps]
-    x_0 = source.latents[images, -1].to(source.device, source.dtype)
-    of_cells = Cells(images, steps, x_t, x_0, timesteps, embeddings, mean, std, denoise, denoise_ref)
-    return gaussian.log_prob(x_prev, mean, std), of_cells

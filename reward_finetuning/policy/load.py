@@ -61,6 +61,10 @@ class Policy:
         """The policy's denoiser, guidance included."""
         return self._guided(self.unet, uncond_gradient=uncond_gradient)
 
+    def unguided_denoiser(self) -> Denoiser:
+        """The policy's conditional prediction alone, which a denoising loss trains."""
+        return GuidedDenoiser(self.unet, self.encode([""]), guidance_scale=1.0)
+
     def reference_denoiser(self) -> Denoiser:
         """The pretrained model's denoiser: adapters switched off, or the frozen copy."""
         if self._model.trainable == "lora":

@@ -4,48 +4,156 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.training import TrainingConfig
-from reward_finetuning.diffusion.noise import cell_order
+from reward_finetuning.diffusion.noise import cell_order, seed_sequence
+from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.two_pass import CellSource, backpropagate, replay
+from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.learner import Learner
 from reward_finetuning.progress import Progress
-from reward_finetuning.records import Batch, Denoiser, Rollouts
+from reward_finetuning.records import Batch, Rollouts, Stream
 
 
-def learn(learner: Learner, rollouts: Rollouts, batch: Batch, config: RunConfig, epoch: int) -> dict[str, float]:
-    """Do updates_per_epoch updates; returns metrics `train/...` of the last one.
+def learn(
+    learner: Learner, rollouts: Rollouts, batch: Batch, config: RunConfig, epoch: int, *, on_policy: bool
+) -> dict[str, float]:
+    """Do up to updates_per_epoch updates; returns metrics `train/...`.
+
+    Args:
+        learner: what is trained.
+        rollouts: the epoch's images.
+        batch: their log-probs and rewards.
+        config: of the run.
+        epoch: its number, which keys all randomness.
+        on_policy: whether the learner's policy, as it is now, drew the rollouts: then its log-probs are known.
 
     Raises:
         TrainingError: replayed log-probs are too far from the stored ones, or a gradient is not finite.
     """
-    training = config.training
+    training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
-    num_cells = batch.log_probs_old.numel()
-    denoise = learner.policy.denoiser(uncond_gradient=training.uncond_gradient)
-    with Progress(f"train, epoch {epoch}", _work(training, num_cells), "cells") as progress:
-        order = cell_order(config.seed, epoch, 0, num_cells)
-        if training.old_log_probs == "replay":
-            old = replay(denoise, source, order, training.cells_per_batch, progress.advance)
-            batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index)
-        floor = _gate(learner, denoise, source, batch, order[: training.gate_cells], training, progress.advance)
-        log_probs, norms = batch.log_probs_old, []
-        for update in range(training.updates_per_epoch):
-            order = cell_order(config.seed, epoch, update, num_cells)
-            if update > 0:  # at the first update the policy is the one that sampled: pass 1 is free
-                log_probs = replay(denoise, source, order, training.cells_per_batch, progress.advance)
-            norms.append(_update(learner, denoise, source, log_probs, batch, order, training, progress.advance))
-    metrics = learner.objective.metrics(log_probs, batch)
-    return {f"train/{key}": value for key, value in metrics.items()} | {
-        "train/grad_norm": sum(norms) / len(norms),
-        "train/log_prob_gap_max": floor.max_gap,
-        "train/log_prob_gap_clipped_share": floor.clipped_share,
-    }
+    with Progress(f"train, epoch {epoch}", _work(training, batch.log_probs_old.numel()), "cells") as progress:
+        updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
+        floor = None
+        if on_policy and objective.uses_log_probs:
+            batch, floor = updates.check_log_probs(batch)
+        rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
+        objective.begin_epoch(batch, source, rng)
+        metrics = updates.run(batch, on_policy=on_policy)
+    if floor is not None:
+        metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
+    return {f"train/{key}": value for key, value in metrics.items()}
+
+
+class _Updates:
+    """One epoch's updates of a learner."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        source: CellSource,
+        training: TrainingConfig,
+        seed: int,
+        epoch: int,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._engine, self._objective = learner.engine, learner.objective
+        policy = learner.policy
+        self._networks = Denoisers(
+            policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
+            unguided=policy.unguided_denoiser(),
+            reference=policy.reference_denoiser() if learner.objective.needs_reference else None,
+        )
+        self._source, self._training, self._advance = source, training, advance
+        self._key = (seed, epoch)
+
+    def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
+        """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
+        order = self._order(0)
+        if self._training.old_log_probs == "replay":
+            old = self._replay(order)
+            batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
+        return batch, self._gate(batch, order[: self._training.gate_cells])
+
+    def run(self, batch: Batch, *, on_policy: bool) -> dict[str, float]:
+        """All updates; metrics of the last one."""
+        objective, num_cells = self._objective, batch.log_probs_old.numel()
+        metrics: dict[str, float] = {"loss": 0.0}
+        norms: list[float] = []
+        for update in range(self._training.updates_per_epoch):
+            if self._has_converged(update, batch):
+                break
+            order = self._source.of_images(objective.begin_update(update), self._order(update))
+            self._advance(num_cells - len(order))  # what this update does not look at is done
+            log_probs = batch.log_probs_old
+            if objective.uses_log_probs and (update > 0 or not on_policy):
+                log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
+            metrics = dict(objective.metrics(log_probs, batch))
+            norms.append(self._update(log_probs, batch, order))
+        return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
+
+    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor) -> float:
+        objective, training = self._objective, self._training
+        coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
+        if objective.uses_log_probs:
+            coefficients = objective.coefficients(log_probs, batch)
+        if not torch.isfinite(coefficients).all():
+            raise TrainingError(
+                "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
+            )
+        backpropagate(
+            objective,
+            self._networks,
+            self._source,
+            coefficients,
+            order,
+            training.cells_per_batch,
+            self._engine.backward,
+            self._advance,
+        )
+        return self._engine.step()
+
+    def _has_converged(self, update: int, batch: Batch) -> bool:
+        rows = self._objective.heldout_rows(update)
+        if rows is None:
+            return False
+        return self._objective.converged(self._replay(self._source.of_images(rows, self._order(0))), batch)
+
+    def _order(self, update: int) -> Tensor:
+        seed, epoch = self._key
+        batch_size, num_steps = self._source.shape
+        return cell_order(seed, epoch, update, batch_size * num_steps)
+
+    def _replay(self, order: Tensor) -> Tensor:
+        return replay(self._networks.policy, self._source, order, self._training.cells_per_batch, self._advance)
+
+    def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
+        clip_range = self._objective.clip_range
+        floor = measure_noise_floor(
+            self._networks.policy,
+            self._source,
+            batch.log_probs_old,
+            cells,
+            self._training.cells_per_batch,
+            clip_range=clip_range,
+            advance=self._advance,
+        )
+        finding = (
+            f"replayed log-probs differ from the stored ones by up to {floor.max_gap:.2g} nats, clip_range is "
+            f"{clip_range:g} ({floor.clipped_share:.1%} of cells clip from noise alone)"
+        )
+        match verdict(floor, clip_range):
+            case "fail":
+                raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
+            case "warn":
+                print(f"warning: {finding}", flush=True)
+        return floor
 
 
 def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
@@ -63,56 +171,3 @@ def _work(training: TrainingConfig, num_cells: int) -> int:
     """Cells that `learn` goes over, all passes together."""
     replays = training.updates_per_epoch - 1 + (training.old_log_probs == "replay")
     return min(training.gate_cells, num_cells) + (training.updates_per_epoch + replays) * num_cells
-
-
-def _gate(
-    learner: Learner,
-    denoise: Denoiser,
-    source: CellSource,
-    batch: Batch,
-    cells: Tensor,
-    training: TrainingConfig,
-    advance: Callable[[int], None],
-) -> NoiseFloor:
-    clip_range = learner.objective.clip_range
-    floor = measure_noise_floor(
-        denoise, source, batch.log_probs_old, cells, training.cells_per_batch, clip_range=clip_range, advance=advance
-    )
-    finding = (
-        f"replayed log-probs differ from the stored ones by up to {floor.max_gap:.2g} nats, clip_range is "
-        f"{clip_range:g} ({floor.clipped_share:.1%} of cells clip from noise alone)"
-    )
-    match verdict(floor, clip_range):
-        case "fail":
-            raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
-        case "warn":
-            print(f"warning: {finding}", flush=True)
-    return floor
-
-
-def _update(
-    learner: Learner,
-    denoise: Denoiser,
-    source: CellSource,
-    log_probs: Tensor,
-    batch: Batch,
-    order: Tensor,
-    training: TrainingConfig,
-    advance: Callable[[int], None],
-) -> float:
-    coefficients = learner.objective.coefficients(log_probs, batch)
-    if not torch.isfinite(coefficients).all():
-        raise TrainingError("the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs")
-    denoise_ref = learner.policy.reference_denoiser() if learner.objective.needs_reference else None
-    backpropagate(
-        learner.objective,
-        denoise,
-        denoise_ref,
-        source,
-        coefficients,
-        order,
-        training.cells_per_batch,
-        learner.engine.backward,
-        advance,
-    )
-    return learner.engine.step()

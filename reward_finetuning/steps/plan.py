@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.run import RunConfig
+from reward_finetuning.storage import Reference
 
 
 class _Text(Frozen):
@@ -54,3 +56,11 @@ def cut(epoch: int, num_micro_batches: int, num_shards: int) -> list[Shard]:
     """An epoch's micro-batches in `num_shards` parts of nearly one size."""
     edges = [i * num_micro_batches // num_shards for i in range(num_shards + 1)]
     return [Shard(epoch=epoch, first=first, last=last) for first, last in pairwise(edges)]
+
+
+def sampling_policy(config: RunConfig, newest: Reference) -> Reference:
+    """Who draws the images that the epoch after `newest` trains on: `newest` itself, or offline the pretrained model.
+
+    The rollouts' own epoch is one more than this policy's.
+    """
+    return newest if config.sampling.rollouts == "online" else Reference(epoch=0)

@@ -14,7 +14,7 @@ from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
-from reward_finetuning.steps.plan import Plan, cut
+from reward_finetuning.steps.plan import Plan, cut, sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
@@ -47,8 +47,9 @@ def _policy(session: _Session, reference: Reference) -> Policy:
 
 
 def _epoch(run: RunDirectory, session: _Session, before: Reference, tracker: MlflowTracker) -> Reference:
-    (whole,) = cut(before.epoch + 1, run.config.num_micro_batches, 1)
-    rollouts = draw_shard(run, whole, before, lambda: session.at(before).policy)
+    drawn_by = sampling_policy(run.config, before)
+    (whole,) = cut(drawn_by.epoch + 1, run.config.num_micro_batches, 1)
+    rollouts = draw_shard(run, whole, drawn_by, lambda: session.at(drawn_by).policy)
     rewards = score_rollouts(run, rollouts)
     after = train_on(run, before, [rollouts], [rewards], lambda: session.learn_from(before), tracker)
     session.learnt(after)

@@ -14,7 +14,7 @@ from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
 from reward_finetuning.records import Sample, Stream
-from reward_finetuning.steps.plan import Shard
+from reward_finetuning.steps.plan import Shard, sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step
 from reward_finetuning.steps.program import Shard as ShardText
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
@@ -28,7 +28,7 @@ def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: Rollo
         return write_reference(rollouts, Reference(epoch=part.epoch, skip=True)).facts
     run = RunDirectory(parse_config(config))
     run.check()
-    before = read_reference(policy)
+    before = sampling_policy(run.config, read_reference(policy))
     return write_reference(
         rollouts, draw_shard(run, part, before, lambda: policy_at(run, before, keep_reference=bool(before.name)))
     ).facts

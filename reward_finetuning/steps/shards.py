@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reward_finetuning.config import parse_config
-from reward_finetuning.steps.plan import Plan, Shard, cut
+from reward_finetuning.steps.plan import Plan, Shard, cut, sampling_policy
 from reward_finetuning.steps.program import Config, Offset, run_step
 from reward_finetuning.steps.program import Plan as PlanText
+from reward_finetuning.storage import Reference
 
 
 def shards(config: Config, plan: PlanText, offset: Offset) -> list[str]:
@@ -14,7 +15,8 @@ def shards(config: Config, plan: PlanText, offset: Offset) -> list[str]:
     epoch = Plan.parse(plan).epoch(offset)
     if epoch is None:
         return [Shard(epoch=0, first=0, last=0, skip=True).model_dump_json()]
-    return [shard.model_dump_json() for shard in cut(epoch, run.num_micro_batches, run.loop.num_shards)]
+    drawn_in = sampling_policy(run, Reference(epoch=epoch - 1)).epoch + 1
+    return [shard.model_dump_json() for shard in cut(drawn_in, run.num_micro_batches, run.loop.num_shards)]
 
 
 if __name__ == "__main__":

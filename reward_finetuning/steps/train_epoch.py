@@ -13,10 +13,12 @@ import typer
 from torch import Tensor
 
 from reward_finetuning.config import ArtifactError, parse_config
+from reward_finetuning.diffusion.noise import prompt_key
 from reward_finetuning.policy.learner import Learner, learner_at, surroundings
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.policy.update import learn
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
+from reward_finetuning.steps.plan import sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.rewards import read_rewards
@@ -92,7 +94,8 @@ def _train(
     rollouts, rewards, seconds = _read(run, before, pairs)
     batch = _batch(rollouts, rewards)
     started = time.monotonic()
-    learned = learn(learner, rollouts, batch, run.config, epoch)
+    on_policy = sampling_policy(run.config, before).epoch == before.epoch
+    learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
     metrics["sample/kl_to_reference"] = float((batch.log_probs_old - batch.log_probs_ref).double().mean())
@@ -119,7 +122,7 @@ def _read(
     seconds = {"sample": 0.0, "reward": 0.0}
     for drawn, scored in pairs:
         folder, manifest = run.open(drawn, [SAMPLES])
-        _check_parent(drawn, manifest, before)
+        _check_parent(drawn, manifest, sampling_policy(run.config, before))
         rows = read_samples(folder)
         numbers = micro_batches_of(rows, run.config.sampling.micro_batch_size)
         run.open(drawn, [latents_file(number) for number in numbers])
@@ -139,11 +142,11 @@ def _read(
     return Rollouts(whole, tuple(samples)), _joined(scores), seconds
 
 
-def _check_parent(drawn: Reference, manifest: Manifest, before: Reference) -> None:
-    if (drawn.epoch, manifest.identity.policy) != (before.epoch + 1, weights_sha256(before)):
+def _check_parent(drawn: Reference, manifest: Manifest, drawn_by: Reference) -> None:
+    if (drawn.epoch, manifest.identity.policy) != (drawn_by.epoch + 1, weights_sha256(drawn_by)):
         raise ArtifactError(
             f"{drawn.name} is of epoch {drawn.epoch} by policy {manifest.identity.policy[:12] or 'pretrained'}; "
-            f"expected epoch {before.epoch + 1} by {weights_sha256(before)[:12] or 'pretrained'}"
+            f"expected epoch {drawn_by.epoch + 1} by {weights_sha256(drawn_by)[:12] or 'pretrained'}"
         )
 
 
@@ -159,6 +162,7 @@ def _batch(rollouts: Rollouts, rewards: Rewards) -> Batch:
         log_probs_ref=rollouts.trajectories.log_probs_ref,
         rewards=torch.from_numpy(rewards.combined.copy()),
         prompt_index=torch.tensor([index_of[s.prompt.id] for s in rollouts.samples]),
+        prompt_keys=torch.tensor([prompt_key(s.prompt.id) >> 1 for s in rollouts.samples]),
     )
 
 
@@ -198,7 +202,9 @@ def _say(policy: Reference) -> None:
 def _forget(run: RunDirectory, epoch: int) -> None:
     """Delete what the retention section no longer keeps; a few epochs back too, for deletions that were cut off."""
     keep = run.config.retention
-    for old in range(max(1, epoch - keep.rollouts - 2), epoch - keep.rollouts + 1):
+    oldest = max(1, epoch - keep.rollouts - 2)
+    online = run.config.sampling.rollouts == "online"  # offline, every epoch trains on the rollouts of the first
+    for old in range(oldest, epoch - keep.rollouts + 1) if online else ():
         for artifact in run.store.names(f"epochs/{old:04d}"):
             if artifact.startswith(("rollouts-", "rewards-")):
                 run.store.delete(run.name(old, artifact))

@@ -44,7 +44,22 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
         ("name: a\n", ["name.first=b"], r"'name' holds a value, not a section"),
         ("- a\n", [], r"must hold a mapping"),
         ("name: [\n", [], r"no readable YAML"),
-        ("name: a\nobjective: {name: ppo}\n", [], r"objective.name: input should be 'prdp', got 'ppo'"),
+        ("name: a\nobjective: {name: ppo}\n", [], r"objective.name: choose from prdp, .*rwr, got 'ppo'"),
+        (
+            "name: a\nobjective: {name: ddpo, bufer_size: 3}\n",
+            [],
+            r"unknown key 'objective.bufer_size'; did.*'buffer_size'",
+        ),
+        (
+            "name: a\nobjective: {name: ppod, loss: mse}\n",
+            [],
+            r"objective.loss: input should be 'cross_entropy', .*'mse'",
+        ),
+        (
+            "name: a\nobjective: {name: ppod, convergence: {patince: 3}}\n",
+            [],
+            r"objective.convergence.patince'; .*'patience'",
+        ),
         ("name: a\ntraining: {learning_rate: .nan}\n", [], r"training.learning_rate"),
     ],
 )

@@ -151,7 +151,7 @@ def test_float32_cannot_resolve_the_maximum_where_float64_can():
 
 
 def batch_of(log_probs, old, ref, rewards, prompt_index):
-    return Batch(old, ref, rewards, torch.tensor(prompt_index))
+    return Batch(old, ref, rewards, torch.tensor(prompt_index), torch.tensor(prompt_index))
 
 
 def test_the_batch_is_the_mean_over_prompts_that_have_a_pair():

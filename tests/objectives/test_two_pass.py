@@ -7,9 +7,10 @@ from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.rollout import draw, step_means
+from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
-from reward_finetuning.objectives.two_pass import CellSource, backpropagate, replay
+from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.records import Batch
 
@@ -37,7 +38,7 @@ class Case:
                 weight.add_(3e-4 * torch.randn(weight.shape, generator=g).to(dtype))
         reference = old.log_probs + 1e-3 * torch.randn(old.log_probs.shape, generator=g)
         rewards = torch.rand(2 * K, generator=g, dtype=torch.float64)
-        self.batch = Batch(old.log_probs, reference, rewards, prompt_index)
+        self.batch = Batch(old.log_probs, reference, rewards, prompt_index, prompt_index)
         self.source = CellSource(old.latents, embeddings, prompt_index, self.policy.grid, torch.device("cpu"), dtype)
 
     def _draw(self, noise, embeddings, dtype):
@@ -82,7 +83,14 @@ class Case:
         objective = Prdp(SETTINGS)
         g = objective.coefficients(log_probs, self.batch)
         backpropagate(
-            objective, self.denoise, None, self.source, g, order, cells_per_batch, torch.Tensor.backward, lambda _: None
+            objective,
+            Denoisers(self.denoise),
+            self.source,
+            g,
+            order,
+            cells_per_batch,
+            torch.Tensor.backward,
+            lambda _: None,
         )
         return self.gradient(), log_probs
 
@@ -121,7 +129,7 @@ def test_an_objectives_own_term_is_added_to_the_gradient(case):
     gradients = []
     for cells_per_batch in (4, 18):
         backpropagate(
-            WithOwnTerm(SETTINGS), built.denoise, None, built.source, zero, order, cells_per_batch,
+            WithOwnTerm(SETTINGS), Denoisers(built.denoise), built.source, zero, order, cells_per_batch,
             torch.Tensor.backward, lambda _: None,
         )  # fmt: skip
         gradients.append(built.gradient())
@@ -144,7 +152,14 @@ def test_cells_without_a_coefficient_cost_no_forward_pass():
     done = []
 
     backpropagate(
-        Prdp(SETTINGS), denoise, None, built.source, g, torch.arange(2 * K * T), 4, torch.Tensor.backward, done.append
+        Prdp(SETTINGS),
+        Denoisers(denoise),
+        built.source,
+        g,
+        torch.arange(2 * K * T),
+        4,
+        torch.Tensor.backward,
+        done.append,
     )
 
     assert calls == [1]

@@ -1,0 +1,83 @@
+"""An epoch's (image, step) cells: where they are read from, and one batch of them evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reward_finetuning.diffusion import gaussian
+from reward_finetuning.diffusion.ddim import step_std
+from reward_finetuning.diffusion.grid import Grid
+from reward_finetuning.diffusion.rollout import step_means
+from reward_finetuning.records import Cells, Denoiser
+
+
+@dataclass(frozen=True, slots=True)
+class Denoisers:
+    """The networks that a training step may evaluate."""
+
+    policy: Denoiser
+    unguided: Denoiser | None = None  # the policy's conditional prediction alone
+    reference: Denoiser | None = None  # guided as the policy is; given where the objective needs_reference
+
+
+@dataclass(frozen=True, slots=True)
+class CellSource:
+    """Where cells are read from: an epoch's trajectories, on the CPU, and the embeddings of its prompts."""
+
+    latents: Tensor  # [B, T + 1, C, H, W]
+    embeddings: Tensor  # [N, L, D]
+    prompt_index: Tensor  # [B] int64, rows of embeddings
+    grid: Grid
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, T)."""
+        return self.latents.shape[0], self.latents.shape[1] - 1
+
+    def of_images(self, rows: Tensor | None, order: Tensor) -> Tensor:
+        """The part of `order` (flat indices into [B, T]) that belongs to image rows [R]; all of it for None."""
+        return order if rows is None else order[torch.isin(order // self.shape[1], rows)]
+
+    def x_prev(self, cells: Tensor) -> Tensor:
+        """x_{t-1} of flat `cells` [M], [M, C, H, W]."""
+        images, steps = cells // self.shape[1], cells % self.shape[1]
+        return self.latents[images, steps + 1].to(self.device, self.dtype)
+
+    def log_probs(self, denoise: Denoiser, cells: Tensor) -> Tensor:
+        """Log-probs of flat `cells` under `denoise`, [M] nats per latent element, with its gradient."""
+        found = self.read(cells)
+        return gaussian.log_prob(self.x_prev(cells), self._means(denoise, found), found.std)
+
+    def read(self, cells: Tensor) -> Cells:
+        """What is stored of flat `cells` [M], no network evaluated."""
+        images, steps = cells // self.shape[1], cells % self.shape[1]
+        x_t = self.latents[images, steps].to(self.device, self.dtype)
+        on_device = steps.to(self.device)
+        return Cells(
+            images=images,
+            steps=on_device,
+            x_t=x_t,
+            x_0=self.latents[images, -1].to(self.device, self.dtype),
+            timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
+            alpha_bars=torch.as_tensor(self.grid.alpha_bars, device=self.device)[on_device].to(self.dtype),
+            std=step_std(self.grid, on_device, x_t),
+            embeddings=self.embeddings[self.prompt_index[images].to(self.embeddings.device)],
+        )
+
+    def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool) -> Cells:
+        """`read`, with the policy's means (and the reference's, where there is one), if asked for."""
+        found = replace(self.read(cells), unguided=networks.unguided)
+        if with_means:
+            found = replace(found, mean=self._means(networks.policy, found))
+        if networks.reference is None:
+            return found
+        with torch.no_grad():
+            return replace(found, mean_ref=self._means(networks.reference, found))
+
+    def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
+        return step_means(denoise, cells.x_t, cells.embeddings, self.grid, cells.steps)
