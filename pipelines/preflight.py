@@ -5,7 +5,7 @@ from __future__ import annotations
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.policy.source import check_model, model_digest
 from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.storage import RunDirectory
 
 
@@ -15,7 +15,7 @@ def check_run(config: RunConfig) -> RunDirectory:
     Raises:
         UserError: the first thing that is wrong.
     """
-    check_scorers(config.reward.weights)
+    check_scorers(config.reward)
     prompts = read_prompts(config.prompts.train)
     check_enough(prompts, config.prompts.prompts_per_epoch)
     for source in config.evaluation.prompt_sets.values():
@@ -24,6 +24,7 @@ def check_run(config: RunConfig) -> RunDirectory:
     run = RunDirectory(config)
     if run.describe() is not None:
         digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
+        digests |= scorer_digests(config.reward)
         run.check(config.numbers() | digests)
         _check_artifacts(run)
     return run

@@ -1,10 +1,38 @@
 """What is rewarded."""
 
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
+
+
+class ScorerConfig(Frozen):
+    """Settings of one scorer; a scorer refuses those that it has no use for."""
+
+    source: str | None = None
+    """Where its weights lie: a folder, or a hub id."""
+
+    revision: str | None = None
+    """Commit of a hub id."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the network; features are compared in float32 whatever it is."""
+
+    use: str | None = None
+    """A plug-in: `module:function`, or the name of an entry point in the group `reward_finetuning.scorers`."""
+
+    url: str | None = None
+    """A scorer served over HTTP."""
+
+    timeout_seconds: PositiveFloat = 60.0
+    """Longest wait for one answer of a served scorer."""
+
+    retries: NonNegativeInt = 4
+    """How often a served scorer is asked again, with growing pauses, before the step ends with exit code 75."""
 
 
 class RewardConfig(Frozen):
@@ -13,6 +41,9 @@ class RewardConfig(Frozen):
     weights: dict[str, float] = Field(default={"shapes": 1.0}, min_length=1)
     """Scorer name -> weight in the combined reward. Weight 0: scored and reported, not trained on."""
 
+    scorers: dict[str, ScorerConfig] = Field(default={})
+    """Scorer name -> its settings, for those that need some."""
+
     batch_size: PositiveInt = 64
     """Images per call of a scorer."""
 
@@ -20,4 +51,10 @@ class RewardConfig(Frozen):
     def _something_is_rewarded(self) -> Self:
         if not any(self.weights.values()):
             raise ValueError(f"at least one weight must differ from 0, got {self.weights}")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_belong_to_a_scorer(self) -> Self:
+        if unknown := sorted(self.scorers.keys() - self.weights.keys()):
+            raise ValueError(f"reward.scorers has settings of {', '.join(unknown)}, which reward.weights does not name")
         return self

@@ -140,7 +140,7 @@ def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> 
             progress.advance(len(samples))
 
     with Progress(f"evaluate, epoch {reference.epoch}", len(members), "images") as progress:
-        rewards = score(load_scorers(config.reward.weights), config.reward.weights, batches(progress))
+        rewards = score(load_scorers(config.reward), config.reward.weights, batches(progress))
     samples = [sample for _, sample in members]
     return EvaluatedSamples(
         epoch=reference.epoch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.source import check_model, model_digest
 from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.steps.plan import Plan
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.storage import RunDirectory, write_reference
@@ -34,13 +34,14 @@ def next_epochs(config: Config, policy: PolicyFile) -> str:
 def begin(run: RunDirectory) -> dict[str, object]:
     """Check all inputs and write (or compare) run.json; returns it."""
     config = run.config
-    check_scorers(config.reward.weights)
+    check_scorers(config.reward)
     check_model(config.model, config.sampling)
     prompts = read_prompts(config.prompts.train)
     check_enough(prompts, config.prompts.prompts_per_epoch)
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
     digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
+    digests |= scorer_digests(config.reward)
     return run.begin(digests, {"code_version": code_version()})
 
 

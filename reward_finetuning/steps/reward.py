@@ -48,7 +48,7 @@ def _score(run: RunDirectory, rollouts: Reference, target: Path) -> dict[str, An
     samples = read_samples(source)
     numbers = micro_batches_of(samples, size)
     run.open(rollouts, [images_file(number) for number in numbers])
-    scorers = load_scorers(config.reward.weights)
+    scorers = load_scorers(config.reward)
     started = time.monotonic()
     with Progress(f"reward, epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)

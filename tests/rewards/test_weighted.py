@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from reward_finetuning.config import TrainingError, UserError
+from reward_finetuning.config.reward import RewardConfig
 from reward_finetuning.records import Prompt, Sample
 from reward_finetuning.rewards.scorer import check_scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
@@ -54,7 +55,7 @@ def test_the_wrong_number_of_scores_is_an_error():
 
 
 def test_built_in_scorers_are_loaded_by_name():
-    scorers = load_scorers(["shapes", "shapes_exact", "colourfulness"])
+    scorers = load_scorers(RewardConfig(weights={"shapes": 1, "shapes_exact": 0, "colourfulness": 0}))
     blank = np.full((2, 32, 32, 3), 255, dtype=np.uint8)
 
     assert all(scorer(blank, ["a red circle"] * 2).shape == (2,) for scorer in scorers.values())
@@ -62,4 +63,4 @@ def test_built_in_scorers_are_loaded_by_name():
 
 def test_an_unknown_scorer_lists_the_known_ones():
     with pytest.raises(UserError, match="no scorer 'beauty'; choose from colourfulness, shapes"):
-        check_scorers(["shapes", "beauty"])
+        check_scorers(RewardConfig(weights={"shapes": 1, "beauty": 1}))
