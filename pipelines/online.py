@@ -9,18 +9,11 @@ from kfp.dsl import Input, Model
 from components.evaluate import evaluate as evaluate_component
 from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.next_epochs import next_epochs as next_epochs_component
-from components.reward import reward as reward_component
 from components.run_epochs import run_epochs as run_epochs_component
-from components.sample import sample as sample_component
-from components.shards import shards as shards_component
 from components.train_epoch import train_epoch as train_epoch_component
+from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
-
-
-def online(target: Target, config: RunConfig) -> Any:
-    """The pipeline of a run, in the granularity its config asks for; its only parameter is the config itself."""
-    return fused(target, config) if config.loop.granularity == "fused" else split(target, config)
 
 
 def fused(target: Target, config: RunConfig) -> Any:
@@ -39,21 +32,15 @@ def fused(target: Target, config: RunConfig) -> Any:
 def split(target: Target, config: RunConfig) -> Any:
     """A block of epochs_per_run epochs, a task per role and shard; which epochs they are is known at run time."""
     next_epochs = target.component(next_epochs_component, "light")
-    shards = target.component(shards_component, "light")
     evaluation_due = target.component(evaluation_due_component, "light")
-    sample = target.component(sample_component, "sample")
-    reward = target.component(reward_component, "reward")
+    draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.component(train_epoch_component, "train")
     evaluate = target.component(evaluate_component, "sample")
 
     @dsl.pipeline(name="epoch")
     def epoch(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:
-        with dsl.ParallelFor(shards(config=config, plan=plan, offset=offset).output) as shard:
-            rollouts = sample(config=config, shard=shard, policy=policy).outputs["rollouts"]
-            rewards = reward(config=config, rollouts=rollouts).outputs["rewards"]
-        trained = train_epoch(
-            config=config, policy=policy, rollouts=dsl.Collected(rollouts), rewards=dsl.Collected(rewards)
-        )
+        drawn = draw_and_score(config=config, plan=plan, offset=offset, policy=policy)
+        trained = train_epoch(config=config, policy=policy, **drawn)
         next_policy = trained.outputs["next_policy"]
         due = evaluation_due(config=config, plan=plan, offset=offset)
         with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python

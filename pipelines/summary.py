@@ -43,7 +43,7 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
         console.print("no epoch has been evaluated yet")
         return
     from reward_finetuning.report.comparison import as_table, compare
-    from reward_finetuning.steps.evaluate import report_name
+    from reward_finetuning.steps.reports import report_name
     from reward_finetuning.storage.evaluations import read_evaluation
 
     before, after = (read_evaluation(run.store.fetch(report_name(run, number))) for number in (0, epoch))
@@ -62,7 +62,8 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
     epoch = _newest_report(run)
     if epoch is None:
         return
-    from reward_finetuning.steps.evaluate import PAGE, report_name
+    from reward_finetuning.steps.evaluate import PAGE
+    from reward_finetuning.steps.reports import report_name
 
     page = Path(run.uri) / PAGE
     shutil.copyfile(run.store.fetch(report_name(run, epoch), [PAGE]) / PAGE, page)

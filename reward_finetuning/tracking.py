@@ -33,6 +33,7 @@ class Entry:
     metrics: Mapping[str, float]
     images: Mapping[str, Path] = field(default_factory=dict)  # MLflow folder -> picture inside the run directory
     references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # MLflow file -> what it says, e.g. a URI
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tracker(Protocol):
@@ -82,6 +83,7 @@ class MlflowTracker:
             "metrics": {_REFUSED.sub("_", key)[:250]: float(value) for key, value in report.metrics.items()},
             "images": {folder: str(path.relative_to(root)) for folder, path in report.images.items()},
             "references": {name: dict(facts) for name, facts in report.references.items()},
+            "tags": dict(report.tags),
         }
         self._run.store.create_json(f"{_JOURNAL}/{report.epoch:04d}-{report.task}.json", entry)
         self.flush()
@@ -134,6 +136,8 @@ class MlflowTracker:
             client.log_artifact(run_id, str(Path(self._run.uri) / path), target)
         for file, facts in entry["references"].items():
             client.log_dict(run_id, facts, file)
+        for key, value in entry.get("tags", {}).items():
+            client.set_tag(run_id, key, value)
         self._run.store.create_json(f"{_JOURNAL}/{name}.sent", {})
 
     def _connect(self) -> tuple[Any, str]:

@@ -1,10 +1,13 @@
 """How long a run is and how it is cut into tasks: nothing here changes a number."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
+
+MOST_STAGES = 8
+"""A stage is about 20 KiB of a package, and submitting one of more than 200 KiB fails."""
 
 
 class LoopConfig(Frozen):
@@ -13,8 +16,9 @@ class LoopConfig(Frozen):
     epochs: PositiveInt = 100
     """E, sample-reward-train rounds in all; it can be raised later and the run goes on."""
 
-    granularity: Literal["fused", "split"] = "fused"
-    """`fused`: one task runs many epochs. `split`: a task per role and epoch, each on its own pool."""
+    granularity: Literal["fused", "split", "staged"] = "fused"
+    """`fused`: one task runs many epochs. `split`: a task per role and epoch, each on its own pool. `staged`: as split,
+    with all epochs in one package, each evaluated, and a gate that promotes the last policy; for PPOD's few stages."""
 
     epochs_per_run: PositiveInt = 5
     """Epochs in one pipeline run of `split`, unrolled when compiled; a `fused` run does all that are left."""
@@ -24,3 +28,12 @@ class LoopConfig(Frozen):
 
     evaluate_every: PositiveInt = 10
     """Epochs between evaluations; the last epoch is always evaluated."""
+
+    @model_validator(mode="after")
+    def _stages_fit_a_package(self) -> Self:
+        if self.granularity == "staged" and self.epochs > MOST_STAGES:
+            raise ValueError(
+                f"staged compiles every epoch into one package, which holds at most {MOST_STAGES}: "
+                f"lower epochs={self.epochs}, or use fused or split"
+            )
+        return self

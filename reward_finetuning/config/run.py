@@ -9,6 +9,7 @@ from reward_finetuning.config.evaluation import EvaluationConfig
 from reward_finetuning.config.loop import LoopConfig
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.objective import ObjectiveConfig, PrdpConfig
+from reward_finetuning.config.promotion import PromotionConfig
 from reward_finetuning.config.prompts import PromptsConfig
 from reward_finetuning.config.reward import RewardConfig
 from reward_finetuning.config.sampling import SamplingConfig
@@ -36,6 +37,7 @@ class RunConfig(Frozen):
     training: TrainingConfig = TrainingConfig()
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
     retention: RetentionConfig = RetentionConfig()
 
@@ -66,6 +68,20 @@ class RunConfig(Frozen):
                 f"loop.num_shards={self.loop.num_shards} but an epoch's {self.num_images} images are "
                 f"{self.num_micro_batches} micro-batches: lower it, or sampling.micro_batch_size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gate_knows_its_evaluation(self) -> Self:
+        if self.loop.granularity != "staged":
+            return self
+        asked, known = {*self.promotion.improve_on, *self.promotion.keep_on}, self.evaluation.prompt_sets
+        if unknown := sorted(asked - known.keys()):
+            raise ValueError(
+                f"promotion asks for prompt sets {', '.join(unknown)}, evaluation.prompt_sets has {', '.join(known)}"
+            )
+        rewards = self.reward.weights
+        if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):
+            raise ValueError(f"promotion.guard_margins names {', '.join(unknown)}, reward.weights {', '.join(rewards)}")
         return self
 
     def numbers(self) -> dict[str, object]:

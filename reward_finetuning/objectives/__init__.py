@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from reward_finetuning.config.objective import ObjectiveConfig
+from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp
 from reward_finetuning.objectives.protocol import Objective
 
-_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {"prdp": Prdp}
+_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {"ppod": Ppod, "prdp": Prdp}
 
 
 def build_objective(config: ObjectiveConfig) -> Objective:

@@ -34,7 +34,7 @@ class Objective(Protocol):
     needs_reference: bool = False
     """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
 
-    def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:  # noqa: ARG002 for those who override it
+    def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
         """Look at an epoch's rollouts before the first update: count, fit a baseline, draw pairs.
 
         Args:
@@ -44,7 +44,7 @@ class Objective(Protocol):
         """
         return
 
-    def begin_update(self, update: int) -> Tensor | None:  # noqa: ARG002 for those who override it
+    def begin_update(self, update: int) -> Tensor | None:
         """Image rows [R] that update 0, 1, ... of the epoch looks at; None for all of them.
 
         In the log_probs that follow, the other rows may be NaN.
@@ -63,11 +63,11 @@ class Objective(Protocol):
         """Numbers to log at `log_probs`; at least `loss`."""
         ...
 
-    def heldout_rows(self, update: int) -> Tensor | None:  # noqa: ARG002 for those who override it
+    def heldout_rows(self, update: int) -> Tensor | None:
         """Image rows [R] to evaluate again before this update, for `converged`; None: go on without asking."""
         return None
 
-    def converged(self, log_probs: Tensor, batch: Batch) -> bool:  # noqa: ARG002 for those who override it
+    def converged(self, log_probs: Tensor, batch: Batch) -> bool:
         """Whether the epoch's updates end here, given `log_probs` with the rows of `heldout_rows` filled in."""
         return False
 

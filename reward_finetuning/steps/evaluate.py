@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from reward_finetuning.report.page import render_page
 from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
+from reward_finetuning.steps.reports import report_name, settings_digest
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
@@ -63,7 +63,7 @@ def evaluate_policy(
         policy: gives it; called only where there is something to draw.
         tracker: where the numbers go.
     """
-    settings = _settings_digest(run)
+    settings = settings_digest(run)
     name = report_name(run, reference.epoch)
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
     manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
@@ -86,17 +86,6 @@ def publish(run: RunDirectory, evaluated: Reference, report: str, tracker: Track
 def _overall(metrics: dict[str, float]) -> dict[str, float]:
     """Without the categories inside a set: dozens of numbers, which metrics.json and the page have."""
     return {key: value for key, value in metrics.items() if "/category/" not in key}
-
-
-def report_name(run: RunDirectory, epoch: int) -> str:
-    """Name of the report artifact of an epoch under the current evaluation settings."""
-    return run.name(epoch, f"report-{_settings_digest(run)[:8]}")
-
-
-def _settings_digest(run: RunDirectory) -> str:
-    evaluation = run.config.evaluation
-    digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
-    return sha256(json.dumps([digests, evaluation.images_per_prompt]).encode()).hexdigest()
 
 
 def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: Path) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def train_epoch(
     """Update the policy on an epoch's rollouts, commit it, and move latest.json; returns facts of the artifact."""
     before = read_reference(policy)
     drawn, scored = [read_reference(path) for path in rollouts], [read_reference(path) for path in rewards]
-    if all(reference.skip for reference in drawn):
-        return write_reference(next_policy, before).facts
     run = RunDirectory(parse_config(config))
+    if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
+        return write_reference(next_policy, before).facts
     run.check()
     after = train_on(
         run, before, drawn, scored, lambda: learner_at(run, before, keep_reference=False), MlflowTracker(run)

@@ -1,0 +1,38 @@
+"""Offline training: the pretrained model's images, drawn and scored once, then training passes over them."""
+# kfp reads annotations as objects: no `from __future__ import annotations` here.
+
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate import evaluate as evaluate_component
+from components.evaluation_due import evaluation_due as evaluation_due_component
+from components.next_epochs import next_epochs as next_epochs_component
+from components.train_epoch import train_epoch as train_epoch_component
+from pipelines.rollouts import rollouts_and_rewards
+from pipelines.target import Target
+from reward_finetuning.config import RunConfig
+
+
+def offline(target: Target, config: RunConfig) -> Any:
+    """A block of epochs_per_run passes; the images of an earlier pipeline run are found, not drawn again."""
+    next_epochs = target.component(next_epochs_component, "light")
+    evaluation_due = target.component(evaluation_due_component, "light")
+    draw_and_score = rollouts_and_rewards(target)
+    train_epoch = target.component(train_epoch_component, "train")
+    evaluate = target.component(evaluate_component, "sample")
+    num_passes = config.loop.epochs_per_run
+
+    @dsl.pipeline(name="offline", description="Reward finetuning on one set of images of the pretrained model.")
+    def pipeline(config: str = config.model_dump_json()) -> None:
+        start = next_epochs(config=config)
+        plan, policy = start.outputs["Output"], start.outputs["policy"]
+        drawn = draw_and_score(config=config, plan=plan, offset=0, policy=policy)
+        for offset in range(num_passes):
+            trained = train_epoch(config=config, policy=policy, **drawn)
+            policy = trained.set_display_name(f"pass +{offset}").outputs["next_policy"]
+            due = evaluation_due(config=config, plan=plan, offset=offset)
+            with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python
+                evaluate(config=config, policy=policy)
+
+    return pipeline

@@ -1,0 +1,174 @@
+"""Proximal preference optimisation for diffusion models (PPOD).
+
+For a pair of images of one prompt, winner w and loser l, with the log-ratio of a step to the reference
+rho_t = l_t - lr_t (l the mean over C, H, W) and eps the clip range:
+
+    z = kl_weight sum_t ( clip(rho^w_t, -eps, eps) - clip(rho^l_t, -eps, eps) )
+    L = mean over pairs of  -log sigma(z)                cross_entropy, the paper's
+                            (1 - sigma(z))^2             brier
+                            (z - (r_w - r_l))^2          reward_difference
+
+The clip is around the reference, without a maximum: a step that has left the band has no gradient and does not come
+back. So the share of steps inside it, the live ones, is worth watching from stage to stage. The paper's "MSE" has no
+formula in it; the last two are the readings of it on offer. Its eq. 8 repeats x^w where x^l is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reward_finetuning.config.errors import TrainingError
+from reward_finetuning.config.objective import PpodConfig
+from reward_finetuning.objectives.cells import CellSource
+from reward_finetuning.objectives.pairs import Pairs, all_pairs, draw_pairs, split_rows
+from reward_finetuning.objectives.protocol import Objective
+from reward_finetuning.records import Batch
+
+
+def pair_loss(z: Tensor, reward_gap: Tensor, loss: str) -> Tensor:
+    """Loss of each pair at margin `z` [M]; `reward_gap` [M] is r_w - r_l > 0. Returns [M]."""
+    match loss:
+        case "cross_entropy":
+            return torch.nn.functional.softplus(-z)
+        case "brier":
+            return torch.sigmoid(-z) ** 2
+        case _:
+            return (z - reward_gap) ** 2
+
+
+def pair_slope(z: Tensor, reward_gap: Tensor, loss: str) -> Tensor:
+    """dL/dz of `pair_loss`, [M]."""
+    match loss:
+        case "cross_entropy":
+            return -torch.sigmoid(-z)
+        case "brier":
+            return -2 * torch.sigmoid(-z) ** 2 * torch.sigmoid(z)
+        case _:
+            return 2 * (z - reward_gap)
+
+
+def margins(log_ratios: Tensor, pairs: Pairs, *, kl_weight: float, clip_range: float = float("inf")) -> Tensor:
+    """z [M] of pairs of images with `log_ratios` rho [B, T], nats per latent element."""
+    s = kl_weight * log_ratios.clamp(-clip_range, clip_range).sum(dim=1)
+    return s[pairs.winners] - s[pairs.losers]
+
+
+def ppod_grad(
+    log_ratios: Tensor, rewards: Tensor, pairs: Pairs, *, loss: str, kl_weight: float, clip_range: float
+) -> Tensor:
+    """dL/dlog_probs in closed form.
+
+        g_it = 1/M  sum over pairs that hold i of  +-L'(z) kl_weight m_it,   + for the winner, - for the loser
+        m_it = 1[|rho_it| <= eps]
+
+    Args:
+        log_ratios: [B, T] rho, float64.
+        rewards: [B].
+        pairs: M.
+        loss: see `pair_loss`.
+        kl_weight: eta > 0.
+        clip_range: eps > 0; infinity switches clipping off.
+
+    Returns:
+        [B, T]; 0 for images of no pair.
+    """
+    z = margins(log_ratios, pairs, kl_weight=kl_weight, clip_range=clip_range)
+    slope = pair_slope(z, rewards[pairs.winners] - rewards[pairs.losers], loss) * kl_weight / len(z)
+    of_image = torch.zeros(len(log_ratios), dtype=log_ratios.dtype)
+    of_image = of_image.index_add(0, pairs.winners, slope).index_add(0, pairs.losers, -slope)
+    live = log_ratios.abs() <= clip_range
+    return torch.where(live, of_image[:, None], 0.0)  # not a product: rows that were not replayed hold NaN
+
+
+class Ppod(Objective):
+    """PPOD as an Objective; an epoch is a stage."""
+
+    def __init__(self, config: PpodConfig) -> None:
+        self._config = config
+        self.clip_range = config.clip_range if config.clipping else float("inf")
+
+    def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
+        """Hold images out for the convergence check; `source` is not needed."""
+        self._rng, self._batch = rng, batch
+        self._train, self._heldout = torch.arange(len(batch.rewards)), Pairs(*torch.zeros(2, 0, dtype=torch.int64))
+        if self._config.convergence:
+            self._train, rows = split_rows(batch.prompt_index, self._config.convergence.heldout_share, rng)
+            self._heldout = all_pairs(batch.rewards, batch.prompt_index, rows)
+        self._first_live_share: float | None = None
+        self._accuracies: list[float] = []
+
+    def begin_update(self, update: int) -> Tensor:
+        """Draw the update's pairs; only their images are looked at."""
+        del update  # the generator moves on by itself
+        batch = self._batch
+        self._pairs = draw_pairs(
+            batch.rewards, batch.prompt_index, self._train, self._config.pairs_per_update, self._rng
+        )
+        return self._pairs.rows
+
+    def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
+        """g [B, T] float64.
+
+        Raises:
+            TrainingError: every step of the update's images has left the band: there is no gradient any more.
+        """
+        ratios = self._log_ratios(log_probs, batch)
+        if not (ratios[self._pairs.rows].abs() <= self.clip_range).any():
+            raise TrainingError(
+                f"no step of the {len(self._pairs.rows)} images is within clip_range={self.clip_range:g} of the "
+                "reference: nothing can be learnt; raise it, or set objective.reference: stage_start"
+            )
+        settings = self._config
+        return ppod_grad(
+            ratios,
+            batch.rewards,
+            self._pairs,
+            loss=settings.loss,
+            kl_weight=settings.kl_weight,
+            clip_range=self.clip_range,
+        )
+
+    def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
+        """Loss and accuracy on the update's pairs, share of live steps (also at the stage's first update)."""
+        ratios = self._log_ratios(log_probs, batch)
+        pairs, weight = self._pairs, self._config.kl_weight
+        z = margins(ratios, pairs, kl_weight=weight, clip_range=self.clip_range)
+        gap = batch.rewards[pairs.winners] - batch.rewards[pairs.losers]
+        live = float((ratios[pairs.rows].abs() <= self.clip_range).double().mean())
+        self._first_live_share = live if self._first_live_share is None else self._first_live_share
+        heldout = {"heldout_pair_accuracy": self._accuracies[-1]} if self._accuracies else {}
+        return {
+            "loss": float(pair_loss(z, gap, self._config.loss).mean()),
+            "pair_accuracy": accuracy(margins(ratios, pairs, kl_weight=weight)),
+            "live_share": live,
+            "live_share_at_start": self._first_live_share,
+            "clip_fraction": 1.0 - live,
+            **heldout,
+        }
+
+    def heldout_rows(self, update: int) -> Tensor | None:
+        """Images of the held-out pairs, every `check_every` updates."""
+        convergence = self._config.convergence
+        due = convergence is not None and update > 0 and update % convergence.check_every == 0
+        return self._heldout.rows if due and len(self._heldout.winners) else None
+
+    def converged(self, log_probs: Tensor, batch: Batch) -> bool:
+        """Whether the accuracy on held-out pairs, by the unclipped z, has had no new best for `patience` looks."""
+        assert self._config.convergence is not None
+        ratios = self._log_ratios(log_probs, batch)
+        self._accuracies.append(accuracy(margins(ratios, self._heldout, kl_weight=self._config.kl_weight)))
+        best = int(np.argmax(self._accuracies))
+        return len(self._accuracies) - 1 - best >= self._config.convergence.patience
+
+    def _log_ratios(self, log_probs: Tensor, batch: Batch) -> Tensor:
+        reference = batch.log_probs_ref if self._config.reference == "pretrained" else batch.log_probs_old
+        return log_probs.double() - reference.double()
+
+
+def accuracy(z: Tensor) -> float:
+    """Share of pairs whose winner the policy prefers; an undecided pair counts half."""
+    return float(((z > 0).double() + 0.5 * (z == 0).double()).mean())

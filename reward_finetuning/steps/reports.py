@@ -1,0 +1,27 @@
+"""Where an epoch's report lies: its name carries a digest of what was evaluated."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+from reward_finetuning.prompts import read_prompts
+from reward_finetuning.storage import RunDirectory
+
+
+def report_name(run: RunDirectory, epoch: int) -> str:
+    """Name of the report artifact of an epoch under the current evaluation settings."""
+    return run.name(epoch, f"report-{settings_digest(run)[:8]}")
+
+
+def settings_digest(run: RunDirectory) -> str:
+    """Digest of the evaluation's prompts and number of images."""
+    evaluation = run.config.evaluation
+    digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
+    return sha256(json.dumps([digests, evaluation.images_per_prompt]).encode()).hexdigest()
+
+
+def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
+    """`eval/...` of an epoch's report; None where it was not evaluated."""
+    manifest = run.store.manifest(report_name(run, epoch))
+    return None if manifest is None else dict(manifest.facts["metrics"])
