@@ -126,8 +126,8 @@ class DpokConfig(Frozen):
     """False drops the clipping."""
 
     value_baseline: bool = True
-    """Subtract a learnt value of (x_t, t, prompt) from the reward; false: the epoch's mean reward. It is the
-    value learnt in the epochs before (in the first, the mean reward): for online rollouts, whose rewards it cannot know."""
+    """Subtract a learnt value of (x_t, t, prompt) from the reward; false: the epoch's mean reward. It is what
+    the epochs before taught (in the first, the mean reward), so of offline rollouts it has seen the very rewards."""
 
     value_learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate of the value network."""

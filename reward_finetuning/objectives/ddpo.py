@@ -49,7 +49,7 @@ class Ddpo(Objective):
         return clipped_surrogate_grad(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
-        """Loss, share of clipped cells, the advantages' spread, and the images that their own prompt's rewards served."""
+        """Loss, shares of clipped cells and of images served by their own prompt's rewards; the advantages' spread."""
         loss = clipped_surrogate(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
         return {
             "loss": float(loss.mean()),
@@ -59,7 +59,7 @@ class Ddpo(Objective):
         }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The buffer of rewards."""
+        """The buffer of rewards; the advantages' spread."""
         return self._buffer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
