@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +50,25 @@ def test_it_learns_what_trajectories_tell_of_their_reward(toy):
 
     assert fitted < 0.1 * told[0].var()
     assert ((values - told[1][:, None]) ** 2).mean() < 0.5 * told[1].var()
+
+
+def test_it_is_a_perceptron_of_latent_sinusoids_of_the_timestep_and_the_mean_token(toy):
+    first, second = toy(0), toy(1)
+    value = network()
+    value.baseline(first.source, first.batch.rewards, rng())
+    weights = value.state_dict()
+    values, _ = value.baseline(second.source, second.batch.rewards, rng(1))
+
+    for i, step in itertools.product(range(6), range(4)):
+        t = int(second.source.grid.timesteps[step])
+        angles = [t / 10_000 ** (k / 16) for k in range(16)]
+        tokens = second.source.embeddings[second.source.prompt_index[i]]
+        sinusoids = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        h = torch.cat([second.source.latents[i, step].flatten(), torch.tensor(sinusoids), tokens.sum(dim=0) / 5])
+        for layer in ("hidden_1", "hidden_2", "output"):
+            h = weights[f"{layer}.weight"].double() @ h.double() + weights[f"{layer}.bias"]
+            h = h if layer == "output" else h * torch.sigmoid(h)
+        assert values[i, step].item() == pytest.approx(h.item(), abs=1e-4)
 
 
 def test_the_first_adam_step_worked_by_hand(toy):
