@@ -68,11 +68,10 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
     page = Path(run.uri) / PAGE
     shutil.copyfile(run.store.fetch(report_name(run, epoch), [PAGE]) / PAGE, page)
     tracker = MlflowTracker(run)
-    for what, where in {
-        "page": page.as_uri(),
-        "policy": f"{run.uri}/{run.latest().name}",
-        "MLflow": f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})",
-    }.items():
+    places = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
+    if run.config.tracking.enabled:
+        places["MLflow"] = f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})"
+    for what, where in places.items():
         console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)
 
 

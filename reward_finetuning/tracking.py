@@ -90,7 +90,7 @@ class MlflowTracker:
 
     def flush(self) -> bool:
         """Send what has not been sent; False when the server could not be reached. Never raises for that."""
-        if time.monotonic() < self._paused_until:
+        if not self._run.config.tracking.enabled or time.monotonic() < self._paused_until:
             return False
         try:
             client, run_id = self._connect()

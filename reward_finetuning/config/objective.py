@@ -1,8 +1,8 @@
 """The learning objectives, chosen by `name`."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 
@@ -98,6 +98,15 @@ class DdpoConfig(Frozen):
 
     compares_images: ClassVar[bool] = False
 
+    @model_validator(mode="after")
+    def _statistics_can_count(self) -> Self:
+        if self.per_prompt_normalisation and self.min_count > self.buffer_size:
+            raise ValueError(
+                f"min_count={self.min_count} rewards of a prompt never fit into buffer_size={self.buffer_size}: "
+                "raise buffer_size, lower min_count, or set per_prompt_normalisation: false"
+            )
+        return self
+
 
 class DpokConfig(Frozen):
     """Diffusion policy optimisation with KL regularisation (arXiv:2305.16381)."""
@@ -117,7 +126,8 @@ class DpokConfig(Frozen):
     """False drops the clipping."""
 
     value_baseline: bool = True
-    """Subtract a learnt value of (x_t, t, prompt) from the reward; false: the epoch's mean reward."""
+    """Subtract a learnt value of (x_t, t, prompt) from the reward; false: the epoch's mean reward. It is what
+    the epochs before taught (in the first, the mean reward), so of offline rollouts it has seen the very rewards."""
 
     value_learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate of the value network."""
@@ -143,12 +153,15 @@ class RwrConfig(Frozen):
     """Of the softmax, in reward units."""
 
     share: Share = 0.25
-    """Of the images that `best_share` keeps; at least one."""
+    """Of the images that `best_share` keeps, rounded; at least one. Images tied at the edge share what is left."""
 
     among: Literal["prompt", "epoch"] = "prompt"
     """What an image is weighed against: the images of its prompt, or all of the epoch."""
 
-    compares_images: ClassVar[bool] = False
+    @property
+    def compares_images(self) -> bool:
+        """Alone among the images of its prompt, every image would weigh the same."""
+        return self.among == "prompt"
 
 
 def _named(settings: object) -> object:

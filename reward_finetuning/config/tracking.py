@@ -8,6 +8,9 @@ from reward_finetuning.config.base import Frozen
 class TrackingConfig(Frozen):
     """MLflow. Training never waits for it: what it misses is sent later."""
 
+    enabled: bool = True
+    """False: numbers stay in the run directory's journal, and can be sent later."""
+
     uri: str | None = None
     """Tracking server; not given: MLFLOW_TRACKING_URI, and else a sqlite file in the run root."""
 

@@ -60,7 +60,7 @@ class Objective(Protocol):
         raise NotImplementedError(f"{type(self).__name__} has no term of its own, but {len(cells.images)} cells came")
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
-        """Numbers to log at `log_probs`; at least `loss`."""
+        """Numbers to log at `log_probs`, after the update's cells went through `cell_loss`; at least `loss`."""
         ...
 
     def heldout_rows(self, update: int) -> Tensor | None:

@@ -94,8 +94,8 @@ class _Updates:
             log_probs = batch.log_probs_old
             if objective.uses_log_probs and (update > 0 or not on_policy):
                 log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
-            metrics = dict(objective.metrics(log_probs, batch))
             norms.append(self._update(log_probs, batch, order))
+            metrics = dict(objective.metrics(log_probs, batch))
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor) -> float:

@@ -60,6 +60,16 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             [],
             r"objective.convergence.patince'; .*'patience'",
         ),
+        (
+            "name: a\nobjective: {name: rwr}\nsampling: {images_per_prompt: 1}\n",
+            [],
+            r"rwr compares images of one prompt: .*images_per_prompt must be at least 2, got 1",
+        ),
+        (
+            "name: a\nobjective: {name: ddpo, min_count: 9, buffer_size: 8}\n",
+            [],
+            r"objective.*: .*min_count=9 rewards of a prompt never fit into buffer_size=8",
+        ),
         ("name: a\ntraining: {learning_rate: .nan}\n", [], r"training.learning_rate"),
     ],
 )
@@ -68,6 +78,15 @@ def test_a_wrong_config_is_one_clear_message(tmp_path, text, override, message):
         load_config(write(tmp_path, text), override)
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "objective", [{"name": "ddpo"}, {"name": "dpok"}, {"name": "rwr", "among": "epoch"}], ids=lambda each: each["name"]
+)
+def test_one_image_per_prompt_is_enough_for_what_compares_no_images_of_a_prompt(objective):
+    config = RunConfig.model_validate({"name": "a", "objective": objective, "sampling": {"images_per_prompt": 1}})
+
+    assert config.num_images == config.prompts.prompts_per_epoch
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,0 +1,104 @@
+"""Diffusion policy optimisation with KL regularisation (DPOK, arXiv:2305.16381).
+
+    L    = mean over B, T of max(-A w, -A clip(w, 1 - eps, 1 + eps)) + beta mean over B, T of KL_t
+    A_it = alpha r_i - V(x_t, t, prompt_i)
+    KL_t = KL(p_theta(x_{t-1} | x_t, c) || p_ref(x_{t-1} | x_t, c)) = |mu_theta - mu_ref|^2 / (2 sigma_t^2)
+
+The KL is a mean over C, H, W, as log-probs are. It is a function of the means, not of log_probs: a term of its own.
+The authors' published code clamps the ratio without a maximum and takes the KL from another tensor; this is the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reward_finetuning.config.objective import DpokConfig
+from reward_finetuning.objectives.cells import CellSource
+from reward_finetuning.objectives.protocol import Objective
+from reward_finetuning.objectives.surrogate import clip_fraction, clipped_surrogate, clipped_surrogate_grad
+from reward_finetuning.objectives.value import ValueNetwork
+from reward_finetuning.records import Batch, Cells
+
+
+def step_kl(mean: Tensor, mean_ref: Tensor, std: Tensor) -> Tensor:
+    """KL(N(mean, std^2 I) || N(mean_ref, std^2 I)) of each step.
+
+    Args:
+        mean: [M, C, H, W] mu_theta.
+        mean_ref: [M, C, H, W] mu_ref.
+        std: [M] sigma_t > 0, which both share.
+
+    Returns:
+        [M] nats per latent element (mean over C, H, W).
+
+    Source: arXiv:2305.16381, section 4.2.
+    """
+    return (mean - mean_ref).square().mean(dim=(1, 2, 3)) / (2 * std**2)
+
+
+class Dpok(Objective):
+    """DPOK as an Objective."""
+
+    def __init__(self, config: DpokConfig) -> None:
+        self.clip_range = config.clip_range if config.clipping else float("inf")
+        self.has_cell_loss = self.needs_reference = config.kl_weight > 0
+        self._kl_weight, self._reward_weight = config.kl_weight, config.reward_weight
+        self._value: ValueNetwork | None = None
+        if config.value_baseline:
+            self._value = ValueNetwork(
+                hidden=config.value_hidden, learning_rate=config.value_learning_rate, passes=config.value_updates
+            )
+        self._advantages = torch.empty(0, 0, dtype=torch.float64)  # [B, T] of the epoch
+        self._value_loss = 0.0
+        self._kl = torch.zeros(())  # the update's sum over the cells seen so far, divided by B T
+
+    def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
+        """Subtract the baseline from the epoch's rewards; the value network learns from them afterwards."""
+        rewards = self._reward_weight * batch.rewards.double()
+        baseline = rewards.mean().expand(source.shape)
+        if self._value is not None:
+            baseline, self._value_loss = self._value.baseline(source, rewards, rng)
+        self._advantages = rewards[:, None] - baseline
+
+    def begin_update(self, update: int) -> None:
+        """Forget the KL of the update before."""
+        self._kl = torch.zeros(())
+
+    def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
+        """g [B, T] float64, of the surrogate alone."""
+        return clipped_surrogate_grad(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
+
+    def cell_loss(self, cells: Cells) -> Tensor:
+        """The cells' share of beta mean over B, T of KL_t."""
+        assert cells.mean is not None
+        assert cells.mean_ref is not None
+        kl = step_kl(cells.mean, cells.mean_ref, cells.std).sum() / self._advantages.numel()
+        self._kl = self._kl.to(kl) + kl.detach()
+        return self._kl_weight * kl
+
+    def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
+        """Loss, share of clipped cells, the advantages' spread; with a KL or a value network, theirs too."""
+        loss = clipped_surrogate(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
+        found = {
+            "loss": float(loss.mean()) + self._kl_weight * float(self._kl),
+            "clip_fraction": clip_fraction(log_probs, batch.log_probs_old, clip_range=self.clip_range),
+            "advantage_std": float(self._advantages.std(correction=0)),
+        }
+        if self.has_cell_loss:
+            found["kl"] = float(self._kl)
+        if self._value is not None:
+            found["value_loss"] = self._value_loss
+        return found
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The value network."""
+        return {} if self._value is None else self._value.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`."""
+        if self._value is not None:
+            self._value.load_state_dict(state)

@@ -1,0 +1,89 @@
+"""Every objective through the steps: the policy learns, from rollouts of its own or of the pretrained model."""
+
+import pytest
+
+from reward_finetuning.config.objective import DdpoConfig, DpokConfig, RwrConfig
+from reward_finetuning.policy.learner import learner_at
+from reward_finetuning.steps.run_epochs import run_epochs
+from reward_finetuning.storage import Reference
+
+OBJECTIVES = {
+    "ddpo": DdpoConfig(clip_range=1e-3, min_count=2),
+    "dpok": DpokConfig(clip_range=1e-3, kl_weight=0.1, value_updates=2),
+    "rwr": RwrConfig(),
+}
+METRICS = {
+    "ddpo": {"loss", "clip_fraction", "advantage_std", "own_statistics_share", "log_prob_gap_max"},
+    "dpok": {"loss", "clip_fraction", "advantage_std", "kl", "value_loss", "log_prob_gap_max"},
+    "rwr": {"loss", "effective_sample_size", "weighted_images"},
+}
+
+
+def two_epochs(one):
+    plan = one.begin()
+    return [one.epoch(plan, offset) for offset in range(2)]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+def test_two_epochs_change_the_policy_twice_and_report_numbers(tasks, name, trainable):
+    one = tasks(objective=OBJECTIVES[name], model={"trainable": trainable}, training={"updates_per_epoch": 2})
+
+    first, second = two_epochs(one)
+
+    assert first.facts["weights_sha256"] != second.facts["weights_sha256"]
+    for after in (first, second):
+        metrics = {key.removeprefix("train/"): value for key, value in after.facts["metrics"].items()}
+        assert METRICS[name] <= metrics.keys()
+        assert metrics["updates"] == 2
+        assert metrics["grad_norm"] > 0
+        assert metrics["loss"] != 0
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_what_an_objective_learnt_is_in_the_checkpoint(tasks, name):
+    one = tasks(objective=OBJECTIVES[name])
+    after = one.epoch(one.begin())
+
+    restored = learner_at(one.run, after, keep_reference=False).objective.state_dict()
+
+    fresh = learner_at(one.run, Reference(epoch=0), keep_reference=False).objective.state_dict()
+    assert (sum(value.numel() for value in restored.values()) > sum(value.numel() for value in fresh.values())) == (
+        name != "rwr"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_fused_loop_ends_in_the_same_bits_as_one_task_an_epoch(tasks, name):
+    split, fused = tasks(name="split", objective=OBJECTIVES[name]), tasks(name="fused", objective=OBJECTIVES[name])
+
+    expected = two_epochs(split)[-1]
+    run_epochs(fused.config, fused.begin(), fused.path("p"), fused.path("report.html"))
+
+    assert fused.run.latest().facts["weights_sha256"] == expected.facts["weights_sha256"]
+
+
+def test_ddpo_learns_from_one_image_per_prompt(tasks):
+    one = tasks(
+        objective=DdpoConfig(clip_range=1e-3),
+        sampling={"images_per_prompt": 1},
+        prompts={"prompts_per_epoch": 6},
+    )
+
+    first, second = two_epochs(one)
+
+    assert first.facts["weights_sha256"] != second.facts["weights_sha256"]
+    assert second.facts["metrics"]["train/own_statistics_share"] == 0.0
+
+
+def test_rwr_goes_on_learning_from_the_rollouts_of_the_pretrained_model(tasks):
+    one = tasks(objective=RwrConfig(), sampling={"rollouts": "offline"}, loop={"granularity": "split"})
+
+    first, second = two_epochs(one)
+
+    assert first.facts["weights_sha256"] != second.facts["weights_sha256"]
+    assert first.facts["metrics"]["reward/mean"] == second.facts["metrics"]["reward/mean"]
+    names = {epoch: one.run.store.names(f"epochs/{epoch}") for epoch in ("0001", "0002")}
+    assert any(name.startswith("rollouts-") for name in names["0001"])
+    assert names["0002"] == ["policy"]
