@@ -1,0 +1,74 @@
+"""Run one (claim, arm, seed) and write its result; a run that was cut off goes on where it ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from plan import Task, read_study, tasks
+
+from reward_finetuning.config import RunConfig, TrainingError
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.run_epochs import run_epochs
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking import code_version, history
+
+_CURVES = ("reward/mean", "sample/kl_to_reference", "train/loss", "train/clip_fraction", "train/grad_norm",
+           "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share")  # fmt: skip
+
+
+def main(claim: str, arm: str, seed: int) -> None:
+    """Write the task's result file."""
+    (task,) = (t for t in tasks(read_study()) if (t.claim, t.arm, t.seed) == (claim, arm, seed))
+    config = task.config()
+    started = time.monotonic()
+    error = _run(config)
+    result = _result(task, config, error, time.monotonic() - started)
+    task.result.parent.mkdir(parents=True, exist_ok=True)
+    task.result.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(RunDirectory(config).uri)
+
+
+def _run(config: RunConfig) -> str:
+    """Do all epochs; returns why training stopped, if it did."""
+    text = config.model_dump_json()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = next_epochs(text, f"{folder}/policy")
+        try:
+            run_epochs(text, plan, f"{folder}/next", f"{folder}/report.html")
+        except TrainingError as error:
+            return str(error)
+    return ""
+
+
+def _result(task: Task, config: RunConfig, error: str, seconds: float) -> dict[str, Any]:
+    curves = history(RunDirectory(config))
+    kept = {key: [[e, _short(v)] for e, v in curves[key]] for key in _CURVES if key in curves}
+    evaluated = {key: [[e, _short(v)] for e, v in points] for key, points in curves.items() if key.startswith("eval/")}
+    return {
+        "claim": task.claim,
+        "arm": task.arm,
+        "seed": task.seed,
+        "error": error,
+        "epochs_done": RunDirectory(config).latest().epoch,
+        "images_an_epoch": config.num_images,
+        "seconds": round(seconds, 1),
+        "code_version": code_version(),
+        "settings": task.settings,
+        "curves": kept,
+        "evaluations": evaluated,
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    print(Path(sys.argv[0]).stem, *sys.argv[1:], "done", flush=True)
