@@ -9,7 +9,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 # one, where threads spin while they wait for each other (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format lint types imports fast determinism lock clean
+.PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -49,6 +49,12 @@ fast: .venv/.dev
 
 determinism: .venv/.dev ## split, sharded, fused and killed runs end in the same bits: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
+
+study: .venv/.train ## run what the study of the papers' claims still lacks, then write its page (hours; can be stopped)
+	$(BIN)/python benchmarks/study/run.py; code=$$?; $(BIN)/python benchmarks/study/page.py && exit $$code
+
+study-quick: .venv/.train ## run a part of the study again, compare with what is committed, draw every plot (20 minutes)
+	$(BIN)/python benchmarks/study/quick.py && $(BIN)/python benchmarks/study/page.py
 
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

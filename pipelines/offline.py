@@ -29,7 +29,7 @@ def offline(target: Target, config: RunConfig) -> Any:
         plan, policy = start.outputs["Output"], start.outputs["policy"]
         drawn = draw_and_score(config=config, plan=plan, offset=0, policy=policy)
         for offset in range(num_passes):
-            trained = train_epoch(config=config, policy=policy, **drawn)
+            trained = train_epoch(config=config, policy=policy, **drawn.collected())
             policy = trained.set_display_name(f"pass +{offset}").outputs["next_policy"]
             due = evaluation_due(config=config, plan=plan, offset=offset)
             with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python

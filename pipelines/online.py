@@ -40,7 +40,7 @@ def split(target: Target, config: RunConfig) -> Any:
     @dsl.pipeline(name="epoch")
     def epoch(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:
         drawn = draw_and_score(config=config, plan=plan, offset=offset, policy=policy)
-        trained = train_epoch(config=config, policy=policy, **drawn)
+        trained = train_epoch(config=config, policy=policy, **drawn.collected())
         next_policy = trained.outputs["next_policy"]
         due = evaluation_due(config=config, plan=plan, offset=offset)
         with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python

@@ -28,7 +28,7 @@ def staged(target: Target, config: RunConfig) -> Any:
     @dsl.pipeline(name="stage")
     def stage(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:
         drawn = draw_and_score(config=config, plan=plan, offset=offset, policy=policy)
-        trained = train_epoch(config=config, policy=policy, **drawn)
+        trained = train_epoch(config=config, policy=policy, **drawn.collected())
         next_policy = trained.outputs["next_policy"]
         evaluate(config=config, policy=next_policy)
         return next_policy

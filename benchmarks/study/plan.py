@@ -29,7 +29,11 @@ class Task:
     @property
     def result(self) -> Path:
         """Where its result is committed."""
-        return RESULTS / self.claim / f"{self.arm}-seed{self.seed}.json"
+        return self.result_in(RESULTS)
+
+    def result_in(self, folder: Path) -> Path:
+        """Where its result lies below `folder`."""
+        return folder / self.claim / f"{self.arm}-seed{self.seed}.json"
 
     def config(self) -> RunConfig:
         """The run file that this task is, prompt files found beside study.yaml."""

@@ -7,14 +7,16 @@ python benchmarks/study/run.py --claims a d --minutes 60
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
-from plan import WORK, Task, read_study, tasks
+from plan import RESULTS, WORK, Task, read_study, tasks
 
 
 def main() -> int:
@@ -26,7 +28,7 @@ def main() -> int:
     print(f"{len(wanted) - len(missing)} of {len(wanted)} results are there; {len(missing)} to run", flush=True)
     deadline = time.monotonic() + 60 * options.minutes
     with ThreadPoolExecutor(options.jobs) as pool:
-        codes = list(pool.map(lambda task: _run(task, deadline), missing))
+        codes = list(pool.map(lambda task: run_task(task, deadline=deadline), missing))
     if any(code not in {0, 75} for code in codes):
         return 1
     return 75 if 75 in codes else 0
@@ -40,18 +42,23 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(task: Task, deadline: float) -> int:
+def run_task(task: Task, *, folder: Path = RESULTS, deadline: float = float("inf")) -> int:
+    """Run a task in a process of its own; its exit code, or 75 after the deadline."""
     if time.monotonic() > deadline:
         return 75
     WORK.mkdir(parents=True, exist_ok=True)
-    script = Path(__file__).with_name("run_one.py")
     log = WORK / f"{task.claim}-{task.arm}-seed{task.seed}.log"
     started = time.monotonic()
     with log.open("a", encoding="utf-8") as file:
         code = subprocess.run(
-            [sys.executable, str(script), task.claim, task.arm, str(task.seed)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=subprocess.STDOUT, check=False,
-        ).returncode  # fmt: skip
+            [sys.executable, str(Path(__file__).with_name("run_one.py")), str(folder)],
+            input=json.dumps(asdict(task)),
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
     found = "done" if code == 0 else f"failed with exit code {code}, see {log}"
     print(f"{task.claim} {task.arm} seed {task.seed}: {found}, {time.monotonic() - started:.0f} s", flush=True)
     return code

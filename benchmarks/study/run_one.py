@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from plan import Task, read_study, tasks
+from plan import Task
 
 from reward_finetuning.config import RunConfig, TrainingError
 from reward_finetuning.steps.next_epochs import next_epochs
@@ -22,15 +22,16 @@ _CURVES = ("reward/mean", "sample/kl_to_reference", "train/loss", "train/clip_fr
            "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share")  # fmt: skip
 
 
-def main(claim: str, arm: str, seed: int) -> None:
-    """Write the task's result file."""
-    (task,) = (t for t in tasks(read_study()) if (t.claim, t.arm, t.seed) == (claim, arm, seed))
+def main() -> None:
+    """Read a task as JSON from standard input and write its result below the folder given."""
+    task = Task(**json.load(sys.stdin))
     config = task.config()
     started = time.monotonic()
     error = _run(config)
     result = _result(task, config, error, time.monotonic() - started)
-    task.result.parent.mkdir(parents=True, exist_ok=True)
-    task.result.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    target = task.result_in(Path(sys.argv[1]))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(RunDirectory(config).uri)
 
 
@@ -70,5 +71,4 @@ def _short(value: float) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    print(Path(sys.argv[0]).stem, *sys.argv[1:], "done", flush=True)
+    main()

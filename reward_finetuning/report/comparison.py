@@ -97,8 +97,6 @@ def as_metrics(comparison: Comparison) -> dict[str, float]:
     """
     metrics: dict[str, float] = {}
     for row in comparison.rows:
-        inside = [] if row.category is None else ["category", _segment(row.category)]
-        name = "/".join(["eval", _segment(row.prompt_set), *inside, _segment(row.reward)])
         values = {
             "before": row.before,
             "mean": row.after,
@@ -107,8 +105,14 @@ def as_metrics(comparison: Comparison) -> dict[str, float]:
             "gain_high": row.gain.high,
             "win_rate": row.win_rate,
         }
-        metrics |= {f"{name}/{key}": value for key, value in values.items() if math.isfinite(value)}
+        metrics |= {metric_name(row, key): value for key, value in values.items() if math.isfinite(value)}
     return metrics
+
+
+def metric_name(row: Row, part: str) -> str:
+    """What `as_metrics` calls a part of a row, such as "gain_low"."""
+    inside = [] if row.category is None else ["category", _segment(row.category)]
+    return "/".join(["eval", _segment(row.prompt_set), *inside, _segment(row.reward), part])
 
 
 def as_table(comparison: Comparison) -> list[tuple[str, ...]]:

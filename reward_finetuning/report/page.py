@@ -19,6 +19,7 @@ from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import Comparison, Row, reward_decimals
 from reward_finetuning.report.curves import Points, draw_curves
 from reward_finetuning.report.pairs import grouped_pairs
+from reward_finetuning.report.stages import stages
 from reward_finetuning.report.statistics import FEWEST_PROMPTS, Interval
 from reward_finetuning.report.wording import category_name, number, shortened, signed
 
@@ -88,6 +89,7 @@ def render_page(
         "title": shortened(facts.get("run", "Reward finetuning"), 120),
         "comparison": comparison,
         "sections": _sections(comparison),
+        "stages": stages(comparison, curves, after.epoch),
         "curves": [(curve, Markup(curve.svg)) for curve in draw_curves(curves)],  # noqa: S704 - our own drawing, no text of others
         "facts": [(shortened(name, 80), shortened(value, LONGEST_FACT)) for name, value in facts.items()],
         "first_pairs": FIRST_PAIRS,

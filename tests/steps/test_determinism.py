@@ -1,0 +1,83 @@
+"""Every objective: one seed, one policy, however the epochs are cut into tasks, and also after a SIGKILL."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reward_finetuning.steps.run_epochs import run_epochs
+
+OBJECTIVES = {
+    "ddpo": {"clip_range": 1e-3, "min_count": 2},
+    "dpok": {"clip_range": 1e-3, "kl_weight": 0.1, "value_updates": 2},
+    "ppod": {
+        "kl_weight": 30.0,
+        "clip_range": 1e-2,
+        "pairs_per_update": 3,
+        "convergence": {"check_every": 1, "patience": 1},
+    },
+    "prdp": {"kl_weight": 1e-3, "clip_range": 1e-3},
+    "rwr": {"temperature": 0.5},
+}
+
+
+def made(tasks, name, objective, **loop):
+    return tasks(
+        name=name,
+        objective={"name": objective, **OBJECTIVES[objective]},
+        sampling={"images_per_prompt": 4},
+        training={"updates_per_epoch": 2},
+        loop=loop,
+    )
+
+
+def by_tasks(one):
+    plan = one.begin()
+    for offset in range(2):
+        after = one.epoch(plan, offset)
+    return after.facts["weights_sha256"]
+
+
+def in_one_task(one):
+    run_epochs(one.config, one.begin(), one.path("p"), one.path("report.html"))
+    return one.run.latest().facts["weights_sha256"]
+
+
+def killed_and_started_again(one):
+    """SIGKILL once epoch 2 is being trained on: its rewards are there, its policy is not."""
+    arguments = {"config": one.config, "plan": one.begin(), "policy": one.path("p"), "report": one.path("report.html")}
+    command = [sys.executable, "-m", "reward_finetuning.steps.run_epochs"]
+    command += [word for name, value in arguments.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not any(name.startswith("rewards-") for name in one.run.store.names("epochs/0002")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert one.run.latest().epoch == 1, "too late: epoch 2 was committed before the kill"
+    return in_one_task(one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_split_sharded_fused_and_killed_runs_end_in_the_same_bits(tasks, objective):
+    digests = {
+        "a task an epoch": by_tasks(made(tasks, "split-1", objective, granularity="split", num_shards=1)),
+        "two shards": by_tasks(made(tasks, "split-2", objective, granularity="split", num_shards=2)),
+        "one task": in_one_task(made(tasks, "fused", objective)),
+        "one task, killed": killed_and_started_again(made(tasks, "killed", objective)),
+    }
+
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_the_objective_of_a_run_is_one_line(run_config):
+    """Of a run file; everything else stays as it is."""
+    chosen = [run_config(objective={"name": name}).objective.name for name in OBJECTIVES]
+
+    assert chosen == list(OBJECTIVES)
