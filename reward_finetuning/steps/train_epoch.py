@@ -117,7 +117,7 @@ def _read(
 ) -> tuple[Rollouts, Rewards, dict[str, float]]:
     """All shards as one, with the seconds that sampling and scoring took."""
     samples: list[Sample] = []
-    parts: list[Trajectories] = []
+    files: list[Path] = []
     scores: list[Rewards] = []
     seconds = {"sample": 0.0, "reward": 0.0}
     for drawn, scored in pairs:
@@ -130,7 +130,7 @@ def _read(
         if indices != [row.index for row in rows]:
             raise ArtifactError(f"{scored.name} scores other samples than {drawn.name} holds")
         samples += rows
-        parts.append(read_trajectories(folder, numbers))
+        files += [folder / latents_file(number) for number in numbers]
         scores.append(rewards)
         seconds["sample"] += drawn.facts["seconds"]
         seconds["reward"] += scored.facts["seconds"]
@@ -138,8 +138,7 @@ def _read(
         raise ArtifactError(
             f"epoch {before.epoch + 1} needs samples 0 to {run.config.num_images - 1}, got {len(samples)}"
         )
-    whole = Trajectories(*(torch.cat([getattr(p, axis) for p in parts]) for axis in Trajectories.__slots__))
-    return Rollouts(whole, tuple(samples)), _joined(scores), seconds
+    return Rollouts(read_trajectories(files), tuple(samples)), _joined(scores), seconds
 
 
 def _check_parent(drawn: Reference, manifest: Manifest, drawn_by: Reference) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from reward_finetuning.records import Prompt, Sample, Trajectories
@@ -81,13 +82,28 @@ def read_images(folder: Path, micro_batches: Sequence[int]) -> Iterator[NDArray[
         yield load_file(folder / images_file(micro_batch))["images"]
 
 
-def read_trajectories(folder: Path, micro_batches: Sequence[int]) -> Trajectories:
-    """Trajectories of all these micro-batches, concatenated."""
+def read_trajectories(files: Sequence[Path]) -> Trajectories:
+    """Trajectories of all these files (`latents_file`), concatenated; memory is that of the result and of one file.
+
+    An epoch of 20 000 images of Stable Diffusion is tens of gigabytes: a second copy would not fit.
+    """
     import torch
 
-    parts = [load_file(folder / latents_file(micro_batch)) for micro_batch in micro_batches]
+    wholes: dict[str, torch.Tensor] = {}
+    for name in ("latents", "log_probs", "log_probs_ref"):
+        with safe_open(files[0], "pt") as first:
+            like = first.get_tensor(name)
+        wholes[name] = torch.empty((sum(_rows(file) for file in files), *like.shape[1:]), dtype=like.dtype)
+    start = 0
+    for file in files:
+        with safe_open(file, "pt") as part:
+            for name, whole in wholes.items():
+                values = part.get_tensor(name)
+                whole[start : start + len(values)] = values
+        start += _rows(file)
+    return Trajectories(**wholes)
 
-    def joined(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate([part[name] for part in parts]))
 
-    return Trajectories(joined("latents"), joined("log_probs"), joined("log_probs_ref"))
+def _rows(file: Path) -> int:
+    with safe_open(file, "pt") as part:
+        return int(part.get_slice("log_probs").get_shape()[0])

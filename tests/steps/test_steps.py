@@ -18,7 +18,7 @@ from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
 from reward_finetuning.steps.shards import shards
 from reward_finetuning.storage import Reference, read_reference
-from reward_finetuning.storage.rollouts import SAMPLES, read_samples, read_trajectories
+from reward_finetuning.storage.rollouts import SAMPLES, latents_file, read_samples, read_trajectories
 from reward_finetuning.tracking import history
 
 
@@ -82,7 +82,7 @@ def test_rollouts_hold_what_the_legend_says(tasks):
     drawn, _ = one.rollouts(one.begin())
     folder, _ = one.run.open(read_reference(drawn[0]))
 
-    trajectories = read_trajectories(folder, [0, 1])
+    trajectories = read_trajectories([folder / latents_file(number) for number in (0, 1)])
     samples = read_samples(folder)
 
     assert trajectories.latents.shape == (6, 4, 4, 8, 8)
