@@ -133,8 +133,8 @@ class DpokConfig(Frozen):
     """Adam's learning rate of the value network."""
 
     value_updates: PositiveInt = 1
-    """Passes of the value network over an epoch's cells. It soon knows the rewards by heart, and is then a worse baseline
-    than their mean: train/value_explained_variance says so by being negative."""
+    """Passes of the value network over an epoch's cells. Many passes learn the rewards by heart, a worse baseline than
+    their mean: train/value_explained_variance below 0 says so."""
 
     value_hidden: PositiveInt = 64
     """Hidden units of the value network's two layers."""
