@@ -132,8 +132,9 @@ class DpokConfig(Frozen):
     value_learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate of the value network."""
 
-    value_updates: PositiveInt = 20
-    """Passes of the value network over an epoch's cells."""
+    value_updates: PositiveInt = 1
+    """Passes of the value network over an epoch's cells. Many passes learn the rewards by heart, a worse baseline than
+    their mean: train/value_explained_variance below 0 says so."""
 
     value_hidden: PositiveInt = 64
     """Hidden units of the value network's two layers."""

@@ -53,7 +53,7 @@ class Dpok(Objective):
                 hidden=config.value_hidden, learning_rate=config.value_learning_rate, passes=config.value_updates
             )
         self._advantages = torch.empty(0, 0, dtype=torch.float64)  # [B, T] of the epoch
-        self._value_loss = 0.0
+        self._value_loss, self._explained = 0.0, 0.0
         self._kl = torch.zeros(())  # the update's sum over the cells seen so far, divided by B T
 
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
@@ -63,6 +63,7 @@ class Dpok(Objective):
         if self._value is not None:
             baseline, self._value_loss = self._value.baseline(source, rewards, rng)
         self._advantages = rewards[:, None] - baseline
+        self._explained = _explained_variance(self._advantages, rewards)
 
     def begin_update(self, update: int) -> None:
         """Forget the KL of the update before."""
@@ -91,7 +92,7 @@ class Dpok(Objective):
         if self.has_cell_loss:
             found["kl"] = float(self._kl)
         if self._value is not None:
-            found["value_loss"] = self._value_loss
+            found |= {"value_loss": self._value_loss, "value_explained_variance": self._explained}
         return found
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -102,3 +103,9 @@ class Dpok(Objective):
         """Go on from `state_dict`."""
         if self._value is not None:
             self._value.load_state_dict(state)
+
+
+def _explained_variance(errors: Tensor, rewards: Tensor) -> float:
+    """Share of the rewards' variance that a baseline foretold; 0 for their mean, negative for worse than that."""
+    variance = float(rewards.var(correction=0))
+    return 1.0 - float(errors.square().mean()) / variance if variance > 0 else 0.0

@@ -38,7 +38,8 @@ def learn(
     """
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
-    with Progress(f"train, epoch {epoch}", _work(training, batch.log_probs_old.numel()), "cells") as progress:
+    work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
+    with Progress(f"train, epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
         floor = None
         if on_policy and objective.uses_log_probs:
@@ -167,7 +168,10 @@ def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
     )
 
 
-def _work(training: TrainingConfig, num_cells: int) -> int:
-    """Cells that `learn` goes over, all passes together."""
-    replays = training.updates_per_epoch - 1 + (training.old_log_probs == "replay")
-    return min(training.gate_cells, num_cells) + (training.updates_per_epoch + replays) * num_cells
+def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy: bool) -> int:
+    """Cells that `learn` goes over at most, all passes together."""
+    updates = training.updates_per_epoch
+    if not replays:
+        return updates * num_cells
+    checks = min(training.gate_cells, num_cells) + num_cells * (training.old_log_probs == "replay")
+    return (2 * updates - on_policy) * num_cells + on_policy * checks

@@ -116,7 +116,11 @@ def test_dpok_subtracts_it_from_the_weighted_reward(toy):
     old = second.batch.log_probs_old  # there the ratio is 1: g = -A / (B T)
     advantages = -objective.coefficients(old, second.batch) * 24
     torch.testing.assert_close(advantages, 3.0 * second.batch.rewards[:, None] - expected, rtol=1e-12, atol=1e-12)
-    assert objective.metrics(old, second.batch)["value_loss"] == loss
+    metrics = objective.metrics(old, second.batch)
+    assert metrics["value_loss"] == loss
+    rewards = 3.0 * second.batch.rewards
+    unexplained = ((rewards[:, None] - expected) ** 2).mean() / ((rewards - rewards.mean()) ** 2).mean()
+    assert metrics["value_explained_variance"] == pytest.approx(1 - float(unexplained), rel=1e-9)
 
 
 def test_a_third_epoch_after_a_restart_equals_the_uninterrupted_one_bit_for_bit(toy):

@@ -15,7 +15,15 @@ OBJECTIVES = {
 }
 METRICS = {
     "ddpo": {"loss", "clip_fraction", "advantage_std", "own_statistics_share", "log_prob_gap_max"},
-    "dpok": {"loss", "clip_fraction", "advantage_std", "kl", "value_loss", "log_prob_gap_max"},
+    "dpok": {
+        "loss",
+        "clip_fraction",
+        "advantage_std",
+        "kl",
+        "value_loss",
+        "value_explained_variance",
+        "log_prob_gap_max",
+    },
     "ppod": {"loss", "pair_accuracy", "live_share", "live_share_at_start"},
     "prdp": {"loss", "clip_fraction", "tied_prompts"},
     "rwr": {"loss", "effective_sample_size", "weighted_images"},
