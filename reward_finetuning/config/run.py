@@ -8,6 +8,7 @@ from reward_finetuning.config.base import Frozen, Name
 from reward_finetuning.config.evaluation import EvaluationConfig
 from reward_finetuning.config.loop import LoopConfig
 from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.monitor import MonitorConfig
 from reward_finetuning.config.objective import ObjectiveConfig, PrdpConfig
 from reward_finetuning.config.promotion import PromotionConfig
 from reward_finetuning.config.prompts import PromptsConfig
@@ -36,6 +37,7 @@ class RunConfig(Frozen):
     objective: ObjectiveConfig = PrdpConfig()
     training: TrainingConfig = TrainingConfig()
     loop: LoopConfig = LoopConfig()
+    monitor: MonitorConfig = MonitorConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()

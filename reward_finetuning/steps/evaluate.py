@@ -25,6 +25,7 @@ from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
 from reward_finetuning.steps.reports import report_name, settings_digest
+from reward_finetuning.steps.watch import alarms_of
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
@@ -187,6 +188,7 @@ def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
         "Epochs": f"{reference.epoch} of {config.loop.epochs}",
         "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
         "Seed": str(config.seed),
+        "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, reference.epoch)) or "no alarm",
         "Policy (sha256)": weights_sha256(reference),
         "Run directory": run.uri,
     }

@@ -8,6 +8,7 @@ from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.steps.plan import Plan
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.watch import alarms_of, refuse
 from reward_finetuning.storage import RunDirectory, write_reference
 from reward_finetuning.tracking import MlflowTracker, code_version
 
@@ -24,6 +25,8 @@ def next_epochs(config: Config, policy: PolicyFile) -> str:
     latest = run.latest()
     write_reference(policy, latest)
     loop = run.config.loop
+    if latest.epoch < loop.epochs:
+        refuse(run, alarms_of(run, latest.epoch))
     if latest.epoch < loop.epochs:
         MlflowTracker(run).set_status("RUNNING")
     block = loop.epochs if loop.granularity == "fused" else loop.epochs_per_run

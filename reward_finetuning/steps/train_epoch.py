@@ -20,6 +20,7 @@ from reward_finetuning.policy.update import learn
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
 from reward_finetuning.steps.plan import sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.watch import watch
 from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.rewards import read_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
@@ -80,6 +81,7 @@ def train_on(
     run.advance(after)
     _say(after)
     _forget(run, epoch)
+    watch(run, epoch, tracker)
     return after
 
 
