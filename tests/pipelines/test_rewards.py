@@ -39,12 +39,13 @@ def rft_run(folder, url, **changes):
             "weights": REWARD,
             "scorers": {"brevity": {"use": "team_rewards:brevity"}, "far": {"url": url, "retries": 1}},
         },
-        "evaluation": {"prompt_sets": {"heldout": "shapes:heldout"}, "images_per_prompt": 1},
+        "evaluation": {"prompt_sets": {"few": str(folder / "few.txt")}, "images_per_prompt": 1},
         "loop": {"epochs": 1, "granularity": "split", "num_shards": 2, "evaluate_every": 1},
         **changes,
     }  # fmt: skip
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "few.txt").write_text("a red circle\na blue square\n", encoding="utf-8")
     (folder / "team_rewards.py").write_text(PLUGIN, encoding="utf-8")
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -70,7 +71,7 @@ def test_a_run_on_three_scorers_trains_on_their_weighted_sum(tmp_path):
     run = json.loads((tmp_path / "runs" / "three" / "run.json").read_text())
     assert run["fingerprint"]["reward.scorers.brevity.use"] == "team_rewards:brevity"
     page = (tmp_path / "runs" / "three" / "report.html").read_text()
-    assert "1 × shapes, 0.5 × brevity, 0.25 × far" in page
+    assert "0.5 × brevity, 0.25 × far, 1 × shapes" in page
 
 
 @pytest.mark.slow
