@@ -9,7 +9,8 @@ class PromptsConfig(Frozen):
     """The training prompts."""
 
     train: str = Field(default="shapes:train", min_length=1)
-    """A prompt file (JSON Lines or text), or `shapes:train|heldout|large` of the built-in world."""
+    """A prompt file (JSON Lines or text); a built-in set: `shapes:train|heldout|large`, `animals`, or
+    `ppod:colour|count|composition|location` with `-unseen` or without; `hpdv2:PATH` or `pickapic:PATH`."""
 
     prompts_per_epoch: PositiveInt = 16
     """N, distinct prompts drawn each epoch; every prompt comes once before any comes twice."""

@@ -1,10 +1,15 @@
 """What is rewarded."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
+
+_COLUMNS = {"reward", "sample"}
+
+ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+"""A column of rewards.parquet and a part of MLflow's keys; `reward` and `sample` are columns already."""
 
 
 class ScorerConfig(Frozen):
@@ -34,14 +39,20 @@ class ScorerConfig(Frozen):
     retries: NonNegativeInt = 4
     """How often a served scorer is asked again, with growing pauses, before the step ends with exit code 75."""
 
+    @model_validator(mode="after")
+    def _comes_from_one_place(self) -> Self:
+        if self.use is not None and self.url is not None:
+            raise ValueError(f"give use (a plug-in) or url (a served scorer), not both: {self.use!r}, {self.url!r}")
+        return self
+
 
 class RewardConfig(Frozen):
     """The combined reward is the weighted sum of the scorers."""
 
-    weights: dict[str, float] = Field(default={"shapes": 1.0}, min_length=1)
+    weights: dict[ScorerName, float] = Field(default={"shapes": 1.0}, min_length=1)
     """Scorer name -> weight in the combined reward. Weight 0: scored and reported, not trained on."""
 
-    scorers: dict[str, ScorerConfig] = Field(default={})
+    scorers: dict[ScorerName, ScorerConfig] = Field(default={})
     """Scorer name -> its settings, for those that need some."""
 
     batch_size: PositiveInt = 64
@@ -51,6 +62,14 @@ class RewardConfig(Frozen):
     def _something_is_rewarded(self) -> Self:
         if not any(self.weights.values()):
             raise ValueError(f"at least one weight must differ from 0, got {self.weights}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        if taken := sorted(self.weights.keys() & _COLUMNS):
+            raise ValueError(
+                f"weights: no scorer can be called {' or '.join(taken)}; the tables have that column already"
+            )
         return self
 
     @model_validator(mode="after")

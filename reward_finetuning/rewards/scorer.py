@@ -1,72 +1,44 @@
-"""What a scorer is, and the scorers by name."""
+"""The scorers by name: ours, plug-ins, and those that a server gives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pkgutil
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import cast
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.rewards.function import FunctionScorer
+from reward_finetuning.rewards.plugins import plugin
+from reward_finetuning.rewards.protocol import Scorer, ScorerModule
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+__all__ = ["Scorer", "ScorerModule", "check_scorers", "load_scorers", "scorer_digests"]
 
+# A function is named with a colon, a ScorerModule without.
 _SCORERS = {
     "colourfulness": "reward_finetuning.rewards.colourfulness:colourfulness",
     "shapes": "reward_finetuning.rewards.shapes:shapes_reward",
     "shapes_exact": "reward_finetuning.rewards.shapes:shapes_exact",
+    "jpeg_compressibility": "reward_finetuning.rewards.jpeg:jpeg_compressibility",
+    "jpeg_incompressibility": "reward_finetuning.rewards.jpeg:jpeg_incompressibility",
 }
-
-
-class Scorer(Protocol):
-    """Scores pictures against their prompts; higher is better."""
-
-    def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Rewards [B] of pictures [B, H, W, 3] drawn for `prompts` [B]."""
-        ...
-
-
-class ScorerModule(Protocol):
-    """A module that makes a scorer from settings; the registry names it without a colon."""
-
-    def check(self, settings: ScorerConfig) -> None:
-        """Refuse settings and files that cannot work, before any GPU second; imports nothing heavy.
-
-        Raises:
-            UserError: saying what was given and what would be right.
-        """
-        ...
-
-    def digest(self, settings: ScorerConfig) -> str:
-        """What the scores depend on besides the pictures: sha256 of the weights, "" where there are none."""
-        ...
-
-    def load(self, settings: ScorerConfig) -> Scorer:
-        """The scorer, its weights loaded once."""
-        ...
+_SERVED = "reward_finetuning.rewards.http"
 
 
 def check_scorers(config: RewardConfig) -> None:
     """Refuse names that stand for no scorer, and settings that cannot work; needs nothing of what scorers need."""
-    if unknown := sorted(config.weights.keys() - _SCORERS.keys()):
-        raise UserError(f"reward.weights: no scorer {', '.join(map(repr, unknown))}; choose from {', '.join(_SCORERS)}")
-    for name in config.weights:
-        settings = config.scorers.get(name, ScorerConfig())
-        if ":" not in _SCORERS[name]:
-            _module(name).check(settings)
-        elif settings != ScorerConfig():
-            raise UserError(f"reward.scorers.{name}: this scorer has no settings")
+    for name, settings in _settings(config).items():
+        _module(name, settings).check(settings)
 
 
 def scorer_digests(config: RewardConfig) -> dict[str, str]:
-    """`reward.<scorer>.digest` -> what its scores depend on, for the fingerprint; scorers without weights have none."""
-    digests = {
-        name: _module(name).digest(config.scorers.get(name, ScorerConfig()))
-        for name in config.weights
-        if ":" not in _SCORERS[name]
-    }
+    """`reward.<scorer>.digest` -> what its scores depend on, for the fingerprint; scorers without weights have none.
+
+    Raises:
+        RetryableError: a served scorer does not answer.
+    """
+    digests = {name: _module(name, settings).digest(settings) for name, settings in _settings(config).items()}
     return {f"reward.{name}.digest": digest for name, digest in digests.items() if digest}
 
 
@@ -77,15 +49,24 @@ def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
         UserError: a name stands for none, or its settings or files are wrong.
     """
     check_scorers(config)
-    scorers: dict[str, Scorer] = {}
-    for name in config.weights:
-        module, _, function = _SCORERS[name].partition(":")
-        if function:
-            scorers[name] = getattr(import_module(module), function)
-        else:
-            scorers[name] = _module(name).load(config.scorers.get(name, ScorerConfig()))
-    return scorers
+    return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
 
 
-def _module(name: str) -> ScorerModule:
-    return cast("ScorerModule", import_module(_SCORERS[name]))
+def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
+    return {name: config.scorers.get(name, ScorerConfig()) for name in config.weights}
+
+
+def _module(name: str, settings: ScorerConfig) -> ScorerModule:
+    """Who makes the scorer called `name`: a server or a plug-in where the settings say so, else the registry."""
+    if settings.url is not None:
+        return cast("ScorerModule", import_module(_SERVED))
+    if settings.use is not None:
+        return plugin(name, settings.use)
+    if name not in _SCORERS:
+        known = ", ".join(_SCORERS)
+        others = f"or give reward.scorers.{name} a plug-in (use) or a server (url)"
+        raise UserError(f"reward.weights: no scorer {name!r}; choose from {known}; {others}")
+    target = _SCORERS[name]
+    if ":" in target:
+        return FunctionScorer(name, partial(pkgutil.resolve_name, target))
+    return cast("ScorerModule", import_module(target))

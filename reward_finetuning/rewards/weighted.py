@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.records import Rewards, Sample
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.checked import one_score_each
+from reward_finetuning.rewards.protocol import Scorer
 
 
 def score(
@@ -25,22 +26,20 @@ def score(
         batches: pictures [M, H, W, 3] and their samples [M], streamed.
 
     Raises:
-        TrainingError: a score is missing, NaN or infinite; the text names scorer and sample.
+        TrainingError: a score is missing, no number, NaN or infinite; the text names scorer and sample.
     """
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in scorers}
     for images, samples in batches:
         for name, scorer in scorers.items():
-            values = np.asarray(scorer(images, [s.prompt.text for s in samples]), dtype=np.float64)
-            _check(name, values, samples)
+            values = one_score_each(name, scorer(images, [s.prompt.text for s in samples]), len(samples))
+            _check_finite(name, values, samples)
             parts[name].append(values)
     scores = {name: np.concatenate(values) if values else np.zeros(0) for name, values in parts.items()}
     combined = sum((weights[name] * values for name, values in scores.items() if weights[name]), start=np.float64(0.0))
     return Rewards(scores, np.asarray(combined, dtype=np.float64))
 
 
-def _check(name: str, values: NDArray[np.float64], samples: Sequence[Sample]) -> None:
-    if values.shape != (len(samples),):
-        raise TrainingError(f"scorer {name} returned scores of shape {values.shape} for {len(samples)} pictures")
+def _check_finite(name: str, values: NDArray[np.float64], samples: Sequence[Sample]) -> None:
     if (bad := ~np.isfinite(values)).any():
         row = int(bad.argmax())
         which = f"sample {samples[row].index} (image {samples[row].image_index} of {samples[row].prompt.text[:80]!r})"

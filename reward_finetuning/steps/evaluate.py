@@ -21,6 +21,7 @@ from reward_finetuning.records import EvaluatedSamples, Rewards, Sample, Stream
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.report.grid import write_grid
 from reward_finetuning.report.page import render_page
+from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
@@ -29,6 +30,7 @@ from reward_finetuning.steps.watch import alarms_of
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
+from reward_finetuning.storage.scores import ScoreCache
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, history
 
 _CURVES = (
@@ -129,8 +131,14 @@ def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> 
             yield images, samples
             progress.advance(len(samples))
 
-    with Progress(f"evaluate, epoch {reference.epoch}", len(members), "images") as progress:
-        rewards = score(load_scorers(config.reward), config.reward.weights, batches(progress))
+    loaded = load_scorers(config.reward)
+    # Kept beside the report: evaluated again with more prompts or images, the old ones cost no scorer anything.
+    with (
+        ScoreCache(run, reference.epoch, "evaluation-scores-") as cache,
+        Progress(f"evaluate, epoch {reference.epoch}", len(members), "images") as progress,
+    ):
+        scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
+        rewards = score(scorers, config.reward.weights, batches(progress))
     samples = [sample for _, sample in members]
     return EvaluatedSamples(
         epoch=reference.epoch,
@@ -187,6 +195,7 @@ def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
         "Objective": config.objective.name,
         "Epochs": f"{reference.epoch} of {config.loop.epochs}",
         "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
+        "Guards, scored and not trained on": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
         "Seed": str(config.seed),
         "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, reference.epoch)) or "no alarm",
         "Policy (sha256)": weights_sha256(reference),

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from reward_finetuning.config import parse_config
 from reward_finetuning.progress import Progress
 from reward_finetuning.records import Sample
+from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.rewards import write_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, images_file, micro_batches_of, read_images, read_samples
+from reward_finetuning.storage.scores import ScoreCache
 
 
 def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict[str, Any]:
@@ -37,18 +39,25 @@ def score_rollouts(run: RunDirectory, rollouts: Reference) -> Reference:
     drawn_by = run.store.manifest(rollouts.name)
     policy = drawn_by.identity.policy if drawn_by else ""
     identity = run.identity("rewards", rollouts.epoch, policy, rollouts.checksum)
-    manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, folder))
+    with _cache(run, rollouts) as cache:
+        manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, cache, folder))
+    cache.forget()
     return Reference.to(name, manifest)
 
 
-def _score(run: RunDirectory, rollouts: Reference, target: Path) -> dict[str, Any]:
+def _cache(run: RunDirectory, rollouts: Reference) -> ScoreCache:
+    """Scores of a shard, until its rewards are committed."""
+    return ScoreCache(run, rollouts.epoch, Path(rollouts.name).name.replace("rollouts-", "scores-") + "-")
+
+
+def _score(run: RunDirectory, rollouts: Reference, cache: ScoreCache, target: Path) -> dict[str, Any]:
     config = run.config
     size = config.sampling.micro_batch_size
     source, _ = run.open(rollouts, [SAMPLES])
     samples = read_samples(source)
     numbers = micro_batches_of(samples, size)
     run.open(rollouts, [images_file(number) for number in numbers])
-    scorers = load_scorers(config.reward)
+    scorers = cached_scorers(load_scorers(config.reward), config.reward, run.fingerprinted(), cache)
     started = time.monotonic()
     with Progress(f"reward, epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)

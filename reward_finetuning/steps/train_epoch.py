@@ -207,7 +207,7 @@ def _forget(run: RunDirectory, epoch: int) -> None:
     online = run.config.sampling.rollouts == "online"  # offline, every epoch trains on the rollouts of the first
     for old in range(oldest, epoch - keep.rollouts + 1) if online else ():
         for artifact in run.store.names(f"epochs/{old:04d}"):
-            if artifact.startswith(("rollouts-", "rewards-")):
+            if artifact.startswith(("rollouts-", "rewards-", "scores-")):
                 run.store.delete(run.name(old, artifact))
     if keep.policies:
         for old in range(max(1, epoch - keep.policies - 2), epoch - keep.policies + 1):

@@ -65,10 +65,14 @@ class RunDirectory:
             listed = "; ".join(f"{key}: run has {stored.get(key)!r}, config says {given.get(key)!r}" for key in keys)
             raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
 
+    def fingerprinted(self) -> dict[str, Any]:
+        """All that changes this run's numbers, as flat `section.key` -> value."""
+        return dict(self._described()["fingerprint"])
+
     @property
     def fingerprint(self) -> str:
         """Digest of all that changes this run's numbers."""
-        return sha256(json.dumps(self._described()["fingerprint"], sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(self.fingerprinted(), sort_keys=True).encode()).hexdigest()
 
     def latest(self) -> Reference:
         """The newest policy; epoch 0, without a name, is the pretrained model."""

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from reward_finetuning.config import TrainingError, UserError
 from reward_finetuning.config.reward import RewardConfig
@@ -52,6 +53,33 @@ def test_a_score_that_is_not_finite_names_scorer_and_sample(bad):
 def test_the_wrong_number_of_scores_is_an_error():
     with pytest.raises(TrainingError, match=r"scorer few returned scores of shape \(1,\) for 3 pictures"):
         score({"few": lambda images, prompts: [1.0]}, {"few": 1.0}, batches(3))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([[1.0], [1.0]], r"returned scores of shape \(2, 1\) for 2 pictures"),
+        ([1.0, 2.0, 3.0], r"returned scores of shape \(3,\) for 2 pictures"),
+        (1.0, r"returned scores of shape \(\) for 2 pictures"),
+        (None, "returned NoneType of object; real numbers are needed"),
+        (["0.5", "0.7"], "returned list of <U3; real numbers are needed"),
+        ([0.5, None], "returned list of object; real numbers are needed"),
+        (np.array([1j, 2j]), "returned ndarray of complex128; real numbers are needed"),
+        ([[1.0], [1.0, 2.0]], "returned a list that is no array"),
+        (torch.ones(2, requires_grad=True), "returned a Tensor that is no array"),
+    ],
+)
+def test_what_is_not_one_number_a_picture_is_an_error(returned, message):
+    with pytest.raises(TrainingError, match=f"scorer odd {message}"):
+        score({"odd": lambda images, prompts: returned}, {"odd": 1.0}, batches(2))
+
+
+@pytest.mark.parametrize("returned", [[1, 2], np.float16([1, 2]), np.array([True, False]), torch.tensor([1.0, 2.0])])
+def test_numbers_of_any_kind_become_float64(returned):
+    rewards = score({"one": lambda images, prompts: returned}, {"one": 1.0}, batches(2))
+
+    assert rewards.scores["one"].dtype == rewards.combined.dtype == np.float64
+    assert rewards.scores["one"].tolist() == [float(value) for value in returned]
 
 
 def test_built_in_scorers_are_loaded_by_name():

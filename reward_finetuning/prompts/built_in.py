@@ -1,0 +1,42 @@
+"""The prompt sets that come with the package.
+
+- `shapes:train`, `shapes:heldout`, `shapes:large`: the built-in world's.
+- `animals`: the 45 common animals, one word each, on which DDPO (arXiv:2305.13301) and PRDP's small scale
+  (arXiv:2402.08714) train: ddpo_pytorch/assets/simple_animals.txt of github.com/kvablack/ddpo-pytorch, and the same
+  45 as assets/common_animals.txt of github.com/jannerm/ddpo.
+- `ppod:colour`, `ppod:count`, `ppod:composition`, `ppod:location`: the one prompt on which PPOD trains each of its four
+  models. `ppod:colour-unseen` and so on are ten prompts of the same kind each, none of them the training prompt. The
+  paper tests on unseen prompts without naming them: these are our choice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reward_finetuning.config.errors import UserError
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = {
+    "": _PACKAGE / "prompts" / "sets",
+    "ppod:": _PACKAGE / "prompts" / "sets" / "ppod",
+    "shapes:": _PACKAGE / "shapes" / "prompts",
+}
+
+
+def built_in(source: str) -> Path | None:
+    """The file of a built-in set; None where `source` is not written like one.
+
+    Raises:
+        UserError: no set of that family has that name; the text lists those that have.
+    """
+    group, separator, name = source.rpartition(":")
+    prefix = group + separator
+    if prefix not in _FOLDERS:
+        return None
+    found = {path.stem: path for path in _FOLDERS[prefix].iterdir() if path.is_file()}
+    if name in found:
+        return found[name]
+    if not prefix:
+        return None
+    known = ", ".join(f"{prefix}{stem}" for stem in sorted(found))
+    raise UserError(f"no built-in prompt set {source!r}; choose from {known}")

@@ -1,0 +1,47 @@
+"""Read a prompt set, whatever it is."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from reward_finetuning.config.errors import UserError
+from reward_finetuning.prompts import hpdv2, pickapic, text
+from reward_finetuning.prompts.built_in import built_in
+from reward_finetuning.prompts.prompt_set import PromptSet, collect
+
+_FORMATS: dict[str, ModuleType] = {"hpdv2": hpdv2, "pickapic": pickapic}
+
+
+def read_prompts(source: str) -> PromptSet:
+    """The prompts of a source, checked, NFC-normalised and without duplicates.
+
+    Args:
+        source: a file of JSON Lines or text (see prompts/text.py); a built-in set such as `shapes:train`, `animals` or
+            `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or `pickapic:PATH` (pickapic.py).
+
+    Raises:
+        UserError: naming the file and, where there is one, the line.
+    """
+    notation, _, rest = source.partition(":")
+    form = _FORMATS.get(notation, text)
+    if form is not text and not rest:
+        raise UserError(f"prompt set {source!r} names no file; write {notation}:PATH")
+    path = Path(rest) if form is not text else built_in(source) or Path(source)
+    files: list[Path] = form.locate(path)
+    return _read(source, form, str(path), tuple((file, *_stamp(file)) for file in files))
+
+
+@lru_cache(maxsize=8)
+def _read(source: str, form: ModuleType, where: str, files: tuple[tuple[Path, int, int], ...]) -> PromptSet:
+    """One reading for as long as the files stay as they are: every epoch asks again, and some take seconds."""
+    return collect(source, where, form.entries([file for file, _, _ in files]))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0  # the reader says what is wrong with it
+    return status.st_mtime_ns, status.st_size
