@@ -22,11 +22,11 @@ class FunctionScorer:
         if given := differing(settings, ScorerConfig(use=settings.use)):
             raise UserError(f"reward.scorers.{self.name}: this scorer is a plain function, without {', '.join(given)}")
 
-    def digest(self, settings: ScorerConfig) -> str:  # noqa: ARG002 see ScorerModule
+    def digest(self, settings: ScorerConfig) -> str:
         """None."""
         return ""
 
-    def load(self, settings: ScorerConfig) -> Scorer:  # noqa: ARG002
+    def load(self, settings: ScorerConfig) -> Scorer:
         """The function."""
         return self.find()
 
