@@ -16,6 +16,7 @@ formula in it; the last two are the readings of it on offer. Its eq. 8 repeats x
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -90,16 +91,25 @@ class Ppod(Objective):
     def __init__(self, config: PpodConfig) -> None:
         self._config = config
         self.clip_range = config.clip_range if config.clipping else float("inf")
+        self._images = torch.zeros(0, dtype=torch.uint8)  # digest of what is trained on
+        self._accuracies: list[float] = []  # on its held-out pairs, look by look
 
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
-        """Hold images out for the convergence check; `source` is not needed."""
+        """Hold images out for the convergence check; `source` is not needed.
+
+        A further pass over the same images (offline) holds out the same ones and goes on counting; other images begin
+        a stage of their own.
+        """
         self._rng, self._batch = rng, batch
+        images = _digest(batch)
+        if not torch.equal(images, self._images):
+            self._images, self._accuracies = images, []
         self._train, self._heldout = torch.arange(len(batch.rewards)), Pairs(*torch.zeros(2, 0, dtype=torch.int64))
         if self._config.convergence:
-            self._train, rows = split_rows(batch.prompt_index, self._config.convergence.heldout_share, rng)
+            of_images = np.random.default_rng(images.tolist())
+            self._train, rows = split_rows(batch.prompt_index, self._config.convergence.heldout_share, of_images)
             self._heldout = all_pairs(batch.rewards, batch.prompt_index, rows)
         self._first_live_share: float | None = None
-        self._accuracies: list[float] = []
 
     def begin_update(self, update: int) -> Tensor:
         """Draw the update's pairs; only their images are looked at."""
@@ -151,10 +161,11 @@ class Ppod(Objective):
         }
 
     def heldout_rows(self, update: int) -> Tensor | None:
-        """Images of the held-out pairs, every `check_every` updates."""
-        convergence = self._config.convergence
-        due = convergence is not None and update > 0 and update % convergence.check_every == 0
-        return self._heldout.rows if due and len(self._heldout.winners) else None
+        """Images of the held-out pairs, every `check_every` updates, and before a further pass over them."""
+        if self._config.convergence is None or not len(self._heldout.winners):
+            return None
+        due = update % self._config.convergence.check_every == 0 if update else bool(self._accuracies)
+        return self._heldout.rows if due else None
 
     def converged(self, log_probs: Tensor, batch: Batch) -> bool:
         """Whether the accuracy on held-out pairs, by the unclipped z, has had no new best for `patience` looks."""
@@ -164,9 +175,27 @@ class Ppod(Objective):
         best = int(np.argmax(self._accuracies))
         return len(self._accuracies) - 1 - best >= self._config.convergence.patience
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Digest of the images and accuracies on their held-out pairs; nothing where convergence is not looked for."""
+        if self._config.convergence is None:
+            return {}
+        return {"images": self._images, "accuracies": torch.tensor(self._accuracies, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`."""
+        if state:
+            self._images, self._accuracies = state["images"], state["accuracies"].tolist()
+
     def _log_ratios(self, log_probs: Tensor, batch: Batch) -> Tensor:
         reference = batch.log_probs_ref if self._config.reference == "pretrained" else batch.log_probs_old
         return log_probs.double() - reference.double()
+
+
+def _digest(batch: Batch) -> Tensor:
+    """32 bytes that tell these images from others: their prompts, rewards and first log-probs."""
+    parts = (batch.prompt_keys, batch.rewards, batch.log_probs_old)
+    digest = sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts))
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
 def accuracy(z: Tensor) -> float:

@@ -155,6 +155,33 @@ def test_a_stage_ends_after_patience_looks_without_a_new_best():
     assert ppod.metrics(log_probs, batch)["heldout_pair_accuracy"] == 1.0
 
 
+def test_a_further_pass_over_the_same_images_holds_out_the_same_and_goes_on_counting():
+    batch, log_probs = make_batch()
+    convergence = ConvergenceConfig(check_every=5, patience=2, heldout_share=0.25)
+    first = objective(batch, convergence=convergence)
+    assert [first.converged(log_probs, batch) for _ in range(2)] == [False, False]
+
+    again = Ppod(PpodConfig(kl_weight=1.0, clip_range=0.5, pairs_per_update=6, convergence=convergence))
+    again.load_state_dict(first.state_dict())
+    again.begin_epoch(batch, NO_SOURCE, np.random.default_rng(99))
+
+    assert torch.equal(again.heldout_rows(0), first.heldout_rows(5))
+    assert again.converged(log_probs, batch), "the third look without a new best"
+
+
+def test_other_images_begin_a_stage_of_their_own():
+    batch, log_probs = make_batch()
+    convergence = ConvergenceConfig(check_every=5, patience=1, heldout_share=0.25)
+    ppod = objective(batch, convergence=convergence)
+    assert [ppod.converged(log_probs, batch) for _ in range(2)] == [False, True]
+
+    other, other_log_probs = make_batch(seed=1)
+    ppod.begin_epoch(other, NO_SOURCE, np.random.default_rng(3))
+
+    assert ppod.heldout_rows(0) is None
+    assert not ppod.converged(other_log_probs, other)
+
+
 def test_without_convergence_every_image_is_trained_on_and_no_look_is_taken():
     batch, _ = make_batch()
     ppod = objective(batch, convergence=None)

@@ -87,3 +87,19 @@ def test_rwr_goes_on_learning_from_the_rollouts_of_the_pretrained_model(tasks):
     names = {epoch: one.run.store.names(f"epochs/{epoch}") for epoch in ("0001", "0002")}
     assert any(name.startswith("rollouts-") for name in names["0001"])
     assert names["0002"] == ["policy"]
+
+
+def test_offline_ppod_that_has_converged_does_no_update_in_a_further_pass(tasks):
+    one = tasks(
+        objective=PpodConfig(
+            kl_weight=30.0, clip_range=1e-2, pairs_per_update=2, convergence={"check_every": 1, "patience": 1}
+        ),
+        sampling={"rollouts": "offline", "images_per_prompt": 4},
+        training={"updates_per_epoch": 20},
+    )
+
+    first, second = two_epochs(one)
+
+    assert 0 < first.facts["metrics"]["train/updates"] < 20
+    assert second.facts["metrics"]["train/updates"] == 0
+    assert second.facts["weights_sha256"] == first.facts["weights_sha256"]
