@@ -114,8 +114,9 @@ def test_a_server_that_drips_bytes_for_ever_is_given_up_too(scripted, part):
             handler.send_response(200)
             handler.send_header("Content-Length", "1000")
             handler.end_headers()
-        while not done.wait(0.05):
-            handler.wfile.write(b"H")
+        for _ in range(200):
+            if not done.wait(0.05):
+                handler.wfile.write(b"H")
 
     with scripted(drip) as (url, _):
         with pytest.raises(RetryableError, match=r"no whole answer within 0.4 s"):
@@ -137,6 +138,27 @@ def test_an_answer_cut_off_in_the_middle_is_asked_for_again(scripted):
     with scripted(cut, cut_without_saying_how_long, answer) as (url, seen):
         assert scores_of(url) == [1.0, 2.0, 3.0]
     assert len(seen) == 3
+
+
+def test_a_description_cut_off_in_the_middle_is_no_reason_to_call_it_no_scorer():
+    whole = b'{"name": "a", "digest": "d"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(whole)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_twice():
+            for body in (whole[:9], whole):
+                client, _ = listener.accept()
+                client.recv(10_000)
+                client.sendall(head + body)
+                client.close()
+
+        thread = threading.Thread(target=answer_twice)
+        thread.start()
+        digests = scorer_digests(at(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        thread.join()
+
+    assert digests == {"reward.far.digest": "d"}
 
 
 def test_nobody_listening_ends_with_code_75():
