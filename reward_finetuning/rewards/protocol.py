@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reward_finetuning.config.reward import ScorerConfig
@@ -18,6 +18,10 @@ class Scorer(Protocol):
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Rewards [B] of pictures [B, H, W, 3] drawn for `prompts` [B]."""
         ...
+
+
+Scorers = Callable[[], "Mapping[str, Scorer]"]
+"""Gives the loaded scorers by name; called only where something is scored, for loading takes gigabytes and minutes."""
 
 
 class ScorerModule(Protocol):

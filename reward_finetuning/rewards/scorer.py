@@ -11,9 +11,9 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.plugins import plugin
-from reward_finetuning.rewards.protocol import Scorer, ScorerModule
+from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
 
-__all__ = ["Scorer", "ScorerModule", "check_scorers", "load_scorers", "scorer_digests"]
+__all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers", "scorer_digests"]
 
 # A function is named with a colon, a ScorerModule without.
 _SCORERS = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.report.grid import write_grid
 from reward_finetuning.report.page import render_page
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
 from reward_finetuning.steps.reports import report_name, settings_digest
@@ -50,13 +51,14 @@ def evaluate(config: Config, policy: PolicyFile, report: ReportFile) -> dict[str
     run.check()
     reference = read_reference(policy)
     tracker = MlflowTracker(run)
-    evaluate_policy(run, Reference(epoch=0), lambda: policy_at(run, Reference(epoch=0), keep_reference=False), tracker)
-    evaluated = evaluate_policy(run, reference, lambda: policy_at(run, reference, keep_reference=False), tracker)
+    scorers = cache(lambda: load_scorers(run.config.reward))
+    for each in (Reference(epoch=0), reference):
+        evaluated = evaluate_policy(run, each, partial(policy_at, run, each, keep_reference=False), scorers, tracker)
     return publish(run, evaluated, report, tracker)
 
 
 def evaluate_policy(
-    run: RunDirectory, reference: Reference, policy: Callable[[], Policy], tracker: Tracker
+    run: RunDirectory, reference: Reference, policy: Callable[[], Policy], scorers: Scorers, tracker: Tracker
 ) -> Reference:
     """Commit the report of a policy, unless it is there already; the pretrained model's comes first.
 
@@ -64,12 +66,13 @@ def evaluate_policy(
         run: the run.
         reference: the policy; epoch 0 is the pretrained model.
         policy: gives it; called only where there is something to draw.
+        scorers: gives the scorers; called only then, too.
         tracker: where the numbers go.
     """
     settings = settings_digest(run)
     name = report_name(run, reference.epoch)
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
-    manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), folder))
+    manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), scorers(), folder))
     images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
     tracker.log(Entry("evaluate", reference.epoch, _overall(manifest.facts["metrics"]), images))
     return Reference.to(name, manifest)
@@ -91,8 +94,10 @@ def _overall(metrics: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if "/category/" not in key}
 
 
-def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
-    after = _draw_and_score(run, reference, policy)
+def _evaluate(
+    run: RunDirectory, reference: Reference, policy: Policy, scorers: Mapping[str, Scorer], folder: Path
+) -> dict[str, Any]:
+    after = _draw_and_score(run, reference, policy, scorers)
     write_evaluation(folder, after)
     write_grid(after.images, after.prompts, run.config.evaluation.grid_images, folder / GRID)
     if reference.epoch == 0:
@@ -108,7 +113,9 @@ def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: P
     return {"metrics": metrics}
 
 
-def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> EvaluatedSamples:
+def _draw_and_score(
+    run: RunDirectory, reference: Reference, policy: Policy, loaded: Mapping[str, Scorer]
+) -> EvaluatedSamples:
     config = run.config
     members = _members(run)
     size = config.sampling.micro_batch_size
@@ -131,13 +138,12 @@ def _draw_and_score(run: RunDirectory, reference: Reference, policy: Policy) -> 
             yield images, samples
             progress.advance(len(samples))
 
-    loaded = load_scorers(config.reward)
     # Kept beside the report: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
-        ScoreCache(run, reference.epoch, "evaluation-scores-") as cache,
+        ScoreCache(run, reference.epoch, "evaluation-scores-") as known,
         Progress(f"evaluate, epoch {reference.epoch}", len(members), "images") as progress,
     ):
-        scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
+        scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), known)
         rewards = score(scorers, config.reward.weights, batches(progress))
     samples = [sample for _, sample in members]
     return EvaluatedSamples(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from reward_finetuning.config import parse_config
 from reward_finetuning.progress import Progress
 from reward_finetuning.records import Sample
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
@@ -30,17 +30,18 @@ def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict
         return write_reference(rewards, reference).facts
     run = RunDirectory(parse_config(config))
     run.check()
-    return write_reference(rewards, score_rollouts(run, reference)).facts
+    scored = score_rollouts(run, reference, lambda: load_scorers(run.config.reward))
+    return write_reference(rewards, scored).facts
 
 
-def score_rollouts(run: RunDirectory, rollouts: Reference) -> Reference:
+def score_rollouts(run: RunDirectory, rollouts: Reference, scorers: Scorers) -> Reference:
     """Commit the rewards of a rollouts artifact, unless they are there already; latents are not read."""
     name = rollouts.name.replace("rollouts-", "rewards-")
     drawn_by = run.store.manifest(rollouts.name)
     policy = drawn_by.identity.policy if drawn_by else ""
     identity = run.identity("rewards", rollouts.epoch, policy, rollouts.checksum)
     with _cache(run, rollouts) as cache:
-        manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, cache, folder))
+        manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, scorers(), cache, folder))
     cache.forget()
     return Reference.to(name, manifest)
 
@@ -50,14 +51,16 @@ def _cache(run: RunDirectory, rollouts: Reference) -> ScoreCache:
     return ScoreCache(run, rollouts.epoch, Path(rollouts.name).name.replace("rollouts-", "scores-") + "-")
 
 
-def _score(run: RunDirectory, rollouts: Reference, cache: ScoreCache, target: Path) -> dict[str, Any]:
+def _score(
+    run: RunDirectory, rollouts: Reference, loaded: Mapping[str, Scorer], cache: ScoreCache, target: Path
+) -> dict[str, Any]:
     config = run.config
     size = config.sampling.micro_batch_size
     source, _ = run.open(rollouts, [SAMPLES])
     samples = read_samples(source)
     numbers = micro_batches_of(samples, size)
     run.open(rollouts, [images_file(number) for number in numbers])
-    scorers = cached_scorers(load_scorers(config.reward), config.reward, run.fingerprinted(), cache)
+    scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
     started = time.monotonic()
     with Progress(f"reward, epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)

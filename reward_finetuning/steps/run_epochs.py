@@ -5,13 +5,14 @@ A crash costs at most the epoch it fell into: every artifact is committed as it 
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.learner import Learner, learner_at
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.plan import Plan, cut, sampling_policy
@@ -30,14 +31,16 @@ def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: Repor
     run.check()
     tracker, session = MlflowTracker(run), _Session(run)
     pretrained = Reference(epoch=0)
-    evaluated = evaluate_policy(run, pretrained, lambda: policy_at(run, pretrained, keep_reference=False), tracker)
+    scorers = cache(lambda: load_scorers(run.config.reward))
+    before = partial(policy_at, run, pretrained, keep_reference=False)
+    evaluated = evaluate_policy(run, pretrained, before, scorers, tracker)
     latest = run.latest()
     for epoch in range(latest.epoch, Plan.parse(plan).last + 1):
         if epoch > latest.epoch:
-            latest = _epoch(run, session, latest, tracker)
+            latest = _epoch(run, session, latest, scorers, tracker)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and evaluation_due(config, here, 0):
-            evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), tracker)
+            evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), scorers, tracker)
     write_reference(policy, latest)
     return publish(run, evaluated, report, tracker)
 
@@ -46,11 +49,13 @@ def _policy(session: _Session, reference: Reference) -> Policy:
     return session.at(reference).policy
 
 
-def _epoch(run: RunDirectory, session: _Session, before: Reference, tracker: MlflowTracker) -> Reference:
+def _epoch(
+    run: RunDirectory, session: _Session, before: Reference, scorers: Scorers, tracker: MlflowTracker
+) -> Reference:
     drawn_by = sampling_policy(run.config, before)
     (whole,) = cut(drawn_by.epoch + 1, run.config.num_micro_batches, 1)
     rollouts = draw_shard(run, whole, drawn_by, lambda: session.at(drawn_by).policy)
-    rewards = score_rollouts(run, rollouts)
+    rewards = score_rollouts(run, rollouts, scorers)
     after = train_on(run, before, [rollouts], [rewards], lambda: session.learn_from(before), tracker)
     session.learnt(after)
     return after

@@ -108,3 +108,17 @@ def test_a_crash_between_the_commit_and_the_pointer_is_healed(tasks, monkeypatch
     after = one.train(drawn, scored)
 
     assert one.run.latest() == after
+
+
+def test_many_epochs_in_one_task_load_the_reward_models_once(tasks, monkeypatch):
+    from reward_finetuning.steps import run_epochs as module
+
+    loads = []
+    load = module.load_scorers
+    monkeypatch.setattr(module, "load_scorers", lambda config: loads.append(config) or load(config))
+    one = tasks(loop={"epochs": 2})
+
+    run_epochs(one.config, one.begin(), one.path("p"), one.path("report.html"))
+
+    assert one.run.latest().epoch == 2
+    assert len(loads) == 1
