@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SCORERS = {
+    "aesthetic": "reward_finetuning.rewards.aesthetic",
+    "clip_score": "reward_finetuning.rewards.clip_score",
     "colourfulness": "reward_finetuning.rewards.colourfulness:colourfulness",
+    "hpsv2": "reward_finetuning.rewards.hpsv2",
+    "hpsv2_1": "reward_finetuning.rewards.hpsv2_1",
+    "image_reward": "reward_finetuning.rewards.image_reward",
+    "pickscore": "reward_finetuning.rewards.pickscore",
     "shapes": "reward_finetuning.rewards.shapes:shapes_reward",
     "shapes_exact": "reward_finetuning.rewards.shapes:shapes_exact",
 }
