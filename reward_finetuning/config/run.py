@@ -77,6 +77,7 @@ class RunConfig(Frozen):
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         del numeric["prompts"]["train"]
+        del numeric["reward"]["verify"]
         # What scores depend on is in the scorers' digests, not in where they run.
         numeric["reward"]["scorers"] = {name: {"dtype": each.dtype} for name, each in self.reward.scorers.items()}
         return flatten(numeric)
