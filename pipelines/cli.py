@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
+from pipelines.reward_commands import register
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run file, e.g. pipelines/runs/shapes-prdp.yaml.")]
 Override = Annotated[
