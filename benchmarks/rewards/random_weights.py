@@ -45,12 +45,7 @@ SMALL_CLIP = {
     },
 }
 SMALL_BLIP = {
-    "vision_config": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 16,
-    },
+    "vision_config": {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6},
     "text_config": {"hidden_size": 768, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 12},
 }
 LOGIT_SCALE = math.log(100)

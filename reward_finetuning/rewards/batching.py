@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reward_finetuning.rewards.preprocessing import Preprocess
 
-MICRO_BATCH = 32
+MICRO_BATCH = 16
 """Pictures in a network at once: memory does not grow with a call's."""
 
 

@@ -92,7 +92,7 @@ def _resize_shortest(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div(255)
+    return torch.tensor(image).float().div_(255).permute(2, 0, 1)
 
 
 def _normalise(pixels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -77,12 +77,12 @@ def build(files: Mapping[str, Path], device: str) -> Any:
     for name in ("clip", "ImageReward.ReFL"):
         sys.modules.setdefault(name, ModuleType(name)).__dict__.setdefault("__all__", [])
     package: Any = import_module("ImageReward.ImageReward")
-    text, depth = dict(_MED_CONFIG), None
+    text, vision = dict(_MED_CONFIG), None
     if "config" in files:
         tree = json.loads(files["config"].read_text("utf-8"))
         text |= {key: value for key, value in tree["text_config"].items() if key in _MED_CONFIG}
-        depth = tree["vision_config"]["num_hidden_layers"]
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), _vision_depth(depth):
+        vision = tree["vision_config"]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), _vision_tower(vision):
         # The package asks for "bert-base-uncased" by name, which a folder of the working directory answers.
         vocabulary = Path("bert-base-uncased/vocab.txt")
         vocabulary.parent.mkdir()
@@ -92,13 +92,20 @@ def build(files: Mapping[str, Path], device: str) -> Any:
 
 
 @contextlib.contextmanager
-def _vision_depth(depth: int | None) -> Any:
-    """ViT-L with another number of layers; the package has no setting for it."""
-    blip: Any = import_module("ImageReward.models.BLIP.blip")
-    original = blip.VisionTransformer
-    if depth is not None:
-        blip.VisionTransformer = lambda **options: original(**(options | {"depth": depth}))
+def _vision_tower(config: Mapping[str, int] | None) -> Iterator[None]:
+    """Another vision tower than ViT-L, for which the package has no setting."""
+    pretrain: Any = import_module("ImageReward.models.BLIP.blip_pretrain")
+    original = pretrain.create_vit
+
+    def create_vit(_: str, image_size: int, *__: Any) -> tuple[Any, int]:
+        assert config is not None
+        width, depth, heads = (config[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+        vit = import_module("ImageReward.models.BLIP.vit").VisionTransformer
+        return vit(img_size=image_size, patch_size=16, embed_dim=width, depth=depth, num_heads=heads), width
+
+    if config is not None:
+        pretrain.create_vit = create_vit
     try:
         yield
     finally:
-        blip.VisionTransformer = original
+        pretrain.create_vit = original
