@@ -29,10 +29,11 @@ def digest(settings: ScorerConfig) -> str:
 def load(settings: ScorerConfig) -> Scorer:
     """PickScore / 100, float64 [B]."""
     declare_missing_operators()  # transformers looks at torchvision where there is one
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+    from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
     files = sources.locate(MODEL, settings)
-    tokenizer = CLIPTokenizer(str(files["vocabulary"]), str(files["merges"]), model_max_length=77)
+    # What AutoProcessor loads; the slow tokenizer mends Unicode first and reads curly quotes otherwise.
+    tokenizer = CLIPTokenizerFast(str(files["vocabulary"]), str(files["merges"]), model_max_length=77)
     processor = CLIPProcessor(CLIPImageProcessor(), tokenizer)
     network: Any = CLIPModel.from_pretrained(files["weights"].parent).eval()
 
