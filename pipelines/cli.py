@@ -48,6 +48,7 @@ def run(
     """
     from pipelines.launch import describe, is_done, run_until_done
     from pipelines.preflight import check_run
+    from pipelines.reward_commands import verify_before_training
     from pipelines.summary import print_evaluation, print_where_to_look
 
     console = Console()
@@ -58,6 +59,7 @@ def run(
         console.print(done, highlight=False, soft_wrap=True)
     else:
         console.print(describe(here), highlight=False)
+        verify_before_training(checked, console)
         outcome = run_until_done(checked, runner, console)
         if outcome.exit_code:
             hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"

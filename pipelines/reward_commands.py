@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.console import Console
 
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.storage import RunDirectory
 
 _GIGABYTE = 1e9
 
@@ -92,6 +94,21 @@ def verify_rewards(
         verification.require_agreement(comparison)
         print(comparison.table())
         print(f"{name}: largest difference {comparison.largest_difference:.1e}, allowed {verification.TOLERANCE:.0e}")
+
+
+def verify_before_training(run: RunDirectory, console: Console) -> None:
+    """Carry out `reward.verify` of a run that has not begun.
+
+    Raises:
+        TrainingError: a scorer differs from its official package.
+    """
+    from reward_finetuning.rewards.verification import verify
+
+    if run.describe() is not None:
+        return
+    for comparison in verify(run.config.reward):
+        told = f"{comparison.scorer} agrees with its official package: {comparison.largest_difference:.1e} at most"
+        console.print(told, highlight=False)
 
 
 def _reward_config(what: str, source: str | None) -> RewardConfig:
