@@ -4,12 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SCORER_PIP := .venv-scorer/bin/pip install --quiet --disable-pip-version-check
 RUN := pipelines/runs/shapes-prdp.yaml
 # The built-in model's convolutions are small: a second thread gains a quarter on an idle machine and costs fivefold on a busy
 # one, where threads spin while they wait for each other (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean
+.PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
+	scorer-environment test-rewards
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -56,11 +58,24 @@ study: .venv/.train ## run what the study of the papers' claims still lacks, the
 study-quick: .venv/.train ## run a part of the study again, compare with what is committed, draw every plot (20 minutes)
 	$(BIN)/python benchmarks/study/quick.py && $(BIN)/python benchmarks/study/page.py
 
+.venv-scorer/.done: images/scorer/requirements.lock images/scorer/packages.lock
+	test -x .venv-scorer/bin/pip || $(PYTHON) -m venv .venv-scorer
+	$(SCORER_PIP) torch==2.13.0
+	$(SCORER_PIP) --no-deps --requirement images/scorer/requirements.lock
+	$(SCORER_PIP) --no-deps --require-hashes --requirement images/scorer/packages.lock
+	$(SCORER_PIP) --no-deps --editable .
+	@touch $@
+
+scorer-environment: .venv-scorer/.done ## the official reward packages, in .venv-scorer; RFT_OFFICIAL_PYTHON is its bin/python
+
+test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the official packages, on small random weights
+	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
+
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --editable '.[train,dev]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-lock
 
-clean: ## remove the environment; runs stay
-	rm -rf .venv
+clean: ## remove the environments; runs stay
+	rm -rf .venv .venv-scorer

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
+from pipelines.reward_commands import register
 from pipelines.serve_rewards import serve_rewards
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run file, e.g. pipelines/runs/shapes-prdp.yaml.")]
 Override = Annotated[
@@ -47,6 +49,7 @@ def run(
     """
     from pipelines.launch import describe, is_done, run_until_done
     from pipelines.preflight import check_run
+    from pipelines.reward_commands import verify_before_training
     from pipelines.summary import print_evaluation, print_where_to_look
 
     console = Console()
@@ -57,6 +60,7 @@ def run(
         console.print(done, highlight=False, soft_wrap=True)
     else:
         console.print(describe(here), highlight=False)
+        verify_before_training(checked, console)
         outcome = run_until_done(checked, runner, console)
         if outcome.exit_code:
             hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"

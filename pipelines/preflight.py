@@ -6,6 +6,7 @@ from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.policy.source import check_model, model_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
+from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
 
 
@@ -16,6 +17,7 @@ def check_run(config: RunConfig) -> RunDirectory:
         UserError: the first thing that is wrong.
     """
     check_scorers(config.reward)
+    check_verification(config.reward)
     prompts = read_prompts(config.prompts.train)
     check_enough(prompts, config.prompts.prompts_per_epoch)
     for source in config.evaluation.prompt_sets.values():

@@ -9,6 +9,7 @@ import typer
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.steps.program import run_step
 
 Text = Optional[str]  # noqa: UP045 typer reads the annotation
 
@@ -48,3 +49,7 @@ def serve_rewards(
     print(f"serving {scorer} at {address} (digest: {served.digest or 'none'})", flush=True)
     server.serve_until_told()
     print(f"served {scorer}; every request in hand was answered", flush=True)
+
+
+if __name__ == "__main__":
+    run_step(serve_rewards)  # in the scorer environment, which has no kfp and so no `rft`

@@ -58,6 +58,9 @@ class RewardConfig(Frozen):
     batch_size: PositiveInt = 64
     """Images per call of a scorer."""
 
+    verify: NonNegativeInt = 0
+    """Images scored by ours and by the official packages before training; a difference above 1e-4 stops the run."""
+
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> Self:
         if not any(self.weights.values()):

@@ -10,6 +10,7 @@ from typing import cast
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
+from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
 from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
 
@@ -17,7 +18,13 @@ __all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers",
 
 # A function is named with a colon, a ScorerModule without.
 _SCORERS = {
+    "aesthetic": "reward_finetuning.rewards.aesthetic",
+    "clip_score": "reward_finetuning.rewards.clip_score",
     "colourfulness": "reward_finetuning.rewards.colourfulness:colourfulness",
+    "hpsv2": "reward_finetuning.rewards.hpsv2",
+    "hpsv2_1": "reward_finetuning.rewards.hpsv2_1",
+    "image_reward": "reward_finetuning.rewards.image_reward",
+    "pickscore": "reward_finetuning.rewards.pickscore",
     "shapes": "reward_finetuning.rewards.shapes:shapes_reward",
     "shapes_exact": "reward_finetuning.rewards.shapes:shapes_exact",
     "jpeg_compressibility": "reward_finetuning.rewards.jpeg:jpeg_compressibility",
@@ -62,8 +69,10 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
         return cast("ScorerModule", import_module(_SERVED))
     if settings.use is not None:
         return plugin(name, settings.use)
+    if name in official.NAMES:
+        return official.OfficialScorer(name)
     if name not in _SCORERS:
-        known = ", ".join(_SCORERS)
+        known = ", ".join(sorted(_SCORERS))
         others = f"or give reward.scorers.{name} a plug-in (use) or a server (url)"
         raise UserError(f"reward.weights: no scorer {name!r}; choose from {known}; {others}")
     target = _SCORERS[name]

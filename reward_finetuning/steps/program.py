@@ -31,7 +31,8 @@ def run_step(step: Callable[..., Any]) -> None:
     @wraps(step)
     def program(*args: Any, **options: Any) -> None:
         returned = step(*args, **options)
-        print(returned if isinstance(returned, str) else json.dumps(returned))
+        if returned is not None:
+            print(returned if isinstance(returned, str) else json.dumps(returned))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(program)

@@ -1,0 +1,47 @@
+"""Pictures and prompts in, float64 scores out, a few pictures at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reward_finetuning.rewards.preprocessing import Preprocess
+
+MICRO_BATCH = 16
+"""Pictures in a network at once: memory does not grow with a call's."""
+
+
+def score_in_micro_batches(
+    images: NDArray[np.uint8],
+    prompts: Sequence[str],
+    preprocess: Preprocess,
+    size: int,
+    score: Callable[[Tensor, Sequence[str]], Tensor],
+) -> NDArray[np.float64]:
+    """Scores of pictures, at most MICRO_BATCH in the network at once.
+
+    Args:
+        images: [B, H, W, 3] uint8 sRGB.
+        prompts: [B].
+        preprocess: makes pixels of one picture.
+        size: side of what the network sees.
+        score: (pixels [M, 3, size, size] float32, prompts [M]) -> [M].
+
+    Returns:
+        [B].
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) != len(prompts):
+        raise ValueError(
+            f"images must be [B={len(prompts)}, H, W, 3] uint8, one a prompt, got {list(images.shape)} {images.dtype}"
+        )
+    scores = np.zeros(len(images), dtype=np.float64)
+    with torch.inference_mode():
+        for first in range(0, len(images), MICRO_BATCH):
+            part = slice(first, first + MICRO_BATCH)
+            pixels = torch.stack([preprocess(image, size) for image in images[part]])
+            scores[part] = score(pixels, prompts[part]).double().cpu().numpy()
+    return scores

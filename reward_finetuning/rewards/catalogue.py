@@ -1,0 +1,140 @@
+"""The published weights of each reward model: where they lie, how big they are, under which licence.
+
+Nobody of this project has downloaded them: repositories, revisions, sizes and licences are as third parties report
+them, in public repositories that pin them. So files are checked when they are read: names and shapes of every tensor,
+the length of the vocabulary, the logit scale, and the sha256 where one is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of the Hugging Face hub at one commit."""
+
+    name: str
+    revision: str | None
+    """Commit; None where nobody has reported one, then every file of it has a sha256."""
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A file as its authors published it."""
+
+    name: str
+    repository: Repository
+    size: int
+    """Bytes, as far as known; round figures are estimates."""
+    sha256: str | None = None
+    also: tuple[str, ...] = ()
+    """Other names under which a folder may hold the same thing."""
+
+    @property
+    def is_weights(self) -> bool:
+        """Tensors, not a vocabulary or a config."""
+        return PurePath(self.name).suffix in {".safetensors", ".pt", ".pth", ".bin"}
+
+    @property
+    def converted(self) -> str:
+        """Its name once it is safetensors; its own where there is nothing to convert."""
+        return PurePath(self.name).with_suffix(".safetensors").name if self.is_weights else self.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names under which a folder may hold it, preferred first."""
+        return tuple(dict.fromkeys((self.converted, self.name, *self.also)))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a scorer reads."""
+
+    scorer: str
+    files: dict[str, PublishedFile]
+    """By role: weights, head, config, vocabulary, merges."""
+    note: str = ""
+
+    @property
+    def repository(self) -> Repository:
+        """Where the weights are; `source` and `revision` of a config replace this one."""
+        return self.files["weights"].repository
+
+
+_PICKSCORE = Repository(
+    "yuvalkirstain/PickScore_v1", "a4e4367c6dfa7288a00c550414478f865b875800", "none stated (code: MIT)"
+)
+_CLIP_H = Repository("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "1c2b8495b28150b8a4922ee1c8edee224c284c0c", "MIT")
+_CLIP_L = Repository(
+    "openai/clip-vit-large-patch14",
+    "32bd64288804d66eefd0ccbe215aa642df71cc41",
+    "none stated (code: MIT; its card calls deployed use out of scope)",
+)
+_HPSV2 = Repository("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a", "Apache-2.0")
+_IMAGE_REWARD = Repository("zai-org/ImageReward", "5736be03b2652728fb87788c9797b0570450ab72", "Apache-2.0")
+_BERT = Repository("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", "Apache-2.0")
+# A mirror of christophschuhmann/improved-aesthetic-predictor on GitHub, which is no hub; the sha256 is the original's.
+_AESTHETIC = Repository(
+    "trl-lib/ddpo-aesthetic-predictor", None, "Apache-2.0 (trained on AVA, SAC and LOGOS: research data)"
+)
+
+_CLIP_H_TEXT = {
+    "vocabulary": PublishedFile("vocab.json", _CLIP_H, 900_000),
+    "merges": PublishedFile("merges.txt", _CLIP_H, 500_000),
+}
+_CLIP_L_FILES = {
+    "weights": PublishedFile("model.safetensors", _CLIP_L, 1_710_000_000, also=("pytorch_model.bin",)),
+    "config": PublishedFile("config.json", _CLIP_L, 5_000),
+}
+_CLIP_L_TEXT = {
+    "vocabulary": PublishedFile("vocab.json", _CLIP_L, 1_000_000),
+    "merges": PublishedFile("merges.txt", _CLIP_L, 500_000),
+}
+
+MODELS: dict[str, Model] = {
+    model.scorer: model
+    for model in (
+        Model(
+            "pickscore",
+            {
+                "weights": PublishedFile("model.safetensors", _PICKSCORE, 3_944_000_000, also=("pytorch_model.bin",)),
+                "config": PublishedFile("config.json", _PICKSCORE, 5_000),
+                **_CLIP_H_TEXT,
+            },
+        ),
+        Model(
+            "hpsv2",
+            {"weights": PublishedFile("HPS_v2_compressed.pt", _HPSV2, 1_972_000_000), **_CLIP_H_TEXT},
+            "v2.0, the version whose scores PRDP's table has",
+        ),
+        Model(
+            "hpsv2_1",
+            {"weights": PublishedFile("HPS_v2.1_compressed.pt", _HPSV2, 1_972_000_000), **_CLIP_H_TEXT},
+            "v2.1; its scores do not compare with v2.0's",
+        ),
+        Model(
+            "image_reward",
+            {
+                "weights": PublishedFile("ImageReward.pt", _IMAGE_REWARD, 1_786_880_927),
+                "vocabulary": PublishedFile("vocab.txt", _BERT, 200_000),
+            },
+        ),
+        Model(
+            "aesthetic",
+            {
+                **_CLIP_L_FILES,
+                "head": PublishedFile(
+                    "aesthetic-model.pth",
+                    _AESTHETIC,
+                    3_714_759,
+                    sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+                    also=("sac+logos+ava1-l14-linearMSE.safetensors", "sac+logos+ava1-l14-linearMSE.pth"),
+                ),
+            },
+        ),
+        Model("clip_score", {**_CLIP_L_FILES, **_CLIP_L_TEXT}),
+    )
+}

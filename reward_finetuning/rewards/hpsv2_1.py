@@ -1,0 +1,29 @@
+"""HPSv2, v2.1: the same network as `hpsv2` with weights of a later training, whose scores do not compare with v2.0's.
+
+Scale: the cosine, about 0.25 for Stable Diffusion v1.4's pictures.
+"""
+
+from __future__ import annotations
+
+from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.rewards import sources
+from reward_finetuning.rewards.catalogue import MODELS
+from reward_finetuning.rewards.hpsv2 import load_version
+from reward_finetuning.rewards.scorer import Scorer
+
+MODEL = MODELS["hpsv2_1"]
+
+
+def check(settings: ScorerConfig) -> None:
+    """Refuse settings and folders that cannot work."""
+    sources.check(MODEL, settings)
+
+
+def digest(settings: ScorerConfig) -> str:
+    """sha256 over weights and vocabulary."""
+    return sources.digest(MODEL, settings)
+
+
+def load(settings: ScorerConfig) -> Scorer:
+    """HPSv2 v2.1 as a cosine, float64 [B] in [-1, 1]."""
+    return load_version(MODEL, settings)

@@ -1,0 +1,25 @@
+"""One call a picture, as the packages' READMEs show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reward_finetuning.rewards.scorer import Scorer
+
+
+def one_by_one(score: Callable[[Any, str], float]) -> Scorer:
+    """A scorer of a function (PIL picture, prompt) -> score."""
+
+    def scorer(images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
+        from PIL import Image
+
+        with torch.no_grad():
+            pairs = zip(images, prompts, strict=True)
+            return np.array([score(Image.fromarray(image), prompt) for image, prompt in pairs], dtype=np.float64)
+
+    return scorer

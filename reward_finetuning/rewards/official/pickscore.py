@@ -1,0 +1,46 @@
+"""PickScore as its model card computes it, with transformers' own processor and model; the cosine, not times 100."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.rewards import sources
+from reward_finetuning.rewards.catalogue import MODELS
+from reward_finetuning.rewards.official.calls import one_by_one
+from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
+from reward_finetuning.rewards.scorer import Scorer
+
+MODEL = MODELS["pickscore"]
+
+
+def check(settings: ScorerConfig) -> None:
+    """Refuse settings and folders that cannot work."""
+    sources.check(MODEL, settings)
+
+
+def digest(settings: ScorerConfig) -> str:
+    """sha256 over weights, config and vocabulary."""
+    return sources.digest(MODEL, settings)
+
+
+def load(settings: ScorerConfig) -> Scorer:
+    """PickScore / 100, float64 [B]."""
+    declare_missing_operators()  # transformers looks at torchvision where there is one
+    from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
+
+    files = sources.locate(MODEL, settings)
+    # What AutoProcessor loads; the slow tokenizer mends Unicode first and reads curly quotes otherwise.
+    tokenizer = CLIPTokenizerFast(str(files["vocabulary"]), str(files["merges"]), model_max_length=77)
+    processor = CLIPProcessor(CLIPImageProcessor(), tokenizer)
+    network: Any = CLIPModel.from_pretrained(files["weights"].parent).eval()
+
+    def score(image: Any, prompt: str) -> float:
+        inputs = processor(text=prompt, images=image, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        with torch.no_grad():
+            output = network(**inputs)
+        return float((output.image_embeds * output.text_embeds).sum())
+
+    return one_by_one(score)
