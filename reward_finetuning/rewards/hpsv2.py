@@ -11,7 +11,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS, Model
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["hpsv2"]
 

@@ -9,7 +9,7 @@ from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.hpsv2 import load_version
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["hpsv2_1"]
 

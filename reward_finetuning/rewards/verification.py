@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
-from reward_finetuning.rewards.scorer import ScorerModule
+from reward_finetuning.rewards.protocol import ScorerModule
 
 OFFICIAL_PYTHON = "RFT_OFFICIAL_PYTHON"
 """Environment variable: the Python of the scorer environment."""

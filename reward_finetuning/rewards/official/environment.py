@@ -28,8 +28,8 @@ class OfficialScorer:
         model = self.name.removesuffix(_SUFFIX)
         if find_spec(_PACKAGES[model]) is None:
             raise UserError(
-                f"scorer {self.name} needs the package {_PACKAGES[model]}, which only the scorer environment has: serve "
-                f"it from there (python -m pipelines.serve_rewards {self.name}), and give reward.scorers.{self.name}.url"
+                f"scorer {self.name} needs the package {_PACKAGES[model]}, which only the scorer environment has: "
+                f"serve it there (python -m pipelines.serve_rewards {self.name}), give reward.scorers.{self.name}.url"
             )
         sources.check(MODELS[model], settings)
 

@@ -15,7 +15,7 @@ from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS, Model
 from reward_finetuning.rewards.official.calls import one_by_one
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["hpsv2"]
 

@@ -19,7 +19,7 @@ from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.checkpoints import read_state
 from reward_finetuning.rewards.official.calls import one_by_one
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["image_reward"]
 

@@ -11,7 +11,7 @@ from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.official.calls import one_by_one
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
-from reward_finetuning.rewards.scorer import Scorer
+from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["pickscore"]
 
