@@ -53,7 +53,7 @@ def fetch_weights(
             fetch(MODELS[name], folder, from_hub=download, tell=print)
             print(f"{name}: set reward.scorers.{name}.source to {folder}")
     if not download:
-        print(f"to download them into {to}: rft fetch-weights {' '.join(scorers or [])} --to {to} --download")
+        print(f"to download them into {to}: {' '.join(['rft fetch-weights', *(scorers or [])])} --to {to} --download")
 
 
 def verify_rewards(
