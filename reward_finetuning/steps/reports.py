@@ -25,3 +25,9 @@ def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
     """`eval/...` of an epoch's report; None where it was not evaluated."""
     manifest = run.store.manifest(report_name(run, epoch))
     return None if manifest is None else dict(manifest.facts["metrics"])
+
+
+def newest_report(run: RunDirectory) -> int | None:
+    """The last epoch that was evaluated under the current evaluation settings; None where none was."""
+    epochs = sorted((int(name) for name in run.store.names("epochs")), reverse=True)
+    return next((epoch for epoch in epochs if epoch and run.store.manifest(report_name(run, epoch))), None)
