@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
+from pipelines.report_commands import report
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
 
 app = typer.Typer(
@@ -105,6 +106,9 @@ def status(config: ConfigFile, override: Override = None) -> None:
     console = Console()
     print_status(known, console)
     print_where_to_look(known, console)
+
+
+app.command()(report)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

@@ -91,7 +91,7 @@ def _evaluate(run: RunDirectory, reference: Reference, policy: Policy, folder: P
         before = read_evaluation(run.store.fetch(pretrained))
         comparison = compare(before, after)
         metrics = as_metrics(comparison)
-        run_page(run, reference, comparison, before, after).write(folder / PAGE)
+        run_page(run, comparison, before, after).write(folder / PAGE)
     (folder / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True), encoding="utf-8")
     return {"metrics": metrics}
 

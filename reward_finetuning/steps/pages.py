@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.against_kl import draw_against_kl
 from reward_finetuning.report.comparison import Comparison
 from reward_finetuning.report.curves import Points
 from reward_finetuning.report.page import Page, render_page
-from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import history
 
 PAGE = "report.html"
@@ -23,22 +22,19 @@ _CURVES = (
 )
 
 
-def run_page(
-    run: RunDirectory, reference: Reference, comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples
-) -> Page:
+def run_page(run: RunDirectory, comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples) -> Page:
     """The page of one policy of a run.
 
     Args:
         run: the run.
-        reference: the policy.
         comparison: of the policy with the pretrained model.
         before: the pretrained model's images.
         after: the policy's images.
     """
     logged = history(run)
     trained = {name for name, weight in run.config.reward.weights.items() if weight}
-    against_kl = draw_against_kl(comparison, before, logged, epoch=reference.epoch, trained=trained)
-    return render_page(comparison, before, after, training_curves(run, logged), _facts(run, reference), against_kl)
+    against_kl = draw_against_kl(comparison, before, logged, epoch=after.epoch, trained=trained)
+    return render_page(comparison, before, after, training_curves(run, logged), _facts(run, after), against_kl)
 
 
 def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]]) -> dict[str, Points]:
@@ -51,15 +47,15 @@ def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]
     return {key: logged[key] for key in [*chosen, *evaluated] if key in logged}
 
 
-def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
+def _facts(run: RunDirectory, evaluated: EvaluatedSamples) -> dict[str, str]:
     config = run.config
     return {
         "run": config.name,
         "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
         "Objective": config.objective.name,
-        "Epochs": f"{reference.epoch} of {config.loop.epochs}",
+        "Epochs": f"{evaluated.epoch} of {config.loop.epochs}",
         "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
         "Seed": str(config.seed),
-        "Policy (sha256)": weights_sha256(reference),
+        "Policy (sha256)": evaluated.policy,
         "Run directory": run.uri,
     }
