@@ -44,8 +44,9 @@ chromium:
 test-browser: .venv/.browser chromium ## the report in headless Chromium: keyboard, slider, dark, phone, accessibility
 	$(BIN)/pytest -q tests/browser
 
-screenshots: .venv/.browser chromium ## draw docs/report*.png anew from the run that `make demo` made
-	$(BIN)/python tests/browser/screenshots.py $(RUN) docs
+screenshots: .venv/.browser chromium ## take docs/report*.png anew from the run that `make demo` made
+	$(BIN)/rft report $(RUN) --output build/report.html
+	$(BIN)/python tests/browser/screenshots.py build/report.html docs
 
 check: format lint types imports fast ## format, lint, types, import contracts, fast tests: before every commit
 

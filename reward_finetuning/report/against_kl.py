@@ -49,7 +49,7 @@ def draw_against_kl(
     """
     kl = {e: value for e, value in history.get(KL, ()) if math.isfinite(value)}
     evaluated = [
-        _overlay(shortened(prompt_set, 60), paths, trained)
+        _overlay(f"{shortened(prompt_set, 60)}, evaluated policies{_missing(epoch, kl)}", paths, trained)
         for prompt_set, paths in _evaluated(comparison, before, history, kl, epoch)
         if max(map(len, paths.values())) > FEWEST_EVALUATIONS
     ]
@@ -78,6 +78,10 @@ def _evaluated(
             known = [(kl[e + 1], gain / unit) for e, gain in gains.items() if unit and e + 1 in kl]
             paths[row.reward] = sorted([(0.0, 0.0), *known])
         yield prompt_set, paths
+
+
+def _missing(epoch: int, kl: Mapping[int, float]) -> str:
+    return "" if epoch + 1 in kl else " but the newest, whose KL is measured when it draws training images"
 
 
 def _trained_on(history: Mapping[str, Points], kl: Mapping[int, float]) -> dict[str, Track]:

@@ -89,10 +89,15 @@ def _column(run: EvaluatedRun, first: EvaluatedRun, *, combined: bool) -> RunCol
     rows = _whole(paired, combined=combined) if paired else {}
     if rows:
         judged = [(row.reward, row.prompt_set, row.direction) for row in rows.values()]
-        said = verdict(run.name, first.name, judged)
+        said = _as_named(run.name, verdict(run.name, first.name, judged))
     else:
         said = f"{run.name}: {own.verdict[0].lower()}{own.verdict[1:]}"
     return RunColumn(run.name, run.after.epoch, _whole(own, combined=combined), rows, unpaired, said)
+
+
+def _as_named(name: str, sentence: str) -> str:
+    """A name keeps its small first letter even where it begins a sentence."""
+    return name + sentence[len(name) :] if sentence.lower().startswith(name.lower()) else sentence
 
 
 def _whole(comparison: Comparison, *, combined: bool) -> dict[tuple[str, str], Row]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from reward_finetuning.report.comparison import Row
@@ -10,6 +11,9 @@ from reward_finetuning.report.drawing import Overlay, Series, draw, keys, plot_s
 from reward_finetuning.report.html import render
 from reward_finetuning.report.runs import RunColumn, RunsComparison
 from reward_finetuning.report.wording import decimals, number, shortened, signed
+
+_EDGES = ("/std", "_low", "_high")
+"""Of a band, which overlaid runs would hide behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def render_runs(comparison: RunsComparison, curves: Mapping[str, Mapping[str, Po
         "names": names,
         "columns": comparison.columns,
         "verdicts": comparison.verdicts,
-        "rows": run_rows(comparison),
+        "groups": [(name, list(rows)) for name, rows in groupby(run_rows(comparison), key=lambda row: row.prompt_set)],
         "notes": [(name, column.unpaired) for name, column in zip(names, comparison.columns, strict=True)],
         "keys": keys(names),
         "overlays": draw_runs(curves),
@@ -84,7 +88,7 @@ def runs_table(comparison: RunsComparison) -> list[tuple[str, ...]]:
 
 def draw_runs(curves: Mapping[str, Mapping[str, Points]]) -> list[Overlay]:
     """One figure for each curve that any run has, its runs overlaid; run k looks the same in every figure."""
-    names = dict.fromkeys(name for of_run in curves.values() for name in of_run)
+    names = dict.fromkeys(name for of_run in curves.values() for name in of_run if not name.endswith(_EDGES))
     return [_overlay(name, {run: of_run.get(name, ()) for run, of_run in curves.items()}) for name in names]
 
 

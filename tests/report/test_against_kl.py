@@ -45,9 +45,20 @@ def test_evaluated_policies_stand_at_the_kl_of_the_images_that_they_drew_next(tw
 
     (figure,) = drawn(two, history)
 
-    assert figure.title == "train"
+    assert figure.title == "train, evaluated policies"
     assert "reward, trained on: +1.00 standard deviations at KL 0.03000" in figure.description
     assert "colour, watched: −2.00 standard deviations at KL 0.03000" in figure.description
+
+
+def test_a_newest_policy_without_a_kl_is_said_to_be_missing(two):
+    history = {
+        "sample/kl_to_reference": [(e, 0.01 * (e - 1)) for e in range(1, 5)],
+        "eval/train/reward/gain": [(e, 0.1 * e) for e in range(1, 4)],
+    }
+
+    (figure,) = drawn(two, history, epoch=4)
+
+    assert figure.title.startswith("train, evaluated policies but the newest")
 
 
 def test_series_differ_by_dashes_and_marks_not_by_colour_alone(two):
