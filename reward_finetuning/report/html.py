@@ -28,6 +28,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["drawn"] = Markup
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")  # no line begins with a sign
     return environment
 
 

@@ -22,14 +22,22 @@ function opener(pair) {
   return pair.querySelector(".pictures");
 }
 
+function sought() {
+  return byId("filter").value.trim().toLowerCase();
+}
+
+function matching() {
+  return ordered.filter((pair) => texts.get(pair).includes(sought()));
+}
+
 // A filter looks through all pairs; without one the first few show until one asks for all.
 function show() {
-  const wanted = byId("filter").value.trim().toLowerCase();
-  const matching = ordered.filter((pair) => texts.get(pair).includes(wanted));
-  const shown = new Set(wanted || all ? matching : matching.slice(0, Number(byId("gallery").dataset.first)));
+  const wanted = sought();
+  const found = matching();
+  const shown = new Set(wanted || all ? found : found.slice(0, Number(byId("gallery").dataset.first)));
   for (const pair of pairs) pair.hidden = !shown.has(pair);
-  document.querySelector(".all").hidden = shown.size === matching.length;
-  byId("found").textContent = wanted ? `${matching.length} of ${pairs.length}` : "";
+  document.querySelector(".all").hidden = shown.size === found.length;
+  byId("found").textContent = wanted ? `${found.length} of ${pairs.length}` : "";
   becomeTabStop(visible()[0]);
 }
 
@@ -91,11 +99,11 @@ function enlarge(pair) {
   const about = [...pair.children].slice(1).map((part) => part.cloneNode(true));
   for (const part of about) part.removeAttribute("id");
   document.querySelector(".about").replaceChildren(...about);
-  const shown = visible();
-  const at = shown.indexOf(pair);
-  byId("where").textContent = `${at + 1} of ${shown.length}`;
+  const found = matching();
+  const at = found.indexOf(pair);
+  byId("where").textContent = `${at + 1} of ${found.length}`;
   byId("previous").disabled = at === 0;
-  byId("next").disabled = at === shown.length - 1;
+  byId("next").disabled = at === found.length - 1;
   slideTo(50);
   if (!byId("closer").open) byId("closer").showModal();
   byId("slider").focus();
@@ -109,8 +117,8 @@ function slideTo(percent) {
 }
 
 function enlargeNeighbour(step) {
-  const shown = visible();
-  const next = shown[shown.indexOf(enlarged) + step];
+  const found = matching();
+  const next = found[found.indexOf(enlarged) + step];
   if (next) enlarge(next);
 }
 
@@ -122,6 +130,15 @@ function onKeyEnlarged(event) {
   event.preventDefault();
   if (slide) slideTo(Number(byId("slider").value) + slide);
   else enlargeNeighbour(step);
+}
+
+// Back in the gallery one stands at the pair that one left, even if it had not been shown yet.
+function leave() {
+  if (enlarged.hidden) {
+    all = true;
+    show();
+  }
+  focusOn(enlarged);
 }
 
 function begin() {
@@ -142,7 +159,7 @@ function begin() {
   byId("next").addEventListener("click", () => enlargeNeighbour(1));
   byId("close").addEventListener("click", () => byId("closer").close());
   byId("closer").addEventListener("keydown", onKeyEnlarged);
-  byId("closer").addEventListener("close", () => focusOn(enlarged));
+  byId("closer").addEventListener("close", leave);
   show();
 }
 

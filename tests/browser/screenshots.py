@@ -19,7 +19,7 @@ def main() -> None:
         pairs.locator(".pictures").first.click()
         pairs.screenshot(path=folder / "report-pair.png")
         opened(browser, page, "light", 375, 812).screenshot(path=folder / "report-phone.png")
-        kl = opened(browser, page, "light", 1100, 800).locator("section[aria-labelledby=against-kl]")
+        kl = opened(browser, page, "light", 620, 800).locator("section[aria-labelledby=against-kl]")
         kl.screenshot(path=folder / "report-kl.png")
         browser.close()
 

@@ -176,7 +176,7 @@ def test_the_verdict_comes_first_and_the_tables_numbers_are_on_the_page(two):
     comparison = compare(*two)
     (_, row) = as_table(comparison)
 
-    parsed = Parsed(page_of(*two, facts={"run": "my run", "seed": "12345"}))
+    parsed = Parsed(page_of(*two, facts={"run": "my run", "seed": "12345"}).replace("\u00a0", " "))
 
     assert parsed.text.index(comparison.verdict) < parsed.text.index("Before")
     for cell in (*row[2:6], *row[6].split(" to "), *row[7:]):
