@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards
+	scorer-environment test-rewards test-browser chromium screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -31,6 +31,24 @@ demo: .venv/.train ## finetune the built-in model with PRDP through the pipeline
 
 test: .venv/.dev ## every test that needs Python packages alone
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+.venv/.browser: .venv/.dev
+	$(PIP) --editable '.[train,dev,browser]'
+	@touch $@
+
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null || { \
+	    echo "make: Chromium is missing, and only root on Debian or Ubuntu can have it installed here;" \
+	      "install the package chromium, or run: sudo make chromium" >&2; exit 2; }; \
+	  apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends chromium; }
+
+test-browser: .venv/.browser chromium ## the report in headless Chromium: keyboard, slider, dark, phone, accessibility
+	$(BIN)/pytest -q tests/browser
+
+screenshots: .venv/.browser chromium ## take docs/report*.png anew from the run that `make demo` made
+	$(BIN)/rft report $(RUN) --output build/report.html
+	$(BIN)/python tests/browser/screenshots.py build/report.html docs
 
 check: format lint types imports fast ## format, lint, types, import contracts, fast tests: before every commit
 
@@ -73,7 +91,7 @@ test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the off
 
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-lock
 

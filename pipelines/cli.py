@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
+from pipelines.report_commands import report
 from pipelines.reward_commands import register
 from pipelines.serve_rewards import serve_rewards
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
@@ -113,6 +114,7 @@ def status(config: ConfigFile, override: Override = None) -> None:
 
 
 app.command()(serve_rewards)
+app.command()(report)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import MlflowTracker, history
+
+if TYPE_CHECKING:
+    from reward_finetuning.report.runs import RunsComparison
 
 _CURVES = {
     "reward/mean": "reward",
@@ -38,18 +42,18 @@ def print_status(run: RunDirectory, console: Console) -> None:
 
 def print_evaluation(run: RunDirectory, console: Console) -> None:
     """The table of the newest report, before against after."""
-    epoch = _newest_report(run)
-    if epoch is None:
+    from reward_finetuning.steps.reports import newest_report
+
+    if (names := newest_report(run)) is None:
         console.print("no epoch has been evaluated yet")
         return
     from reward_finetuning.report.comparison import as_table, compare
-    from reward_finetuning.steps.reports import report_name
     from reward_finetuning.storage.evaluations import read_evaluation
 
-    before, after = (read_evaluation(run.store.fetch(report_name(run, number))) for number in (0, epoch))
+    before, after = (read_evaluation(run.store.fetch(name)) for name in names)
     comparison = compare(before, after)
     header, *rows = (_narrow(row) for row in as_table(comparison) if not row[1] or row[1] == "category")
-    title = f"pretrained against epoch {epoch}, same noise, 95 % intervals"
+    title = f"pretrained against epoch {after.epoch}, same noise, 95 % intervals"
     table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
@@ -57,16 +61,39 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
     console.print(comparison.verdict, highlight=False, markup=False)
 
 
+def print_runs(comparison: RunsComparison, console: Console) -> None:
+    """Runs as columns; below it what was found."""
+    from reward_finetuning.report.runs_page import runs_table
+
+    header, *rows = runs_table(comparison)
+    title = "mean reward (change against the run's own pretrained model); * sure to 95 %"
+    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for sentence in comparison.verdicts:
+        console.print(sentence, highlight=False, markup=False)
+    for column in comparison.columns:
+        if column.unpaired:
+            said = (
+                f"{column.name} cannot be held against {comparison.columns[0].name} image by image: {column.unpaired}"
+            )
+            console.print(said, highlight=False, markup=False)
+
+
 def print_where_to_look(run: RunDirectory, console: Console) -> None:
     """Copy the newest page to the run directory's top and say where everything lies."""
-    epoch = _newest_report(run)
-    if epoch is None:
-        return
-    from reward_finetuning.steps.evaluate import PAGE
-    from reward_finetuning.steps.reports import report_name
+    from reward_finetuning.report.page import PICTURES
+    from reward_finetuning.steps.pages import PAGE
+    from reward_finetuning.steps.reports import newest_report
 
+    if (names := newest_report(run)) is None:
+        return
     page = Path(run.uri) / PAGE
-    shutil.copyfile(run.store.fetch(report_name(run, epoch), [PAGE]) / PAGE, page)
+    report = run.store.fetch(names[1])
+    shutil.copyfile(report / PAGE, page)
+    if (report / PICTURES).is_dir():
+        shutil.copytree(report / PICTURES, page.parent / PICTURES, dirs_exist_ok=True)
     tracker = MlflowTracker(run)
     places = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
     if run.config.tracking.enabled:
@@ -79,9 +106,3 @@ def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:
     """What fits 80 columns: the categories inside a set and the win rate are on the page."""
     prompt_set, _, *numbers, _, finding = row
     return (prompt_set, *numbers, finding)
-
-
-def _newest_report(run: RunDirectory) -> int | None:
-    epochs = [int(name) for name in run.store.names("epochs") if int(name) > 0]
-    reported = (e for e in epochs if any(n.startswith("report-") for n in run.store.names(f"epochs/{e:04d}")))
-    return max(reported, default=None)

@@ -1,12 +1,11 @@
 """Training curves as SVG that takes its colours from the page."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
+from reward_finetuning.report.drawing import ACCENT, draw
 from reward_finetuning.report.wording import decimals, number, shortened
 
 Points = Sequence[tuple[int, float]]
@@ -14,30 +13,6 @@ Points = Sequence[tuple[int, float]]
 
 MOST_POINTS = 240
 """A curve is about 280 CSS pixels wide; more points only make the page larger."""
-
-# Colours that matplotlib writes and the page replaces by its own, which differ between light and dark.
-_INK = {"#010101": "var(--muted)", "#020202": "var(--rule)", "#030303": "var(--accent)"}
-_MUTED, _RULE, _ACCENT = _INK
-
-_SETTINGS = {
-    "svg.fonttype": "none",
-    "font.size": 8,
-    "axes.edgecolor": _RULE,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "axes.formatter.limits": (-4, 5),
-    "axes.formatter.use_mathtext": False,
-    "axes.unicode_minus": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +76,9 @@ def _curve(name: str, points: Points, band: tuple[Points, Points] | None) -> Cur
     first, last = (f"{number(value, places)} at epoch {epoch}" for epoch, value in (points[0], points[-1]))
     said = f"{first}, {last}, lowest {number(min(values), places)}, highest {number(max(values), places)}"
     shown = shortened(name, 60)
-    return Curve(shown, number(values[-1], places), f"{shown}: {said}", _svg(name, points, band))
-
-
-def _svg(name: str, points: Points, band: tuple[Points, Points] | None) -> str:
-    # matplotlib takes a second to import, which only those who draw should pay.
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    # The salt makes ids depend on the name alone: the same page from the same numbers, no two figures with one id.
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
-        figure = Figure(figsize=(3.6, 1.7), layout="constrained")
-        _plot(figure.add_subplot(), points, band)
-        buffer = StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
-    return _inline(buffer.getvalue())
+    return Curve(
+        shown, number(values[-1], places), f"{shown}: {said}", draw(name, lambda axes: _plot(axes, points, band))
+    )
 
 
 def _plot(axes: Any, points: Points, band: tuple[Points, Points] | None) -> None:
@@ -127,23 +88,10 @@ def _plot(axes: Any, points: Points, band: tuple[Points, Points] | None) -> None
         low, high = (dict(edge) for edge in band)
         epochs = [epoch for epoch, _ in thinned(band[0])]
         axes.fill_between(
-            epochs, [low[e] for e in epochs], [high[e] for e in epochs], color=_ACCENT, alpha=0.16, linewidth=0
+            epochs, [low[e] for e in epochs], [high[e] for e in epochs], color=ACCENT, alpha=0.16, linewidth=0
         )
     marker = "o" if len(points) <= 12 else None
-    axes.plot(*zip(*thinned(points), strict=True), color=_ACCENT, linewidth=1.5, marker=marker, markersize=3)
+    axes.plot(*zip(*thinned(points), strict=True), color=ACCENT, linewidth=1.5, marker=marker, markersize=3)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.02)
-
-
-def _inline(svg: str) -> str:
-    """The figure as part of an HTML page: its font and colours, no XML heads, no ids that every figure has."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"| (width|height)="[\d.]+pt"', "", svg)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r"font-size: [^;]*; font-family: [^;]*; ", "", svg)
-    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)  # tick labels keep their digits
-    for written, own in _INK.items():
-        svg = svg.replace(written, own)
-    return re.sub(r"\s*\n\s*", " ", svg).strip()

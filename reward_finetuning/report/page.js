@@ -1,75 +1,175 @@
 "use strict";
 
+const byId = (id) => document.getElementById(id);
 const pairs = [...document.querySelectorAll(".pair")];
-const sections = [...document.querySelectorAll(".pairs")];
-const filter = document.getElementById("filter");
-const found = document.getElementById("found");
-const texts = new Map(pairs.map((pair) => [pair, pair.textContent.toLowerCase()]));
-const opened = new Set();
 
-// A filter looks through all pairs; without one each group shows its first few until asked for all.
+// ---- the gallery: filter, order, arrow keys ----
+
+const ORDERS = {
+  worst: (a, b) => a.dataset.gain - b.dataset.gain,
+  best: (a, b) => b.dataset.gain - a.dataset.gain,
+  prompt: (a, b) => promptOf(a).localeCompare(promptOf(b)),
+};
+const texts = new Map(pairs.map((pair) => [pair, pair.textContent.toLowerCase()]));
+let ordered = pairs;
+let all = false;
+
+function promptOf(pair) {
+  return pair.querySelector(".prompt").textContent;
+}
+
+function opener(pair) {
+  return pair.querySelector(".pictures");
+}
+
+function sought() {
+  return byId("filter").value.trim().toLowerCase();
+}
+
+function matching() {
+  return ordered.filter((pair) => texts.get(pair).includes(sought()));
+}
+
+// A filter looks through all pairs; without one the first few show until one asks for all.
 function show() {
-  const wanted = filter.value.trim().toLowerCase();
-  let matches = 0;
-  for (const section of sections) {
-    const inside = [...section.querySelectorAll(".pair")];
-    const first = opened.has(section) ? inside.length : Number(section.dataset.first);
-    const matching = inside.filter((pair) => texts.get(pair).includes(wanted));
-    const shown = new Set(wanted ? matching : inside.slice(0, first));
-    for (const pair of inside) pair.hidden = !shown.has(pair);
-    section.hidden = shown.size === 0;
-    section.querySelector(".all").hidden = wanted !== "" || shown.size === inside.length;
-    matches += matching.length;
-  }
-  found.textContent = wanted ? `${matches} of ${pairs.length}` : "";
+  const wanted = sought();
+  const found = matching();
+  const shown = new Set(wanted || all ? found : found.slice(0, Number(byId("gallery").dataset.first)));
+  for (const pair of pairs) pair.hidden = !shown.has(pair);
+  document.querySelector(".all").hidden = shown.size === found.length;
+  byId("found").textContent = wanted ? `${found.length} of ${pairs.length}` : "";
   becomeTabStop(visible()[0]);
 }
 
+function reorder() {
+  ordered = [...pairs].sort(ORDERS[byId("order").value]);
+  document.querySelector(".grid").append(...ordered);
+  show();
+}
+
+function showAll() {
+  const next = ordered.find((pair) => pair.hidden);
+  all = true;
+  show();
+  focusOn(next);
+}
+
 function visible() {
-  return pairs.filter((pair) => !pair.hidden);
+  return ordered.filter((pair) => !pair.hidden);
 }
 
 // One pair is in the tab order; the arrow keys do the rest.
 function becomeTabStop(chosen) {
-  for (const pair of pairs) pair.tabIndex = pair === chosen ? 0 : -1;
+  for (const pair of pairs) opener(pair).tabIndex = pair === chosen ? 0 : -1;
+}
+
+function focusOn(pair) {
+  becomeTabStop(pair);
+  opener(pair).focus({ preventScroll: true });
+  pair.scrollIntoView({ block: "nearest" });
 }
 
 function columns(pair) {
   return getComputedStyle(pair.parentElement).gridTemplateColumns.split(" ").length;
 }
 
-function go(pair, event) {
-  if (!pair) return;
-  event.preventDefault();
-  becomeTabStop(pair);
-  pair.focus({ preventScroll: true });
-  pair.scrollIntoView({ block: "nearest" });
-}
-
 function onKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  if (event.target.closest("input")) return;
+  if (byId("closer").open || event.target.closest("input, select")) return;
   const shown = visible();
-  const at = shown.indexOf(document.activeElement);
+  const at = shown.indexOf(document.activeElement.closest(".pair"));
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const rows = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (step) go(at < 0 ? shown[0] : shown[at + step], event);
-  else if (rows && at >= 0) go(shown[at + rows * columns(shown[at])], event);
+  const next = step ? (at < 0 ? shown[0] : shown[at + step]) : rows && at >= 0 && shown[at + rows * columns(shown[at])];
+  if (!next) return;
+  event.preventDefault();
+  focusOn(next);
 }
 
-if (pairs.length) {
-  for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
-  for (const section of sections) {
-    section.querySelector(".all").addEventListener("click", () => {
-      const next = section.querySelector(".pair[hidden]");
-      opened.add(section);
-      show();
-      becomeTabStop(next);
-      next.focus({ preventScroll: true });
-    });
+// ---- one pair enlarged: a slider between before and after ----
+
+const SLIDE = 5; // per cent a key press
+let enlarged = null;
+
+function enlarge(pair) {
+  enlarged = pair;
+  const [before, after] = [...pair.querySelectorAll("img")].map((picture) => picture.cloneNode());
+  document.querySelector(".under").replaceChildren(before);
+  document.querySelector(".over").replaceChildren(after);
+  const about = [...pair.children].slice(1).map((part) => part.cloneNode(true));
+  for (const part of about) part.removeAttribute("id");
+  document.querySelector(".about").replaceChildren(...about);
+  const found = matching();
+  const at = found.indexOf(pair);
+  byId("where").textContent = `${at + 1} of ${found.length}`;
+  byId("previous").disabled = at === 0;
+  byId("next").disabled = at === found.length - 1;
+  slideTo(50);
+  if (!byId("closer").open) byId("closer").showModal();
+  byId("slider").focus();
+}
+
+function slideTo(percent) {
+  const slider = byId("slider");
+  slider.value = percent;
+  slider.setAttribute("aria-valuetext", `${slider.value} % before, ${100 - slider.value} % after`);
+  document.querySelector(".stage").style.setProperty("--cut", `${slider.value}%`);
+}
+
+function enlargeNeighbour(step) {
+  const found = matching();
+  const next = found[found.indexOf(enlarged) + step];
+  if (next) enlarge(next);
+}
+
+function onKeyEnlarged(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const slide = { ArrowRight: SLIDE, ArrowLeft: -SLIDE }[event.key];
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!slide && !step) return;
+  event.preventDefault();
+  if (slide) slideTo(Number(byId("slider").value) + slide);
+  else enlargeNeighbour(step);
+}
+
+// Back in the gallery one stands at the pair that one left, even if it had not been shown yet.
+function leave() {
+  if (enlarged.hidden) {
+    all = true;
+    show();
   }
-  for (const pair of pairs) pair.addEventListener("focus", () => becomeTabStop(pair));
-  filter.addEventListener("input", show);
+  focusOn(enlarged);
+}
+
+function begin() {
+  document.documentElement.classList.add("live");
+  for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
+  // Only on a disk do the full pictures lie beside the page.
+  if (location.protocol === "file:") for (const part of document.querySelectorAll(".full")) part.hidden = false;
+  for (const pair of pairs) {
+    opener(pair).addEventListener("focus", () => becomeTabStop(pair));
+    opener(pair).addEventListener("click", () => enlarge(pair));
+  }
+  byId("filter").addEventListener("input", show);
+  byId("order").addEventListener("change", reorder);
+  document.querySelector(".all").addEventListener("click", showAll);
   document.addEventListener("keydown", onKey);
+  byId("slider").addEventListener("input", () => slideTo(byId("slider").value));
+  byId("previous").addEventListener("click", () => enlargeNeighbour(-1));
+  byId("next").addEventListener("click", () => enlargeNeighbour(1));
+  byId("close").addEventListener("click", () => byId("closer").close());
+  byId("closer").addEventListener("keydown", onKeyEnlarged);
+  byId("closer").addEventListener("close", leave);
   show();
 }
+
+if (pairs.length) begin();
+
+// A table that is wider than the screen can be scrolled by keyboard.
+const resized = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const table of document.querySelectorAll(".wide")) resized.observe(table);

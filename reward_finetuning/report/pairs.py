@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain, islice, zip_longest
 
 import numpy as np
@@ -37,6 +38,12 @@ class Score:
 class Card:
     """One pair as the template needs it."""
 
+    name: str
+    """Of the pair, the same in every report: full pictures are `<name>-before.png` and `<name>-after.png`."""
+
+    gain: float
+    """Of the combined reward."""
+
     prompt: str
     prompt_set: str
     category: str
@@ -48,35 +55,40 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Pairs that went the same way."""
-
-    title: str
-    total: int
-    """How many there are; no more than fit are in `cards`."""
+class Gallery:
+    """All pairs in numbers, and those that fit as cards."""
 
     cards: tuple[Card, ...]
+    """The worst regression first, the largest gain last."""
+
+    worse: int
+    better: int
+    same: int
+
+    full: dict[str, NDArray[np.uint8]]
+    """File name -> [H, W, 3], of those pictures that the page has to show smaller, or with losses."""
+
+    @property
+    def total(self) -> int:
+        """Pairs, whether they fit or not."""
+        return self.worse + self.better + self.same
 
 
-def grouped_pairs(
-    comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples, *, num_bytes: int
-) -> list[Group]:
-    """Worse pairs, the worst first; then better ones, the best first; then unchanged ones.
-
-    Where not all fit into `num_bytes`, the worst, the best, the second worst, ... are taken, and unchanged ones last.
-    """
+def gallery(comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples, *, num_bytes: int) -> Gallery:
+    """As many pairs as fit into `num_bytes`: the worst, the best, the second worst, ..., and unchanged ones last."""
     order = pair(before, after)
     gains = after.rewards["reward"][order] - before.rewards["reward"]
-    ranks = _ranked(before, gains)
+    worse, better, same = _ranked(before, gains)
     places = reward_decimals(comparison)
-    wanted = chain(_alternating(*ranks[:2]), ranks[2])
+    wanted = chain(_alternating(worse, better), same)
     kept = dict(_fitting(((row, _card(before, after, row, int(order[row]), places)) for row in wanted), num_bytes))
-    titles = ("Got worse", "Got better", "Did not change")
-    return [
-        Group(title, len(rank), tuple(kept[row] for row in rank if row in kept))
-        for title, rank in zip(titles, ranks, strict=True)
-        if rank
-    ]
+    rows = [row for row in (*worse, *same, *reversed(better)) if row in kept]
+    full: dict[str, NDArray[np.uint8]] = {}
+    for row in rows:
+        card = kept[row]
+        full |= {} if card.before.exact else {f"{card.name}-before.png": before.images[row]}
+        full |= {} if card.after.exact else {f"{card.name}-after.png": after.images[order[row]]}
+    return Gallery(tuple(kept[row] for row in rows), len(worse), len(better), len(same), full)
 
 
 def _ranked(before: EvaluatedSamples, gains: NDArray[np.float64]) -> tuple[list[int], list[int], list[int]]:
@@ -102,6 +114,8 @@ def _fitting(cards: Iterator[tuple[int, Card]], num_bytes: int) -> Iterator[tupl
 
 def _card(before: EvaluatedSamples, after: EvaluatedSamples, row: int, row_after: int, places: dict[str, int]) -> Card:
     return Card(
+        name=_name(before, row),
+        gain=float(after.rewards["reward"][row_after] - before.rewards["reward"][row]),
         prompt=_prompt(before.prompts[row]),
         prompt_set=shortened(before.prompt_sets[row], 60),
         category=category_name(before.categories[row]),
@@ -113,6 +127,11 @@ def _card(before: EvaluatedSamples, after: EvaluatedSamples, row: int, row_after
             for column in reward_columns(before)
         ),
     )
+
+
+def _name(samples: EvaluatedSamples, row: int) -> str:
+    key = (samples.prompt_sets[row], samples.prompt_ids[row], samples.image_indices[row])
+    return sha256(repr(key).encode(errors="replace")).hexdigest()[:12]
 
 
 def _prompt(text: str) -> str:

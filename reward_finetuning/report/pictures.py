@@ -26,6 +26,10 @@ class Picture:
     width: int
     height: int
     pixelated: bool
+    """Small: enlarging shall show its pixels."""
+
+    exact: bool
+    """It is the picture itself, neither shrunk nor compressed with losses."""
 
 
 def embed(image: NDArray[np.uint8]) -> Picture:
@@ -37,12 +41,14 @@ def embed(image: NDArray[np.uint8]) -> Picture:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a picture must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
     picture = Image.fromarray(image)
+    full_size = picture.size
     pixelated = max(picture.size) < SMALLEST_SMOOTH_SIDE
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     kind, content = "png", _encoded(picture, "PNG", optimize=True)
     if len(content) > LARGEST_PNG:
         kind, content = "jpeg", _encoded(picture, "JPEG", quality=82, optimize=True)
-    return Picture(f"data:image/{kind};base64,{b64encode(content).decode()}", *picture.size, pixelated)
+    exact = kind == "png" and picture.size == full_size
+    return Picture(f"data:image/{kind};base64,{b64encode(content).decode()}", *picture.size, pixelated, exact)
 
 
 def _encoded(picture: Image.Image, form: str, **options: int) -> bytes:

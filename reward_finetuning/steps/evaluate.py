@@ -21,28 +21,19 @@ from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Rewards, Sample, Stream
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.report.grid import write_grid
-from reward_finetuning.report.page import render_page
 from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
+from reward_finetuning.steps.pages import PAGE, run_page
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
 from reward_finetuning.steps.reports import report_name, settings_digest
-from reward_finetuning.steps.watch import alarms_of
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
 from reward_finetuning.storage.scores import ScoreCache
-from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, history
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker
 
-_CURVES = (
-    "sample/kl_to_reference",
-    "reward/std_within_prompt",
-    "train/loss",
-    "train/grad_norm",
-    "train/clip_fraction",
-    "train/log_prob_gap_max",
-)
-PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
+METRICS, GRID = "metrics.json", "samples.png"
 
 
 def evaluate(config: Config, policy: PolicyFile, report: ReportFile) -> dict[str, Any]:
@@ -107,8 +98,7 @@ def _evaluate(
         before = read_evaluation(run.store.fetch(pretrained))
         comparison = compare(before, after)
         metrics = as_metrics(comparison)
-        page = render_page(comparison, before, after, _curves(run), _facts(run, reference))
-        (folder / PAGE).write_text(page, encoding="utf-8")
+        run_page(run, comparison, before, after).write(folder / PAGE)
     (folder / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True), encoding="utf-8")
     return {"metrics": metrics}
 
@@ -179,33 +169,6 @@ def _means(samples: EvaluatedSamples) -> dict[str, float]:
         f"eval/{prompt_set}/{name}/mean": float(values[sets == prompt_set].mean())
         for prompt_set in dict.fromkeys(samples.prompt_sets)
         for name, values in samples.rewards.items()
-    }
-
-
-def _curves(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
-    """The journal's curves that say how training went, the most telling first."""
-    curves = history(run)
-    weights = run.config.reward.weights
-    own = [name for name in weights if curves.get(f"reward/{name}/mean") != curves.get("reward/mean")]
-    scorers = [f"reward/{name}/{part}" for name in own for part in ("mean", "std")]
-    chosen = ["reward/mean", "reward/std", *scorers, *_CURVES]
-    evaluated = [key for key in curves if key.startswith("eval/") and "/reward/gain" in key]
-    return {key: curves[key] for key in [*chosen, *evaluated] if key in curves}
-
-
-def _facts(run: RunDirectory, reference: Reference) -> dict[str, str]:
-    config = run.config
-    return {
-        "run": config.name,
-        "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
-        "Objective": config.objective.name,
-        "Epochs": f"{reference.epoch} of {config.loop.epochs}",
-        "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
-        "Guards, scored and not trained on": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
-        "Seed": str(config.seed),
-        "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, reference.epoch)) or "no alarm",
-        "Policy (sha256)": weights_sha256(reference),
-        "Run directory": run.uri,
     }
 
 

@@ -1,0 +1,40 @@
+"""Pages of one HTML file that need no network and no storage.
+
+So they work from disk and inside the sandboxed frames of Kubeflow and MLflow. Names and prompts are untrusted:
+everything is escaped, and only the page's own script may run.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_HERE = Path(__file__).parent
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """A template of this folder with its style and its script inside it; `{{ drawing | drawn }}` is for our own SVG."""
+    return _environment().get_template(template).render(content, **_assets())
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["drawn"] = Markup
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")  # no line begins with a sign
+    return environment
+
+
+@cache
+def _assets() -> dict[str, Markup]:
+    """The pages' own style and script, and the digest by which a page's policy knows the script."""
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return {"style": Markup(style), "script": Markup(script), "script_digest": Markup(digest)}  # noqa: S704 our own files

@@ -1,0 +1,134 @@
+"""One page, and one table for a terminal, on several runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from reward_finetuning.report.comparison import Row
+from reward_finetuning.report.curves import Points, thinned
+from reward_finetuning.report.drawing import Overlay, Series, draw, keys, plot_series
+from reward_finetuning.report.html import render
+from reward_finetuning.report.runs import RunColumn, RunsComparison
+from reward_finetuning.report.wording import decimals, number, shortened, signed
+
+_EDGES = ("/std", "_low", "_high")
+"""Of a band, which overlaid runs would hide behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference in words."""
+
+    change: str
+    between: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCell:
+    """One run on one prompt set by one reward."""
+
+    run: str
+    after: str
+    """The mean reward; empty where the run was not evaluated by it."""
+
+    pretrained: Change | None
+    first: Change | None
+    """Against the first run, where images pair up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One reward on one prompt set."""
+
+    prompt_set: str
+    reward: str
+    cells: tuple[RunCell, ...]
+
+
+def render_runs(comparison: RunsComparison, curves: Mapping[str, Mapping[str, Points]]) -> str:
+    """The comparison as one HTML page.
+
+    Args:
+        comparison: what `compare_runs` found.
+        curves: run -> name of a curve -> (epoch, value).
+    """
+    names = [shortened(column.name, 60) for column in comparison.columns]
+    content = {
+        "names": names,
+        "columns": comparison.columns,
+        "verdicts": comparison.verdicts,
+        "groups": [(name, list(rows)) for name, rows in groupby(run_rows(comparison), key=lambda row: row.prompt_set)],
+        "notes": [(name, column.unpaired) for name, column in zip(names, comparison.columns, strict=True)],
+        "keys": keys(names),
+        "overlays": draw_runs(curves),
+    }
+    return render("runs.html", content)
+
+
+def run_rows(comparison: RunsComparison) -> list[RunRow]:
+    """Every reward on every prompt set, with as many decimals as its surest run deserves."""
+    rows = []
+    for key in comparison.rows:
+        known = [row for column in comparison.columns if (row := column.against_pretrained.get(key))]
+        places = decimals(min((row.gain.high - row.gain.low) / 2 for row in known))
+        cells = tuple(_cell(column, key, places) for column in comparison.columns)
+        rows.append(RunRow(shortened(key[0], 60), shortened(key[1], 60), cells))
+    return rows
+
+
+def runs_table(comparison: RunsComparison) -> list[tuple[str, ...]]:
+    """The same for a terminal, the heading first; a star marks a finding against the pretrained model."""
+    first = comparison.columns[0].name
+    against = [f"{column.name} − {first}" for column in comparison.columns[1:]]
+    heading = ("prompt set", "reward", *(column.name for column in comparison.columns), *against)
+    return [heading, *((row.prompt_set, row.reward, *_words(row)) for row in run_rows(comparison))]
+
+
+def draw_runs(curves: Mapping[str, Mapping[str, Points]]) -> list[Overlay]:
+    """One figure for each curve that any run has, its runs overlaid; run k looks the same in every figure."""
+    names = dict.fromkeys(name for of_run in curves.values() for name in of_run if not name.endswith(_EDGES))
+    return [_overlay(name, {run: of_run.get(name, ()) for run, of_run in curves.items()}) for name in names]
+
+
+def _overlay(name: str, by_run: Mapping[str, Points]) -> Overlay:
+    series = [Series(shortened(run, 60), thinned(points)) for run, points in by_run.items()]
+    said = [f"{one.label} ends at {number(one.points[-1][1], 4)}" for one in series if one.points]
+    return Overlay(
+        shortened(name, 60),
+        f"{shortened(name, 60)} by epoch: {', '.join(said)}",
+        draw(f"runs {name}", lambda axes: _plot(axes, series)),
+        (),
+    )
+
+
+def _plot(axes: Any, series: Sequence[Series]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    plot_series(axes, series, most_marks=6)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(x=0.02)
+
+
+def _cell(column: RunColumn, key: tuple[str, str], places: int) -> RunCell:
+    own, other = column.against_pretrained.get(key), column.against_first.get(key)
+    after = "" if own is None else number(own.after, places)
+    return RunCell(shortened(column.name, 60), after, _change(own, places), _change(other, places))
+
+
+def _change(row: Row | None, places: int) -> Change | None:
+    if row is None:
+        return None
+    between = f"{signed(row.gain.low, places)} to {signed(row.gain.high, places)}"
+    return Change(signed(row.gain.mean, places), between, row.direction)
+
+
+def _words(row: RunRow) -> list[str]:
+    means = [f"{cell.after} ({_starred(cell.pretrained)})" if cell.pretrained else "" for cell in row.cells]
+    return means + [_starred(cell.first) if cell.first else "" for cell in row.cells[1:]]
+
+
+def _starred(change: Change) -> str:
+    return change.change + ("*" if change.direction != "unsure" else "")
