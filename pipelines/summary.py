@@ -62,8 +62,7 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
     epoch = _newest_report(run)
     if epoch is None:
         return
-    from reward_finetuning.steps.evaluate import PAGE
-    from reward_finetuning.steps.reports import report_name
+    from reward_finetuning.steps.reports import PAGE, report_name
 
     page = Path(run.uri) / PAGE
     shutil.copyfile(run.store.fetch(report_name(run, epoch), [PAGE]) / PAGE, page)

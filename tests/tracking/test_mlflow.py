@@ -1,6 +1,7 @@
 """MLflow for real: a sqlite store, and a server that is started, killed and started again."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ import time
 import pytest
 import requests
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import Entry, MemoryTracker, MlflowTracker, history
+from reward_finetuning.tracking.lineage import Lineage
 
 
 @pytest.fixture
@@ -34,12 +37,12 @@ def points(run, key):
 def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     run = begun()
     picture = tmp_path / "runs" / "tiny" / "grid.png"
-    picture.write_bytes(b"png")
+    Image.new("RGB", (8, 8), "red").save(picture)
 
     for epoch in (1, 2):  # a tracker for each task, as in the pipeline
         checkpoint = {f"checkpoints/epoch_{epoch:05d}.json": {"uri": f"runs/{epoch}"}}
         MlflowTracker(run).log(Entry("train", epoch, {"reward/mean": epoch / 10}, references=checkpoint))
-    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples/epoch_00002": picture}))
+    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples": picture}))
 
     tracker = MlflowTracker(run)
     client = MlflowClient(tracker.uri)
@@ -52,7 +55,9 @@ def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
         "checkpoints/epoch_00001.json",
         "checkpoints/epoch_00002.json",
     ]
-    assert client.list_artifacts(only.info.run_id, "samples/epoch_00002")[0].path.endswith("grid.png")
+    thumbnail, grid = (file.path for file in client.list_artifacts(only.info.run_id, "images"))
+    assert re.fullmatch(r"images/samples\+step\+2\+timestamp\+\d+\+[0-9a-f-]{36}\+compressed.webp", thumbnail)
+    assert grid == thumbnail.replace("+compressed.webp", ".png")
 
 
 def test_a_report_of_the_same_task_and_epoch_counts_once(begun):
@@ -95,14 +100,14 @@ def test_the_environments_server_is_used_unless_the_config_names_one(begun, monk
 def test_two_tasks_that_create_the_run_at_once_end_in_one(begun, monkeypatch):
     run = begun()
     first, second = MlflowTracker(run), MlflowTracker(run)
-    original = MlflowTracker._experiment
+    original = Lineage._experiment
 
-    def create_in_between(self, client):
-        monkeypatch.setattr(MlflowTracker, "_experiment", original)
+    def create_in_between(self):
+        monkeypatch.setattr(Lineage, "_experiment", original)
         second.log(Entry("evaluate", 1, {"b": 1.0}))
-        return original(self, client)
+        return original(self)
 
-    monkeypatch.setattr(MlflowTracker, "_experiment", create_in_between)
+    monkeypatch.setattr(Lineage, "_experiment", create_in_between)
     first.log(Entry("train", 1, {"a": 1.0}))
 
     client = MlflowClient(first.uri)
