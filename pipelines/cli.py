@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
@@ -105,6 +106,9 @@ def status(config: ConfigFile, override: Override = None) -> None:
     console = Console()
     print_status(known, console)
     print_where_to_look(known, console)
+
+
+app.command()(export)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

@@ -2,7 +2,8 @@ import pytest
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.steps.evaluate import evaluate
-from reward_finetuning.steps.gate import find_objections, gate
+from reward_finetuning.steps.gate import gate
+from reward_finetuning.steps.objections import find_objections
 from reward_finetuning.steps.promote import CHAMPION, promote
 from reward_finetuning.storage import read_reference
 
