@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,25 @@ def _few_prompts(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def _migrated_store(tmp_path_factory):
+    """MLflow makes a new sqlite file by dozens of migrations: once a session is enough."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def finished_run(run_config):
+def mlflow_store(tmp_path, _migrated_store):
+    """An empty MLflow store where runs of `run_config` expect theirs."""
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    shutil.copyfile(_migrated_store, tmp_path / "runs" / "mlflow.db")
+
+
+@pytest.fixture
+def nudged_run(run_config):
     """A factory of runs that look finished: weights are nudged, not trained, and rewards are given, not scored."""
     import numpy as np
 

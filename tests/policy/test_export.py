@@ -84,9 +84,9 @@ def header(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["full", "lora", "merged"])
-def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(finished_run, tmp_path, noise, stock, form):
+def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudged_run, tmp_path, noise, stock, form):
     lora = {"rank": 2, "alpha": 8}  # unequal: whoever loses alpha draws another picture
-    run = finished_run({1: 0.5}, model={"trainable": "full" if form == "full" else "lora", "lora": lora})
+    run = nudged_run({1: 0.5}, model={"trainable": "full" if form == "full" else "lora", "lora": lora})
     policy, folder = policy_of_epoch(run, None), tmp_path / "export"
 
     export_policy(run, policy, folder, merge=form == "merged")
@@ -96,8 +96,8 @@ def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(finis
     assert np.abs(drawn - ours(run, Reference(epoch=0), noise)).max() > 1e-2
 
 
-def test_an_adapter_is_one_weights_file_and_a_card(finished_run, tmp_path):
-    run = finished_run({1: 0.5}, model={"trainable": "lora"})
+def test_an_adapter_is_one_weights_file_and_a_card(nudged_run, tmp_path):
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"})
 
     export_policy(run, policy_of_epoch(run, 1), tmp_path / "export")
 

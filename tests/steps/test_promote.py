@@ -36,8 +36,8 @@ def champion_of(run, epoch):
     return Champion("the champion", run.uri, report_name(run, epoch), weights_sha256(policy_of_epoch(run, epoch)))
 
 
-def test_only_a_surely_better_policy_takes_the_place_of_the_champion(finished_run, promoted):
-    run = finished_run({1: 0.5, 2: 0.4, 3: 0.9}, **OFFLINE)
+def test_only_a_surely_better_policy_takes_the_place_of_the_champion(nudged_run, promoted):
+    run = nudged_run({1: 0.5, 2: 0.4, 3: 0.9}, **OFFLINE)
 
     outcomes = [promoted(run, epoch) for epoch in (1, 2, 3, 3)]
 
@@ -49,8 +49,8 @@ def test_only_a_surely_better_policy_takes_the_place_of_the_champion(finished_ru
     assert run.store.read_json(CHAMPION)["epoch"] == 3
 
 
-def test_a_champion_of_another_run_is_compared_when_noise_and_prompts_are_the_same(finished_run):
-    one, other = finished_run({1: 0.5}, name="one", **OFFLINE), finished_run({1: 0.9}, name="other", **OFFLINE)
+def test_a_champion_of_another_run_is_compared_when_noise_and_prompts_are_the_same(nudged_run):
+    one, other = nudged_run({1: 0.5}, name="one", **OFFLINE), nudged_run({1: 0.9}, name="other", **OFFLINE)
 
     assert judge(other, policy_of_epoch(other, 1), champion_of(one, 1)).objections == ()
     assert judge(one, policy_of_epoch(one, 1), champion_of(other, 1)).objections
@@ -64,9 +64,9 @@ def test_a_champion_of_another_run_is_compared_when_noise_and_prompts_are_the_sa
         ({"sampling": {"num_steps": 4}}, "sampling.num_steps is 3 there and 4 here"),
     ],
 )
-def test_what_does_not_pair_is_refused_with_the_reason(finished_run, changes, said):
-    one = finished_run({1: 0.5}, name="one", **OFFLINE)
-    other = finished_run({1: 0.9}, name="other", **(OFFLINE | changes))
+def test_what_does_not_pair_is_refused_with_the_reason(nudged_run, changes, said):
+    one = nudged_run({1: 0.5}, name="one", **OFFLINE)
+    other = nudged_run({1: 0.9}, name="other", **(OFFLINE | changes))
 
     (objection,) = judge(other, policy_of_epoch(other, 1), champion_of(one, 1)).objections
 
@@ -74,8 +74,8 @@ def test_what_does_not_pair_is_refused_with_the_reason(finished_run, changes, sa
     assert said in objection
 
 
-def test_a_champion_whose_report_is_gone_stays(finished_run):
-    run = finished_run({1: 0.5}, **OFFLINE)
+def test_a_champion_whose_report_is_gone_stays(nudged_run):
+    run = nudged_run({1: 0.5}, **OFFLINE)
     gone = Champion("the champion", run.uri + "-gone", "epochs/0001/report-x", "w")
 
     (objection,) = judge(run, policy_of_epoch(run, 1), gone).objections
@@ -84,8 +84,8 @@ def test_a_champion_whose_report_is_gone_stays(finished_run):
 
 
 @pytest.mark.slow
-def test_the_registry_holds_the_winners_their_reasons_and_one_alias(finished_run, promoted, tmp_path):
-    run = finished_run({1: 0.5, 2: 0.9}, model={"trainable": "lora"}, **MANY)
+def test_the_registry_holds_the_winners_their_reasons_and_one_alias(nudged_run, promoted, mlflow_store, tmp_path):
+    run = nudged_run({1: 0.5, 2: 0.9}, model={"trainable": "lora"}, **MANY)
 
     outcomes = [promoted(run, epoch)["champion"] for epoch in (1, 2, 1)]
 
@@ -103,11 +103,11 @@ def test_the_registry_holds_the_winners_their_reasons_and_one_alias(finished_run
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_asks_for_a_retry(finished_run, promoted):
+def test_a_server_that_does_not_answer_asks_for_a_retry(nudged_run, promoted):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    run = finished_run({1: 0.5}, model={"trainable": "lora"}, tracking={"uri": uri, "timeout_seconds": 2}, **MANY)
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"}, tracking={"uri": uri, "timeout_seconds": 2}, **MANY)
 
     with pytest.raises(RetryableError, match=f"MLflow at {uri}, model tiny: "):
         promoted(run, 1)

@@ -11,6 +11,11 @@ import requests
 from reward_finetuning.storage import RunDirectory
 
 
+@pytest.fixture(autouse=True)
+def _store(mlflow_store):
+    """Every test here has one."""
+
+
 @pytest.fixture
 def begun(run_config):
     """A factory of run directories that have just been begun."""

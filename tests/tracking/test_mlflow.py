@@ -111,8 +111,8 @@ def test_two_tasks_that_create_the_run_at_once_end_in_one(begun, monkeypatch):
     assert {"a", "b"} <= only.data.metrics.keys()
 
 
-def test_an_entry_sent_twice_is_there_once(finished_run):
-    run = finished_run({1: 0.5})
+def test_an_entry_sent_twice_is_there_once(nudged_run):
+    run = nudged_run({1: 0.5})
     reported = evaluation_entry(run, policy_of_epoch(run, 1))
     tracker = MlflowTracker(run)
     tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
@@ -145,8 +145,8 @@ def everything_of(lineage):
     return found
 
 
-def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_has_its_numbers(finished_run):
-    run = finished_run({1: 0.5})
+def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_has_its_numbers(nudged_run):
+    run = nudged_run({1: 0.5})
     tracker = MlflowTracker(run)
 
     tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
