@@ -125,6 +125,8 @@ def _limitations(config: RunConfig, form: Form) -> str:
         "It was judged on the prompt sets above; for other prompts nothing is claimed.",
         "The base model's biases and limits remain.",
     ]
+    if form == "adapter" and config.model.source == "shapes":
+        limits.append("Its base model comes with reward-finetuning alone: export with --merge to give it to others.")
     if form == "pipeline":
         limits.append("There is no safety checker in this folder: add one before strangers see pictures.")
     if config.sampling.scheduler == "own" and config.sampling.spacing == "quadratic":

@@ -75,7 +75,10 @@ class RegistrySeat:
             "weights_sha256": checkpoint.weights_sha256,
             "base_model": self._run.config.model.source,
         }
-        version = self._registry.register(checkpoint, lambda folder: export_policy(self._run, challenger, folder), tags)
+        merge = self._run.config.model.source == "shapes"  # an adapter would be of use to no one: only we have its base
+        version = self._registry.register(
+            checkpoint, lambda folder: export_policy(self._run, challenger, folder, merge=merge), tags
+        )
         seated = self._registry.crown(version, reason=decision.reason, token=token)
         return f"models:/{self._registry.name}/{version}" if seated else None
 

@@ -55,6 +55,7 @@ class Registry:
 
         Raises:
             RetryableError: the server does not answer.
+            UserError: it refuses; so it does where the version was deleted by hand.
         """
         with self._reached() as client:
             made = self._lineage.once(
@@ -62,6 +63,9 @@ class Registry:
                 lambda: {"version": self._create(client, checkpoint, export, tags)},
                 lambda made: client.delete_model_version(self.name, made["version"]),
             )
+            client.get_model_version(
+                self.name, made["version"]
+            )  # or it was deleted by hand: found here, not once seated
             return str(made["version"])
 
     def crown(self, version: str, *, reason: str, token: Mapping[str, Any] | None) -> bool:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mlflow.artifacts import download_artifacts
 
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.steps.exports import export_policy, policy_of_epoch
-from reward_finetuning.storage import Reference
+from reward_finetuning.steps.promote import promote
+from reward_finetuning.storage import Reference, write_reference
+from reward_finetuning.tracking import MlflowTracker
 
 PROMPT = "a red circle"
 STOCK = """
@@ -94,6 +97,20 @@ def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudge
 
     np.testing.assert_allclose(drawn, ours(run, policy, noise), atol=1e-5, rtol=0)
     assert np.abs(drawn - ours(run, Reference(epoch=0), noise)).max() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_store")
+def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, noise, stock):
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"})
+    policy = policy_of_epoch(run, 1)
+    write_reference(str(tmp_path / "policy"), policy)
+    promote(run.config.model_dump_json(), str(tmp_path / "policy"))
+
+    uri = MlflowTracker(run).uri
+    folder = download_artifacts("models:/tiny@champion", tracking_uri=uri, dst_path=str(tmp_path / "champion"))
+
+    np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
 
 
 def test_an_adapter_is_one_weights_file_and_a_card(nudged_run, tmp_path):
