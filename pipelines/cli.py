@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.placement import TargetName
 from pipelines.report_commands import report
@@ -115,6 +116,7 @@ def status(config: ConfigFile, override: Override = None) -> None:
 
 app.command()(serve_rewards)
 app.command()(report)
+app.command()(export)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt
 
 from reward_finetuning.config.base import Frozen
 
-Role = Literal["light", "sample", "reward", "train"]
+Role = Literal["light", "export", "sample", "reward", "train"]
 
 
 class TargetName(StrEnum):
@@ -39,6 +39,7 @@ class Pool(Frozen):
 
 POOLS: dict[Role, Pool] = {
     "light": Pool(cpu="1", memory="2G"),
+    "export": Pool(),
     "sample": Pool(gpus=1),
     "reward": Pool(gpus=1),
     "train": Pool(cpu="8", memory="48G", gpus=1),
@@ -46,6 +47,7 @@ POOLS: dict[Role, Pool] = {
 
 IMAGES: dict[Role, str] = {
     "light": "reward-finetuning-light:python",
+    "export": "reward-finetuning-trainer:python",
     "sample": "reward-finetuning-trainer:python",
     "reward": "reward-finetuning-scorer:python",
     "train": "reward-finetuning-trainer:python",
@@ -64,6 +66,10 @@ def place(task: PipelineTask, role: Role, target: TargetName) -> PipelineTask:
     if pool.gpus:
         name = pool.accelerator.upper().replace("-", "_") if target is TargetName.VERTEX else "nvidia.com/gpu"
         task.set_accelerator_type(name).set_accelerator_limit(pool.gpus)
+    if (
+        role == "light" and target is TargetName.KFP
+    ):  # MLflow's run is tagged with the pipeline run that goes on with it
+        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
     if (
         pool.gpus and target is TargetName.KFP
     ):  # kfp.kubernetes writes a second YAML document, which Vertex does not read

@@ -49,7 +49,8 @@ def _opened(config: Path, override: Sequence[str]) -> RunDirectory:
 def _single(run: RunDirectory, output: Path | None, console: Console) -> Path:
     from pipelines.summary import print_evaluation
     from reward_finetuning.report.comparison import compare
-    from reward_finetuning.steps.pages import PAGE, run_page
+    from reward_finetuning.steps.pages import run_page
+    from reward_finetuning.steps.reports import PAGE
 
     before, after = _newest(run)
     page = output or Path(run.uri) / PAGE

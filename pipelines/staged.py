@@ -23,7 +23,7 @@ def staged(target: Target, config: RunConfig) -> Any:
     train_epoch = target.component(train_epoch_component, "train")
     evaluate = target.component(evaluate_component, "sample")
     gate = target.component(gate_component, "light")
-    promote = target.component(promote_component, "light")
+    promote = target.component(promote_component, "export")
 
     @dsl.pipeline(name="stage")
     def stage(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:

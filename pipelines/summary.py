@@ -84,8 +84,7 @@ def print_runs(comparison: RunsComparison, console: Console) -> None:
 def print_where_to_look(run: RunDirectory, console: Console) -> None:
     """Copy the newest page to the run directory's top and say where everything lies."""
     from reward_finetuning.report.page import PICTURES
-    from reward_finetuning.steps.pages import PAGE
-    from reward_finetuning.steps.reports import newest_report
+    from reward_finetuning.steps.reports import PAGE, newest_report
 
     if (names := newest_report(run)) is None:
         return

@@ -1,4 +1,5 @@
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -47,3 +48,96 @@ def _few_prompts(folder: Path) -> Path:
     path = folder / "evaluation.txt"
     path.write_text("a red circle\na blue square\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def _migrated_store(tmp_path_factory):
+    """MLflow makes a new sqlite file by dozens of migrations: once a session is enough."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(tmp_path, _migrated_store):
+    """An empty MLflow store where runs of `run_config` expect theirs."""
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    shutil.copyfile(_migrated_store, tmp_path / "runs" / "mlflow.db")
+
+
+@pytest.fixture
+def nudged_run(run_config):
+    """A factory of runs that look finished: weights are nudged, not trained, and rewards are given, not scored."""
+    import numpy as np
+
+    from reward_finetuning.policy.load import load_policy
+    from reward_finetuning.policy.restore import WEIGHTS
+    from reward_finetuning.policy.save import save_tensors
+    from reward_finetuning.prompts import read_prompts, samples_of
+    from reward_finetuning.records import EvaluatedSamples
+    from reward_finetuning.report.comparison import as_metrics, compare
+    from reward_finetuning.report.grid import write_grid
+    from reward_finetuning.steps.next_epochs import begin
+    from reward_finetuning.steps.reports import GRID, PAGE, report_name, settings_digest
+    from reward_finetuning.storage import Reference, RunDirectory
+    from reward_finetuning.storage.evaluations import write_evaluation
+    from reward_finetuning.storage.reference import weights_sha256
+
+    def policy(run, epoch):
+        def write(folder):
+            loaded = load_policy(run.config.model, run.config.sampling, seed=run.config.seed)
+            noise = np.random.default_rng(epoch)
+            changed = {
+                name: weight.detach() + 0.02 * weight.new_tensor(noise.standard_normal(weight.shape))
+                for name, weight in loaded.trainable().items()
+            }
+            return {"weights_sha256": save_tensors(changed, folder / WEIGHTS), "metrics": {}}
+
+        name = run.name(epoch, "policy")
+        before = weights_sha256(run.latest())
+        run.advance(Reference.to(name, run.commit(name, run.identity("policy", epoch, before), write)))
+
+    def samples(run, epoch, gain):
+        members = [
+            (name, sample)
+            for name, source in run.config.evaluation.prompt_sets.items()
+            for sample in samples_of(read_prompts(source).prompts, run.config.evaluation.images_per_prompt)
+        ]
+        spread = np.random.default_rng(0).standard_normal(len(members))  # the images', whoever draws them
+        own = 0.01 * np.random.default_rng(epoch + 1).standard_normal(len(members))
+        return EvaluatedSamples(
+            epoch=epoch,
+            policy=weights_sha256(run.latest()) or "pretrained",
+            prompt_sets=tuple(name for name, _ in members),
+            prompt_ids=tuple(sample.prompt.id for _, sample in members),
+            prompts=tuple(sample.prompt.text for _, sample in members),
+            categories=tuple(sample.prompt.category for _, sample in members),
+            image_indices=tuple(sample.image_index for _, sample in members),
+            rewards={"reward": spread + own + gain},
+            images=np.full((len(members), 8, 8, 3), 40 * epoch, np.uint8),
+        )
+
+    def report(run, before, after):
+        def write(folder):
+            write_evaluation(folder, after)
+            write_grid(after.images, after.prompts, 4, folder / GRID)
+            (folder / PAGE).write_text("<title>page</title>", encoding="utf-8")
+            return {"metrics": as_metrics(compare(before, after))}
+
+        identity = run.identity("report", after.epoch, weights_sha256(run.latest()), settings_digest(run))
+        run.commit(report_name(run, after.epoch), identity, write)
+
+    def make(gains, **changes):
+        """`gains`: epoch -> how much higher its rewards are than the pretrained model's."""
+        run = RunDirectory(run_config(**changes))
+        begin(run)
+        pretrained = samples(run, 0, 0.0)
+        report(run, pretrained, pretrained)
+        for epoch, gain in gains.items():
+            policy(run, epoch)
+            report(run, pretrained, samples(run, epoch, gain))
+        return run
+
+    return make

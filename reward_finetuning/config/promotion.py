@@ -1,12 +1,17 @@
 """When a finetuned policy is good enough to be used."""
 
+from typing import Annotated
+
 from pydantic import Field, NonNegativeFloat
 
 from reward_finetuning.config.base import Frozen
 
 
 class PromotionConfig(Frozen):
-    """What the gate asks of a policy; intervals are 95 % ones of the paired difference to the pretrained model."""
+    """What a policy has to show: to the gate against the pretrained model, to promotion against the champion.
+
+    Intervals are 95 % ones of the paired difference to that model: same prompts, same noise.
+    """
 
     improve_on: tuple[str, ...] = Field(default=("train",), min_length=1)
     """Evaluation prompt sets on which the trained reward's interval must lie above 0."""
@@ -16,3 +21,7 @@ class PromotionConfig(Frozen):
 
     guard_margins: dict[str, NonNegativeFloat] = Field(default={})
     """Reward -> how far its mean may fall on any of these sets, in its own units; rewards not named may fall."""
+
+    registered_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9{][A-Za-z0-9._{}-]{0,127}$")] | None = "{name}"
+    """MLflow registered model whose alias `champion` is moved; `{name}` stands for the run's name. Runs that compete
+    share one. Null, or tracking off: the run's policies compete among themselves, in its champion.json."""

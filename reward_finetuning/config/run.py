@@ -53,6 +53,12 @@ class RunConfig(Frozen):
         """Micro-batches of an epoch, the padded last one included."""
         return -(-self.num_images // self.sampling.micro_batch_size)
 
+    @property
+    def registered_model(self) -> str | None:
+        """Name of the MLflow registered model; None where champions are kept in the run directory alone."""
+        name = self.promotion.registered_model
+        return name.replace("{name}", self.name) if name is not None and self.tracking.enabled else None
+
     @model_validator(mode="after")
     def _objective_fits_sampling(self) -> Self:
         k = self.sampling.images_per_prompt

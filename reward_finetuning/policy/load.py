@@ -119,11 +119,20 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> P
     Raises:
         UserError: the model cannot be loaded as a StableDiffusionPipeline.
     """
+    return Policy(load_pipeline(model), model, sampling, seed=seed)
+
+
+def load_pipeline(model: ModelConfig) -> Any:
+    """The pretrained StableDiffusionPipeline in float32, without a safety checker.
+
+    Raises:
+        UserError: the model cannot be loaded as a StableDiffusionPipeline.
+    """
     from diffusers import StableDiffusionPipeline
 
     source = locate(model) or model.source
     try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
+        return StableDiffusionPipeline.from_pretrained(
             source,
             revision=model.revision,
             variant=model.variant,
@@ -133,7 +142,6 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> P
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model.source {model.source!r} cannot be loaded: {' '.join(str(error).split())}") from error
-    return Policy(pipeline, model, sampling, seed=seed)
 
 
 def _device(name: str) -> torch.device:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from reward_finetuning.policy.load import Policy, load_policy
 from reward_finetuning.policy.save import load_tensors, restore_weights
 from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.reference import weights_sha256
+
+__all__ = ["WEIGHTS", "load_weights", "policy_at", "weights_sha256"]
 
 WEIGHTS = "policy.safetensors"
 
@@ -21,12 +24,12 @@ def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) 
     policy = load_policy(config.model, config.sampling, seed=config.seed)
     if keep_reference:
         policy.keep_reference()
-    if reference.name:
-        folder, _ = run.open(reference, [WEIGHTS])
-        restore_weights(policy.trainable(), load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    load_weights(policy, run, reference)
     return policy
 
 
-def weights_sha256(reference: Reference) -> str:
-    """sha256 of a policy's weights file; empty for the pretrained model."""
-    return str(reference.facts["weights_sha256"]) if reference.name else ""
+def load_weights(policy: Policy, run: RunDirectory, reference: Reference) -> None:
+    """Put the weights of `reference` into an untouched policy; nothing happens where it names none."""
+    if reference.name:
+        folder, _ = run.open(reference, [WEIGHTS])
+        restore_weights(policy.trainable(), load_tensors(folder / WEIGHTS), folder / WEIGHTS)

@@ -24,16 +24,22 @@ from reward_finetuning.report.grid import write_grid
 from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
-from reward_finetuning.steps.pages import PAGE, run_page
+from reward_finetuning.steps.pages import run_page
 from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
-from reward_finetuning.steps.reports import report_name, settings_digest
+from reward_finetuning.steps.reports import (
+    GRID,
+    METRICS,
+    PAGE,
+    evaluation_entry,
+    headline,
+    report_name,
+    settings_digest,
+)
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.storage.rewards import COMBINED
 from reward_finetuning.storage.scores import ScoreCache
-from reward_finetuning.tracking import Entry, MlflowTracker, Tracker
-
-METRICS, GRID = "metrics.json", "samples.png"
+from reward_finetuning.tracking import MlflowTracker, Tracker
 
 
 def evaluate(config: Config, policy: PolicyFile, report: ReportFile) -> dict[str, Any]:
@@ -64,8 +70,7 @@ def evaluate_policy(
     name = report_name(run, reference.epoch)
     identity = run.identity("report", reference.epoch, weights_sha256(reference), settings)
     manifest = run.commit(name, identity, lambda folder: _evaluate(run, reference, policy(), scorers(), folder))
-    images = {f"samples/epoch_{reference.epoch:05d}": Path(run.uri) / name / GRID}
-    tracker.log(Entry("evaluate", reference.epoch, _overall(manifest.facts["metrics"]), images))
+    tracker.log(evaluation_entry(run, reference))
     return Reference.to(name, manifest)
 
 
@@ -77,12 +82,7 @@ def publish(run: RunDirectory, evaluated: Reference, report: str, tracker: Track
         shutil.copyfile(folder / PAGE, report)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
-    return _overall(manifest.facts["metrics"])
-
-
-def _overall(metrics: dict[str, float]) -> dict[str, float]:
-    """Without the categories inside a set: dozens of numbers, which metrics.json and the page have."""
-    return {key: value for key, value in metrics.items() if "/category/" not in key}
+    return headline(manifest.facts["metrics"])
 
 
 def _evaluate(

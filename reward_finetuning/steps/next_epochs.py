@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.source import check_model, model_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.steps.plan import Plan
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.reports import prompt_datasets
 from reward_finetuning.steps.watch import alarms_of, refuse
 from reward_finetuning.storage import RunDirectory, write_reference
-from reward_finetuning.tracking import MlflowTracker, code_version
+from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
 
 
 def next_epochs(config: Config, policy: PolicyFile) -> str:
@@ -25,13 +29,21 @@ def next_epochs(config: Config, policy: PolicyFile) -> str:
     latest = run.latest()
     write_reference(policy, latest)
     loop = run.config.loop
+    tracker = MlflowTracker(run)
+    tracker.log(_beginning(run, latest.epoch))
     if latest.epoch < loop.epochs:
         refuse(run, alarms_of(run, latest.epoch))
-    if latest.epoch < loop.epochs:
-        MlflowTracker(run).set_status("RUNNING")
+        tracker.set_status("RUNNING")
     block = loop.epochs if loop.granularity == "fused" else loop.epochs_per_run
     last = min(loop.epochs, latest.epoch + block)
     return Plan(first=latest.epoch + 1, last=last, epochs=loop.epochs).model_dump_json()
+
+
+def _beginning(run: RunDirectory, epoch: int) -> Entry:
+    """Prompt sets, and which pipeline run goes on from here; one entry a pipeline run."""
+    tags = pipeline_run()
+    told = f"begin-{sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()[:8]}"
+    return Entry(told, epoch, {}, tags=tags, datasets=prompt_datasets(run))
 
 
 def begin(run: RunDirectory) -> dict[str, object]:

@@ -12,8 +12,6 @@ from reward_finetuning.steps.watch import alarms_of
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import history
 
-PAGE = "report.html"
-
 _CURVES = (
     "sample/kl_to_reference",
     "reward/std_within_prompt",

@@ -1,39 +1,63 @@
-"""Make a policy the one to use: champion.json of the run directory points at it."""
+"""Make a policy the one to use, if it is surely better than the one in use."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from reward_finetuning.config import RetryableError, parse_config
+from reward_finetuning.steps.contest import Decision, judge
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
-from reward_finetuning.storage import RunDirectory, read_reference
+from reward_finetuning.steps.seats import seat_of
+from reward_finetuning.storage import Reference, RunDirectory, read_reference
+from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Entry, MlflowTracker
 
-CHAMPION = "champion.json"
 _ATTEMPTS = 5
 
 
 def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
-    """Point champion.json at the policy, and say so in MLflow; returns what it points at.
+    """Hold the policy against the champion; if it wins, it becomes the champion.
+
+    Returns:
+        "promoted", "champion" (what the policy is called where it was seated, or who stays) and "reason".
 
     Raises:
-        RetryableError: others kept promoting at the same time.
+        ArtifactError: the policy is the pretrained model, is gone, or was not evaluated.
+        RetryableError: MLflow does not answer, or others kept promoting at the same time.
     """
     run = RunDirectory(parse_config(config))
     run.check()
     challenger = read_reference(policy)
     run.open(challenger, [])
-    champion = challenger.model_dump()
+    seat = seat_of(run)
     for _ in range(_ATTEMPTS):  # of two promotions at once one is refused, and looks again
-        if (before := run.store.read_json(CHAMPION)) == champion:
-            break
-        if run.store.replace_json(CHAMPION, champion, expected=before):
-            break
-    else:
-        raise RetryableError(f"{run.uri}/{CHAMPION} changed {_ATTEMPTS} times while it was to be replaced")
-    print(f"epoch {challenger.epoch}: promoted, {run.uri}/{CHAMPION} points at it", flush=True)
-    MlflowTracker(run).log(Entry("promote", challenger.epoch, {}, tags={"champion_epoch": str(challenger.epoch)}))
-    return champion
+        champion, token = seat.holder()
+        if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
+            return {"promoted": True, "champion": champion.label, "reason": "it is the champion already"}
+        decision = judge(run, challenger, champion)
+        if champion is not None and decision.objections:
+            _record(run, challenger, decision, champion.label)
+            return {"promoted": False, "champion": champion.label, "reason": decision.reason}
+        if (name := seat.take(challenger, decision, token)) is not None:
+            _record(run, challenger, decision, name)
+            return {"promoted": True, "champion": name, "reason": decision.reason}
+    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was held against it")
+
+
+def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:
+    promoted = not decision.objections
+    for line in decision.objections or (f"{champion} is the champion ({decision.reason})",):
+        print(f"epoch {challenger.epoch}: {'promoted' if promoted else 'not promoted'}, {line}", flush=True)
+    tags = {"champion": champion} | ({"champion_epoch": str(challenger.epoch)} if promoted else {})
+    facts = {"promoted": str(promoted), "champion": champion, "reason": decision.reason}
+    entry = Entry(
+        "promote" if promoted else "refuse",
+        challenger.epoch,
+        {"promote/promoted": float(promoted)},
+        references={f"promotions/epoch_{challenger.epoch:05d}.json": facts},
+        tags=tags,
+    )
+    MlflowTracker(run).log(entry)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,26 @@
-"""Where an epoch's report lies: its name carries a digest of what was evaluated."""
+"""Where an epoch's report lies, and what of it goes to MLflow."""
 
 from __future__ import annotations
 
 import json
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from reward_finetuning.prompts import read_prompts
-from reward_finetuning.storage import RunDirectory
+from reward_finetuning.records import EvaluatedSamples
+from reward_finetuning.storage import Reference, RunDirectory, open_store
+from reward_finetuning.storage.reference import weights_sha256
+from reward_finetuning.tracking import Checkpoint, Dataset, Entry, Evaluation
+
+PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
+"""Files of a report artifact."""
 
 
 def report_name(run: RunDirectory, epoch: int) -> str:
-    """Name of the report artifact of an epoch under the current evaluation settings."""
+    """Name of the report artifact of an epoch under the current evaluation settings.
+
+    It carries a digest of what was evaluated.
+    """
     return run.name(epoch, f"report-{settings_digest(run)[:8]}")
 
 
@@ -45,3 +54,45 @@ def newest_report(run: RunDirectory) -> tuple[str, str] | None:
 
 def _reports(run: RunDirectory, epoch: int) -> list[str]:
     return [name for name in run.store.names(f"epochs/{epoch:04d}") if name.startswith("report-")]
+
+
+def evaluation_entry(run: RunDirectory, policy: Reference) -> Entry:
+    """What a policy's committed report says to the journal: headline curves, samples, page, and the evaluation."""
+    name = report_name(run, policy.epoch)
+    metrics = reported_metrics(run, policy.epoch)
+    assert metrics is not None, f"{name} is committed before it is reported"
+    folder = Path(run.uri) / name
+    page = {f"reports/epoch_{policy.epoch:05d}.html": folder / PAGE} if policy.epoch else {}
+    evaluation = Evaluation(metrics, name, report_name(run, 0), checkpoint_of(run, policy) if policy.epoch else None)
+    return Entry(
+        "evaluate", policy.epoch, headline(metrics), {"samples": folder / GRID}, files=page, evaluation=evaluation
+    )
+
+
+def headline(metrics: dict[str, float]) -> dict[str, float]:
+    """Without the categories inside a set: dozens of numbers, which metrics.json and the page have."""
+    return {key: value for key, value in metrics.items() if "/category/" not in key}
+
+
+def checkpoint_of(run: RunDirectory, policy: Reference) -> Checkpoint:
+    """Where a policy of the run lies."""
+    return Checkpoint(policy.epoch, f"{run.uri}/{policy.name}", policy.checksum, weights_sha256(policy))
+
+
+def prompt_datasets(run: RunDirectory) -> list[Dataset]:
+    """The run's prompt sets: what it trains on, and what it is evaluated on."""
+    config = run.config
+    named = [("train", config.prompts.train, "training")]
+    named += [(name, source, "evaluation") for name, source in config.evaluation.prompt_sets.items()]
+    found = [(name, read_prompts(source), context) for name, source, context in named]
+    return [Dataset(name, read.digest, read.source, len(read.prompts), context) for name, read, context in found]
+
+
+def read_scores(run_directory: str, report: str) -> EvaluatedSamples | None:
+    """A report's samples and rewards, without the pictures; None where there is no such report."""
+    from reward_finetuning.storage.evaluations import SAMPLES, read_evaluation
+
+    store = open_store(run_directory)
+    if store.manifest(report) is None:
+        return None
+    return read_evaluation(store.fetch(report, [SAMPLES]), images=False)

@@ -24,7 +24,7 @@ from reward_finetuning.steps.watch import watch
 from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.rewards import read_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
-from reward_finetuning.tracking import Entry, MlflowTracker, Tracker
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
 
 RolloutsFiles = Annotated[list[str], typer.Option(help="File with the reference to rollouts; once a shard.")]
 RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference to rewards; once a shard, same order.")]
@@ -77,7 +77,7 @@ def train_on(
     after = Reference.to(name, manifest)
     checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
     references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
-    tracker.log(Entry("train", epoch, manifest.facts["metrics"], references=references))
+    tracker.log(Entry("train", epoch, manifest.facts["metrics"] | system_metrics(), references=references))
     run.advance(after)
     _say(after)
     _forget(run, epoch)

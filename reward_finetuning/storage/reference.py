@@ -54,3 +54,8 @@ def read_reference(path: str) -> Reference:
         ) from None
     except ValidationError:
         raise ArtifactError(f"{path} is no artifact reference of this project") from None
+
+
+def weights_sha256(policy: Reference) -> str:
+    """sha256 of a policy's weights file; empty for the pretrained model."""
+    return str(policy.facts["weights_sha256"]) if policy.name else ""

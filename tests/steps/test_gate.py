@@ -2,9 +2,8 @@ import pytest
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.steps.evaluate import evaluate
-from reward_finetuning.steps.gate import find_objections, gate
-from reward_finetuning.steps.promote import CHAMPION, promote
-from reward_finetuning.storage import read_reference
+from reward_finetuning.steps.gate import gate
+from reward_finetuning.steps.objections import find_objections
 
 PROMOTION = {"improve_on": ["train"], "keep_on": ["heldout"], "guard_margins": {"colourfulness": 0.02}}
 
@@ -63,14 +62,3 @@ def test_the_pretrained_model_does_not_pass(tasks, capsys):
 
     assert gate(one.config, one.path("policy")) is False
     assert "it is the pretrained model" in capsys.readouterr().out
-
-
-def test_a_promoted_policy_is_the_champion_until_another_is(tasks):
-    one = tasks()
-    plan = one.begin()
-    for offset in range(2):
-        after = one.epoch(plan, offset)
-        assert promote(one.config, one.path("policy"))["epoch"] == offset + 1
-        promote(one.config, one.path("policy"))  # a retry changes nothing
-
-    assert one.run.store.read_json(CHAMPION) == after.model_dump() == read_reference(one.path("policy")).model_dump()

@@ -1,28 +1,27 @@
-"""MLflow for real: a sqlite store, and a server that is started, killed and started again."""
+"""MLflow for real, on a sqlite store."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import re
 
+import psutil
 import pytest
-import requests
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
-from reward_finetuning.storage import RunDirectory
-from reward_finetuning.tracking import Entry, MemoryTracker, MlflowTracker, history
-
-
-@pytest.fixture
-def begun(run_config):
-    def make(**changes):
-        run = RunDirectory(run_config(**changes))
-        run.begin({"model.digest": "m"}, {"code_version": "c"})
-        return run
-
-    return make
+from reward_finetuning.steps.exports import policy_of_epoch
+from reward_finetuning.steps.reports import evaluation_entry, prompt_datasets
+from reward_finetuning.storage.reference import weights_sha256
+from reward_finetuning.tracking import (
+    Entry,
+    MemoryTracker,
+    MlflowTracker,
+    history,
+    pipeline_run,
+    system_metrics,
+)
+from reward_finetuning.tracking.journal import Journal
+from reward_finetuning.tracking.lineage import Lineage
+from reward_finetuning.tracking.sender import Sender
+from reward_finetuning.tracking.system import watch_cpu
 
 
 def points(run, key):
@@ -34,12 +33,12 @@ def points(run, key):
 def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     run = begun()
     picture = tmp_path / "runs" / "tiny" / "grid.png"
-    picture.write_bytes(b"png")
+    Image.new("RGB", (8, 8), "red").save(picture)
 
     for epoch in (1, 2):  # a tracker for each task, as in the pipeline
         checkpoint = {f"checkpoints/epoch_{epoch:05d}.json": {"uri": f"runs/{epoch}"}}
         MlflowTracker(run).log(Entry("train", epoch, {"reward/mean": epoch / 10}, references=checkpoint))
-    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples/epoch_00002": picture}))
+    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples": picture}))
 
     tracker = MlflowTracker(run)
     client = MlflowClient(tracker.uri)
@@ -52,7 +51,9 @@ def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
         "checkpoints/epoch_00001.json",
         "checkpoints/epoch_00002.json",
     ]
-    assert client.list_artifacts(only.info.run_id, "samples/epoch_00002")[0].path.endswith("grid.png")
+    thumbnail, grid = (file.path for file in client.list_artifacts(only.info.run_id, "images"))
+    assert re.fullmatch(r"images/samples\+step\+2\+timestamp\+\d+\+[0-9a-f-]{36}\+compressed.webp", thumbnail)
+    assert grid == thumbnail.replace("+compressed.webp", ".png")
 
 
 def test_a_report_of_the_same_task_and_epoch_counts_once(begun):
@@ -95,19 +96,97 @@ def test_the_environments_server_is_used_unless_the_config_names_one(begun, monk
 def test_two_tasks_that_create_the_run_at_once_end_in_one(begun, monkeypatch):
     run = begun()
     first, second = MlflowTracker(run), MlflowTracker(run)
-    original = MlflowTracker._experiment
+    original = Lineage._experiment
 
-    def create_in_between(self, client):
-        monkeypatch.setattr(MlflowTracker, "_experiment", original)
+    def create_in_between(self):
+        monkeypatch.setattr(Lineage, "_experiment", original)
         second.log(Entry("evaluate", 1, {"b": 1.0}))
-        return original(self, client)
+        return original(self)
 
-    monkeypatch.setattr(MlflowTracker, "_experiment", create_in_between)
+    monkeypatch.setattr(Lineage, "_experiment", create_in_between)
     first.log(Entry("train", 1, {"a": 1.0}))
 
     client = MlflowClient(first.uri)
     (only,) = client.search_runs([client.get_experiment_by_name("reward-finetuning").experiment_id])
     assert {"a", "b"} <= only.data.metrics.keys()
+
+
+def test_an_entry_sent_twice_is_there_once(nudged_run):
+    run = nudged_run({1: 0.5})
+    reported = evaluation_entry(run, policy_of_epoch(run, 1))
+    tracker = MlflowTracker(run)
+    tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
+    tracker.log(reported)
+    lineage = Lineage(run, tracker.uri, lambda: MlflowClient(tracker.uri))
+    seen = everything_of(lineage)
+
+    for name in Journal(run).names():  # as if the marks of what was sent had been lost
+        Sender(run, lineage).send(Journal(run).read(name))
+
+    assert everything_of(lineage) == seen
+
+
+def everything_of(lineage):
+    """All that MLflow holds of a run directory, for comparison."""
+    client = lineage.client
+    found = {}
+    for run_id in (lineage.run_id, lineage.evaluation_run_id):
+        one = client.get_run(run_id)
+        folders = ["", "images", "samples", "reports", "checkpoints"]
+        found[one.info.run_name] = {
+            "points": {
+                key: [p.to_dictionary() for p in client.get_metric_history(run_id, key)] for key in one.data.metrics
+            },
+            "files": [file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)],
+            "inputs": [each.dataset.name for each in one.inputs.dataset_inputs],
+            "models": [(each.model_id, each.step) for each in one.outputs.model_outputs],
+            "tags": one.data.tags,
+        }
+    return found
+
+
+def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_has_its_numbers(nudged_run):
+    run = nudged_run({1: 0.5})
+    tracker = MlflowTracker(run)
+
+    tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
+    tracker.log(evaluation_entry(run, policy_of_epoch(run, 1)))
+
+    client = MlflowClient(tracker.uri)
+    experiment = client.get_experiment_by_name("reward-finetuning").experiment_id
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{tracker.run_id}'")
+    assert child.data.metrics["eval/train/reward/gain"] == pytest.approx(0.5, abs=0.1)
+    assert [(each.dataset.name, each.tags[0].value) for each in child.inputs.dataset_inputs] == [
+        ("train", "evaluation")
+    ]
+    parent = client.get_run(tracker.run_id)
+    assert [each.tags[0].value for each in parent.inputs.dataset_inputs] == ["training"]
+    (output,) = parent.outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert (output.step, model.tags["weights_sha256"]) == (1, weights_sha256(policy_of_epoch(run, 1)))
+    assert {metric.key: metric.value for metric in model.metrics} == child.data.metrics
+    table = client.load_table(experiment, "samples/epoch_00001.json", [child.info.run_id])
+    assert list(table["prompt"]) == ["a red circle", "a blue square"]
+    assert table["reward after"][0] - table["reward before"][0] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_pipeline_run_is_told_by_tags(begun, monkeypatch):
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    monkeypatch.setenv("KFP_POD_NAME", "online-fused-x2x4-1")
+
+    assert pipeline_run() == {"pipeline_run_id": "run-1", "pipeline_pod": "online-fused-x2x4-1"}
+
+
+def test_system_metrics_have_the_names_that_mlflows_ui_groups():
+    watch_cpu()
+
+    found = system_metrics()
+
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found.keys()
+    assert all(value >= 0 for value in found.values())
+    assert found["system/process_memory_usage_megabytes"] == pytest.approx(
+        psutil.Process().memory_info().rss / 1e6, rel=0.1
+    )
 
 
 def test_a_memory_tracker_remembers_the_first_report():
@@ -117,79 +196,3 @@ def test_a_memory_tracker_remembers_the_first_report():
     tracker.log(Entry("train", 1, {"a": 2.0}))
 
     assert tracker.entries == {("train", 1): Entry("train", 1, {"a": 1.0})}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
-    """`mlflow server` on a sqlite store, in a process group of its own."""
-
-    def __init__(self, folder, port):
-        self.uri = f"http://127.0.0.1:{port}"
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ]
-        store = [
-            "--backend-store-uri",
-            f"sqlite:///{folder}/server.db",
-            "--artifacts-destination",
-            str(folder / "files"),
-        ]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        self.log = (folder / "server.log").open("a")
-        self.process = subprocess.Popen(
-            command + store, stdout=self.log, stderr=self.log, env=environment, start_new_session=True
-        )
-        self._wait()
-
-    def _wait(self):
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            try:
-                if requests.get(f"{self.uri}/health", timeout=2).ok:
-                    return
-            except requests.ConnectionError:
-                time.sleep(0.5)
-        pytest.fail("mlflow server did not start")
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
-
-
-@pytest.mark.slow
-def test_a_server_that_is_down_costs_neither_time_nor_points(begun, tmp_path):
-    port = free_port()
-    run = begun(tracking={"uri": f"http://127.0.0.1:{port}", "timeout_seconds": 2})
-    tracker = MlflowTracker(run)
-    started = time.monotonic()
-    for epoch in range(1, 6):  # nobody listens yet
-        tracker.log(Entry("train", epoch, {"reward/mean": float(epoch)}))
-    assert time.monotonic() - started < 30  # one attempt, then a pause; MLflow's own defaults wait minutes a call
-    assert tracker.run_id is None
-
-    server = Server(tmp_path, port)
-    MlflowTracker(run).log(Entry("train", 6, {"reward/mean": 6.0}))
-    server.kill()
-    MlflowTracker(run).log(Entry("train", 7, {"reward/mean": 7.0}))
-    server = Server(tmp_path, port)
-    try:
-        MlflowTracker(run).log(Entry("train", 8, {"reward/mean": 8.0}))
-
-        assert points(run, "reward/mean") == [(epoch, float(epoch)) for epoch in range(1, 9)]
-    finally:
-        server.kill()

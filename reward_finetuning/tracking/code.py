@@ -1,0 +1,39 @@
+"""What ran: the code's version, and the pipeline run that it is part of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+# Variable -> tag. KFP's launcher exports the pod's name, which begins with the workflow's; the placement adds the run's
+# id on Kubeflow; Vertex names its job; KFP's own MLflow plugin makes a run for each task.
+_PIPELINE = {
+    "KFP_RUN_ID": "pipeline_run_id",
+    "KFP_RUN_NAME": "pipeline_run_name",
+    "KFP_POD_NAME": "pipeline_pod",
+    "CLOUD_ML_JOB_ID": "vertex_job_id",
+    "MLFLOW_RUN_ID": "kfp_mlflow_run_id",
+}
+
+
+def pipeline_run() -> dict[str, str]:
+    """Tags that lead to the pipeline run, as far as the environment knows it; empty outside a cluster."""
+    return {tag: os.environ[variable] for variable, tag in _PIPELINE.items() if os.environ.get(variable)}
+
+
+def code_version() -> str:
+    """Git commit of the code, or the package's version where it was installed."""
+    folder = Path(__file__).parent
+    try:
+        asked = subprocess.run(  # noqa: S603 fixed words
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 git is looked up on PATH
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return asked.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        from importlib.metadata import version
+
+        return version("reward-finetuning")

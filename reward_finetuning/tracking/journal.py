@@ -1,0 +1,122 @@
+"""What tasks report, as small files of the run directory. MLflow, the page and the terminal all read them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.storage import RunDirectory
+
+_FOLDER = "journal"
+_SENT = ".sent"
+_REFUSED = re.compile(r"[^\w\-. :/]")  # characters that MLflow does not take in a metric's name
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A prompt set that went into the run."""
+
+    name: str
+    digest: str  # sha256, hex
+    source: str
+    num_prompts: int
+    context: str  # "training" or "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A policy of the run directory."""
+
+    epoch: int
+    uri: str
+    checksum: str  # of the artifact
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation says beyond its curves; MLflow shows it as a run of its own, below the run's."""
+
+    metrics: Mapping[str, float]  # all of them, those of the prompts' categories too
+    report: str  # report artifact of the run directory
+    pretrained_report: str
+    checkpoint: Checkpoint | None = None  # None: the pretrained model
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one task of one epoch reports."""
+
+    task: str
+    epoch: int
+    metrics: Mapping[str, float]
+    images: Mapping[str, Path] = field(default_factory=dict)  # name of the series -> picture in the run directory
+    files: Mapping[str, Path] = field(default_factory=dict)  # MLflow file -> file inside the run directory
+    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # MLflow file -> what it says, e.g. a URI
+    tags: Mapping[str, str] = field(default_factory=dict)
+    datasets: Sequence[Dataset] = ()
+    evaluation: Evaluation | None = None
+
+
+class Journal:
+    """The entries of a run, and which of them MLflow has."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._store, self._root = run.store, Path(run.uri)
+
+    def add(self, report: Entry) -> None:
+        """Write an entry, unless this task has reported this epoch already."""
+        entry = {
+            "epoch": report.epoch,
+            "timestamp_ms": int(time.time() * 1000),
+            "metrics": _accepted(report.metrics),
+            "images": {key: self._inside(path) for key, path in report.images.items()},
+            "files": {file: self._inside(path) for file, path in report.files.items()},
+            "references": {file: dict(facts) for file, facts in report.references.items()},
+            "tags": dict(report.tags),
+            "datasets": [asdict(dataset) for dataset in report.datasets],
+        }
+        if report.evaluation is not None:
+            entry["evaluation"] = asdict(report.evaluation) | {"metrics": _accepted(report.evaluation.metrics)}
+        self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
+
+    def names(self) -> list[str]:
+        """All entries, by epoch."""
+        return [name for name in self._store.names(_FOLDER) if name.endswith(".json")]
+
+    def unsent(self) -> list[str]:
+        """Entries that MLflow may not have."""
+        names = self._store.names(_FOLDER)
+        sent = {name.removesuffix(_SENT) for name in names if name.endswith(_SENT)}
+        return [name for name in names if name.endswith(".json") and name not in sent]
+
+    def read(self, name: str) -> dict[str, Any]:
+        """An entry as it was written."""
+        entry = self._store.read_json(f"{_FOLDER}/{name}")
+        assert entry is not None
+        return entry
+
+    def mark_sent(self, name: str) -> None:
+        """Remember that MLflow has it."""
+        self._store.create_json(f"{_FOLDER}/{name}{_SENT}", {})
+
+    def _inside(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+
+def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
+    """Every metric of the journal: name -> [(epoch, value)], by epoch."""
+    journal = Journal(run)
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for entry in map(journal.read, journal.names()):
+        for key, value in entry["metrics"].items():
+            curves.setdefault(key, []).append((entry["epoch"], value))
+    return {key: sorted(points) for key, points in curves.items()}
+
+
+def _accepted(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {_REFUSED.sub("_", key)[:250]: float(value) for key, value in metrics.items()}

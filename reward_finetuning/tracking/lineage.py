@@ -1,0 +1,139 @@
+"""What MLflow holds one of for a run directory, however many tasks ask for it at once.
+
+MLflow has no create-if-absent. So a task creates, then claims by a file of the run directory that only one can write;
+whoever comes second deletes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.config.run import flatten
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking.code import code_version
+
+_RUN = "mlflow.json"
+_EVALUATION = "mlflow/evaluation.json"
+
+
+class Lineage:
+    """The ids of a run directory in MLflow: its run, the run of its evaluations, a logged model a checkpoint."""
+
+    def __init__(self, run: RunDirectory, uri: str, connect: Callable[[], Any]) -> None:
+        self._run, self._uri, self._connect = run, uri, connect
+
+    @cached_property
+    def client(self) -> Any:
+        """An MlflowClient."""
+        return self._connect()
+
+    def known_run_id(self) -> str | None:
+        """Id of the run; None until it was created."""
+        known = self._run.store.read_json(_RUN)
+        return None if known is None else str(known["run_id"])
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that has all curves."""
+        return str(self.once(_RUN, self._create_run, lambda made: self.client.delete_run(made["run_id"]))["run_id"])
+
+    @property
+    def evaluation_run_id(self) -> str:
+        """Id of the nested run of all evaluations."""
+        made = self.once(_EVALUATION, self._create_evaluation, lambda made: self.client.delete_run(made["run_id"]))
+        return str(made["run_id"])
+
+    def model_id(self, checkpoint: Mapping[str, Any]) -> str:
+        """Id of the logged model that stands for a checkpoint."""
+        made = self.once(
+            f"mlflow/model-{checkpoint['epoch']:04d}.json",
+            lambda: self._create_model(checkpoint),
+            lambda made: self.client.delete_logged_model(made["model_id"]),
+        )
+        return str(made["model_id"])
+
+    def set_status(self, status: str) -> None:
+        """RUNNING, or FINISHED with all that is nested."""
+        if status == "RUNNING":
+            self.client.update_run(self.run_id, status=status)
+            return
+        self.client.set_terminated(self.run_id, status=status)
+        if (evaluation := self._run.store.read_json(_EVALUATION)) is not None:
+            self.client.set_terminated(evaluation["run_id"], status=status)
+
+    def once(
+        self, file: str, create: Callable[[], dict[str, str]], discard: Callable[[dict[str, str]], None]
+    ) -> dict[str, Any]:
+        """What `file` of the run directory names in MLflow; created where there is no such file yet.
+
+        Args:
+            file: JSON file of the run directory.
+            create: makes the thing in MLflow, and says what it is.
+            discard: deletes what `create` has made, because another task was faster.
+        """
+        if (known := self._run.store.read_json(file)) is not None:
+            return known
+        made = create()
+        if self._run.store.create_json(file, made):
+            return made
+        discard(made)
+        winner = self._run.store.read_json(file)
+        assert winner is not None
+        return winner
+
+    def _create_run(self) -> dict[str, str]:
+        config = self._run.config
+        run = self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
+        for key, value in flatten(config.model_dump(mode="json")).items():
+            self.client.log_param(run.info.run_id, key, value)
+        return {"run_id": run.info.run_id, "experiment_id": run.info.experiment_id}
+
+    def _create_evaluation(self) -> dict[str, str]:
+        tags = {"mlflow.parentRunId": self.run_id, "run_directory": self._run.uri}
+        run = self.client.create_run(self._experiment(), run_name=f"{self._run.config.name} evaluation", tags=tags)
+        return {"run_id": run.info.run_id}
+
+    def _create_model(self, checkpoint: Mapping[str, Any]) -> dict[str, str]:
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        config = self._run.config
+        model = self.client.create_logged_model(
+            self._experiment(),
+            name=f"{config.name}-epoch-{checkpoint['epoch']:05d}",
+            source_run_id=self.run_id,
+            tags={key: str(value) for key, value in checkpoint.items()} | {"fingerprint": self._run.fingerprint},
+            params={"base_model": config.model.source, "trainable": config.model.trainable}
+            | {"objective": config.objective.name, "epoch": str(checkpoint["epoch"])},
+            model_type="text-to-image",
+        )
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, checkpoint["epoch"])])
+        return {"model_id": model.model_id}
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self._run.config.tracking.experiment
+        if (known := self.client.get_experiment_by_name(name)) is not None:
+            return str(known.experiment_id)
+        location = None
+        if self._uri.startswith("sqlite:"):
+            location = (Path(self._run.config.run_root).absolute() / "mlflow-artifacts").as_uri()
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location))
+        except MlflowException:  # another run created it in between
+            return str(self.client.get_experiment_by_name(name).experiment_id)
+
+    def _tags(self) -> dict[str, str]:
+        commit = code_version()
+        return {
+            "run_name": self._run.config.name,
+            "run_directory": self._run.uri,
+            "fingerprint": self._run.fingerprint,
+            "git_commit": commit,
+            "mlflow.source.git.commit": commit,
+            "mlflow.source.name": "reward_finetuning",
+        }

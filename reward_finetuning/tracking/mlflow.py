@@ -1,0 +1,87 @@
+"""When to send to MLflow, and that training never waits for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking.journal import Entry, Journal
+from reward_finetuning.tracking.lineage import Lineage
+from reward_finetuning.tracking.sender import Sender
+from reward_finetuning.tracking.system import watch_cpu
+
+_PAUSE_SECONDS = 60.0
+
+
+class MlflowTracker:
+    """One MLflow run for the whole lineage, addressed by its id."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._journal = Journal(run)
+        self._paused_until = 0.0
+        watch_cpu()
+
+    @property
+    def uri(self) -> str:
+        """The tracking server, or the sqlite file in the run root."""
+        return tracking_uri(self._run)
+
+    def log(self, report: Entry) -> None:
+        """See Tracker."""
+        self._journal.add(report)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what has not been sent; False when the server could not be reached. Never raises for that."""
+        if not self._run.config.tracking.enabled or time.monotonic() < self._paused_until:
+            return False
+        try:
+            lineage = self._lineage()
+            sender = Sender(self._run, lineage)
+            for name in self._journal.unsent():
+                sender.send(self._journal.read(name))
+                self._journal.mark_sent(name)
+        except Exception as error:  # noqa: BLE001 whatever a client raises, training must go on
+            said = " ".join(str(error).split())[:200]
+            print(
+                f"MLflow at {self.uri} is not reached ({type(error).__name__}: {said}); points stay in the journal",
+                flush=True,
+            )
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            return False
+        return True
+
+    def set_status(self, status: str) -> None:
+        """Mark the lineage RUNNING or FINISHED, if the server is there."""
+        if self.flush():
+            self._lineage().set_status(status)
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the lineage; None until the server was first reached."""
+        return self._lineage().known_run_id()
+
+    def _lineage(self) -> Lineage:
+        return Lineage(self._run, self.uri, lambda: mlflow_client(self._run))
+
+
+def tracking_uri(run: RunDirectory) -> str:
+    """The run's tracking server, or a sqlite file in the run root."""
+    configured = run.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return configured or f"sqlite:///{Path(run.config.run_root).absolute()}/mlflow.db"
+
+
+def mlflow_client(run: RunDirectory) -> Any:
+    """A client of the run's tracking server that gives up after `tracking.timeout_seconds`."""
+    # The client's defaults block for minutes on a server that is down.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(run.config.tracking.timeout_seconds))))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri(run))

@@ -1,0 +1,115 @@
+"""Challenger against champion; the registry is a real MLflow store on sqlite."""
+
+import json
+import socket
+
+import pytest
+from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
+
+from reward_finetuning.config import RetryableError
+from reward_finetuning.steps.contest import Champion, judge
+from reward_finetuning.steps.exports import policy_of_epoch
+from reward_finetuning.steps.promote import promote
+from reward_finetuning.steps.reports import report_name
+from reward_finetuning.steps.seats import CHAMPION
+from reward_finetuning.storage import write_reference
+from reward_finetuning.storage.reference import weights_sha256
+from reward_finetuning.tracking import MlflowTracker
+
+MANY = {"evaluation": {"images_per_prompt": 8}, "promotion": {"improve_on": ["train"], "keep_on": []}}
+OFFLINE = MANY | {"tracking": {"enabled": False}}
+
+
+@pytest.fixture
+def promoted(tmp_path):
+    """Promote a run's policy as the pipeline does: with its reference in a file."""
+
+    def step(run, epoch):
+        write_reference(str(tmp_path / "policy"), policy_of_epoch(run, epoch))
+        return promote(run.config.model_dump_json(), str(tmp_path / "policy"))
+
+    return step
+
+
+def champion_of(run, epoch):
+    return Champion("the champion", run.uri, report_name(run, epoch), weights_sha256(policy_of_epoch(run, epoch)))
+
+
+def test_only_a_surely_better_policy_takes_the_place_of_the_champion(nudged_run, promoted):
+    run = nudged_run({1: 0.5, 2: 0.4, 3: 0.9}, **OFFLINE)
+
+    outcomes = [promoted(run, epoch) for epoch in (1, 2, 3, 3)]
+
+    assert [outcome["promoted"] for outcome in outcomes] == [True, False, True, True]
+    assert "is the first model" in outcomes[0]["reason"]
+    assert "its gain on train may be as low as -0.1" in outcomes[1]["reason"]
+    assert "better than epoch 1 on" in outcomes[2]["reason"]
+    assert outcomes[3]["reason"] == "it is the champion already"
+    assert run.store.read_json(CHAMPION)["epoch"] == 3
+
+
+def test_a_champion_of_another_run_is_compared_when_noise_and_prompts_are_the_same(nudged_run):
+    one, other = nudged_run({1: 0.5}, name="one", **OFFLINE), nudged_run({1: 0.9}, name="other", **OFFLINE)
+
+    assert judge(other, policy_of_epoch(other, 1), champion_of(one, 1)).objections == ()
+    assert judge(one, policy_of_epoch(one, 1), champion_of(other, 1)).objections
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 5}, "seed is 0 there and 5 here"),
+        ({"evaluation": {"images_per_prompt": 7}}, "only in before"),
+        ({"sampling": {"num_steps": 4}}, "sampling.num_steps is 3 there and 4 here"),
+    ],
+)
+def test_what_does_not_pair_is_refused_with_the_reason(nudged_run, changes, said):
+    one = nudged_run({1: 0.5}, name="one", **OFFLINE)
+    other = nudged_run({1: 0.9}, name="other", **(OFFLINE | changes))
+
+    (objection,) = judge(other, policy_of_epoch(other, 1), champion_of(one, 1)).objections
+
+    assert objection.startswith("it cannot be compared with the champion: ")
+    assert said in objection
+
+
+def test_a_champion_whose_report_is_gone_stays(nudged_run):
+    run = nudged_run({1: 0.5}, **OFFLINE)
+    gone = Champion("the champion", run.uri + "-gone", "epochs/0001/report-x", "w")
+
+    (objection,) = judge(run, policy_of_epoch(run, 1), gone).objections
+
+    assert "is gone" in objection
+
+
+@pytest.mark.slow
+def test_the_registry_holds_the_winners_their_reasons_and_one_alias(nudged_run, promoted, mlflow_store, tmp_path):
+    run = nudged_run({1: 0.5, 2: 0.9}, model={"trainable": "lora"}, **MANY)
+
+    outcomes = [promoted(run, epoch)["champion"] for epoch in (1, 2, 1)]
+
+    client = MlflowClient(MlflowTracker(run).uri)
+    assert outcomes == ["models:/tiny/1", "models:/tiny/2", "version 2 of tiny"]
+    champion = client.get_model_version_by_alias("tiny", "champion")
+    assert champion.version == 2
+    assert champion.tags["weights_sha256"] == weights_sha256(policy_of_epoch(run, 2))
+    assert champion.tags["epoch"] == "2"
+    assert "Against version 1 of tiny: Epoch 2 is better" in champion.description
+    folder = download_artifacts("models:/tiny@champion", tracking_uri=MlflowTracker(run).uri, dst_path=str(tmp_path))
+    assert (tmp_path / "model_index.json").is_file(), folder
+    model = client.get_logged_model(champion.model_id)
+    assert model.tags["weights_sha256"] == champion.tags["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_asks_for_a_retry(nudged_run, promoted):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"}, tracking={"uri": uri, "timeout_seconds": 2}, **MANY)
+
+    with pytest.raises(RetryableError, match=f"MLflow at {uri}, model tiny: "):
+        promoted(run, 1)
+
+    assert json.loads(run.config.model_dump_json())["tracking"]["uri"] == uri
