@@ -62,5 +62,5 @@ def test_built_in_scorers_are_loaded_by_name():
 
 
 def test_an_unknown_scorer_lists_the_known_ones():
-    with pytest.raises(UserError, match="no scorer 'beauty'; choose from colourfulness, shapes"):
+    with pytest.raises(UserError, match="no scorer 'beauty'; choose from aesthetic, clip_score, colourfulness"):
         check_scorers(RewardConfig(weights={"shapes": 1, "beauty": 1}))
