@@ -122,7 +122,8 @@ import sys
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.rewards.catalogue import MODELS
-check_scorers(RewardConfig(weights=dict.fromkeys(MODELS, 1.0)))
+official = ("hpsv2_official", "hpsv2_1_official", "image_reward_official")
+check_scorers(RewardConfig(weights=dict.fromkeys((*MODELS, *official), 1.0)))
 config = RewardConfig(weights={{"image_reward": 1}}, scorers={{"image_reward": ScorerConfig(source={str(tmp_path)!r})}})
 scorer_digests(config)
 print([name for name in ("torch", "transformers", "PIL", "safetensors", "huggingface_hub") if name in sys.modules])

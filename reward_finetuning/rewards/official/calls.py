@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from reward_finetuning.rewards.protocol import Scorer
@@ -16,6 +15,7 @@ def one_by_one(score: Callable[[Any, str], float]) -> Scorer:
     """A scorer of a function (PIL picture, prompt) -> score."""
 
     def scorer(images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
+        import torch
         from PIL import Image
 
         with torch.no_grad():

@@ -8,8 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS, Model
@@ -56,6 +54,7 @@ def _as_pickle(path: Path) -> Path:
     """The checkpoint in the form that the package reads."""
     if path.suffix != ".safetensors":
         return path
+    import torch
     from safetensors.torch import load_file
 
     pickled = Path(tempfile.mkdtemp(prefix="hpsv2-")) / path.with_suffix(".pt").name

@@ -16,7 +16,6 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
-from reward_finetuning.rewards.checkpoints import read_state
 from reward_finetuning.rewards.official.calls import one_by_one
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
 from reward_finetuning.rewards.protocol import Scorer
@@ -58,6 +57,8 @@ def digest(settings: ScorerConfig) -> str:
 def load(settings: ScorerConfig) -> Scorer:
     """ImageReward's score, float64 [B]."""
     import torch
+
+    from reward_finetuning.rewards.checkpoints import read_state
 
     files = sources.locate(MODEL, settings)
     network = build(files, "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
@@ -28,6 +26,8 @@ def digest(settings: ScorerConfig) -> str:
 
 def load(settings: ScorerConfig) -> Scorer:
     """PickScore / 100, float64 [B]."""
+    import torch
+
     declare_missing_operators()  # transformers looks at torchvision where there is one
     from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 

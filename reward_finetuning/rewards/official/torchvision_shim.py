@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-_libraries: list[torch.library.Library] = []  # a library's operators go with it
+_libraries: list[Any] = []  # a library's operators go with it
 
 
 def declare_missing_operators() -> None:
     """Declare two operators of its C++ library that torchvision takes for given; scoring calls none."""
+    import torch
+
     if torch.version.cuda is not None or _libraries:
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
