@@ -145,9 +145,10 @@ def everything_of(lineage):
     return found
 
 
-def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_has_its_numbers(nudged_run):
+def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_has_its_numbers(nudged_run, monkeypatch):
     run = nudged_run({1: 0.5})
     tracker = MlflowTracker(run)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)  # load_table asks there, whatever its client's server is
 
     tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
     tracker.log(evaluation_entry(run, policy_of_epoch(run, 1)))
