@@ -29,6 +29,14 @@ def judge(claim: str, arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
         return []
 
 
+def tried(claim: str, arms: Arms) -> list[Finding]:
+    """Findings of arms that were added once others were seen; they count for no verdict."""
+    try:
+        return _TRIED[claim](arms)
+    except KeyError:
+        return []
+
+
 def _a(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
     expected = {
         "prdp-unclipped-small": False,
@@ -56,7 +64,6 @@ def _b(arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
     small, large, ones = others["a"]["prdp-small"], others["a"]["prdp-large"], others["a"]["ddpo-large"]
     unnormalised, pairs = arms["ddpo-unnormalised-small"], arms["ddpo-pairs-large"]
     ddpo_small = others["a"]["ddpo-small"]
-    groups, long = arms["prdp-groups-large"], arms["ddpo-singles-long-large"]
     return [
         Finding(
             "PRDP gains at least what DDPO does on 45 prompts",
@@ -64,16 +71,6 @@ def _b(arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
             small.gain().mean >= ddpo_small.gain().mean,
         ),
         Finding("PRDP on 32 × 2 images learns at large scale", f"gain {large.gain()}", large.gain().low > 0),
-        Finding(
-            "PRDP on 8 × 8 images learns at large scale (added after claim a was seen)",
-            f"gain {groups.gain()}",
-            groups.gain().low > 0,
-        ),
-        Finding(
-            "with as many reward queries DDPO on one image of each prompt fails (added likewise)",
-            f"gain {long.gain()}",
-            long.gain().low <= 0,
-        ),
         Finding("DDPO on one image of each prompt fails at large scale", f"gain {ones.gain()}", ones.gain().low <= 0),
         Finding(
             "DDPO on N × K images, each prompt with its own statistics, fails at large scale",
@@ -86,6 +83,35 @@ def _b(arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
             bool(unnormalised.unstable),
         ),
     ]
+
+
+def _tried_b(arms: Arms) -> list[Finding]:
+    groups, long = arms["prdp-groups-large"], arms["ddpo-singles-long-large"]
+    return [
+        Finding("PRDP on 8 × 8 images learns at large scale", f"gain {groups.gain()}", groups.gain().low > 0),
+        Finding(
+            "With as many reward queries DDPO on one image of each prompt fails",
+            f"gain {long.gain()}",
+            long.gain().low <= 0,
+        ),
+    ]
+
+
+def _tried_d(arms: Arms) -> list[Finding]:
+    online, offline = arms["online-10-steps"], arms["offline-10-steps"]
+    found = []
+    for prompt_set in ("train", "unseen"):
+        end = offline.gain(prompt_set).mean
+        by_stage = [online.gain(prompt_set, epoch=stage).mean for stage in (1, 2, 3, 4)]
+        said = f"online by stage {', '.join(f'{g:+.3f}' for g in by_stage)}; offline at its end {end:+.3f}"
+        found.append(
+            Finding(
+                f"{prompt_set}, ten steps: online matches offline within two stages and goes on improving",
+                said.replace("-", "−"),
+                max(by_stage[:2]) >= end and by_stage[3] > by_stage[1],
+            )
+        )
+    return found
 
 
 def _c(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
@@ -183,3 +209,5 @@ _JUDGES: dict[str, Callable[[Arms, Mapping[str, Arms]], list[Finding]]] = {
     "e": _e,
     "f": _f,
 }
+
+_TRIED: dict[str, Callable[[Arms], list[Finding]]] = {"b": _tried_b, "d": _tried_d}

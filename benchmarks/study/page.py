@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from judge import Arms, Finding, judge
+from judge import Arms, Finding, judge, tried
 from plan import HERE, RESULTS, read_study, tasks
 from plots import draw
 from results import read_results
@@ -63,6 +63,9 @@ def _section(claim: str, stated: Mapping[str, Any], found: Mapping[str, Arms]) -
     findings = judge(claim, arms, found)
     lines = [f"## Claim {claim}\n", f"**{stated['says']}** ({stated['source']})\n", f"Rule: {stated['rule']}\n"]
     lines += list(_findings(findings))
+    if added := tried(claim, arms):
+        lines.append("Tried after these were seen, and counted for no verdict:\n")
+        lines += list(_findings(added))
     if draw(claim, arms, found, plot):
         lines.append(f"![Claim {claim}](plots/{plot.name})\n")
     lines += list(_runs(arms))

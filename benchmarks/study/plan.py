@@ -57,7 +57,8 @@ def tasks(study: Mapping[str, Any]) -> Iterator[Task]:
     for claim, stated in study["claims"].items():
         for seed in stated["seeds"]:
             for arm, described in _arms(stated).items():
-                yield Task(claim, arm, seed, _settings(study, described))
+                if seed in described.get("seeds", stated["seeds"]):
+                    yield Task(claim, arm, seed, _settings(study, described))
 
 
 def _arms(stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

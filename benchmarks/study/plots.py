@@ -46,7 +46,7 @@ def _a(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
 
 def _b(figure: Figure, arms: Arms, others: Mapping[str, Arms]) -> None:
     a = others["a"]
-    small, large, longer = figure.subplots(1, 3)
+    small, large = figure.subplots(1, 2)
     _reward_curves(
         small,
         {"PRDP": a["prdp-small"], "DDPO": a["ddpo-small"], "DDPO, unnormalised": arms["ddpo-unnormalised-small"]},
@@ -56,9 +56,7 @@ def _b(figure: Figure, arms: Arms, others: Mapping[str, Arms]) -> None:
         {"PRDP, 32 × 2": a["prdp-large"], "DDPO, 64 × 1": a["ddpo-large"], "DDPO, 32 × 2": arms["ddpo-pairs-large"]},
     )
     small.set_title("45 prompts")
-    _reward_curves(longer, {"PRDP, 8 × 8": arms["prdp-groups-large"], "DDPO, 64 × 1": arms["ddpo-singles-long-large"]})
-    large.set_title("1056 prompts, 33 epochs")
-    longer.set_title("1056 prompts, 132 epochs")
+    large.set_title("1056 prompts")
 
 
 def _c(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
