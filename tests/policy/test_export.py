@@ -108,7 +108,9 @@ def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path,
     promote(run.config.model_dump_json(), str(tmp_path / "policy"))
 
     uri = MlflowTracker(run).uri
-    folder = download_artifacts("models:/tiny@champion", tracking_uri=uri, dst_path=str(tmp_path / "champion"))
+    folder = download_artifacts(
+        "models:/tiny@champion", tracking_uri=uri, dst_path=str(tmp_path / "champion"), registry_uri=uri
+    )
 
     np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
 
