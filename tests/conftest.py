@@ -32,7 +32,8 @@ def run_config_in():
             "loop": {"epochs": 2, "evaluate_every": 2},
         }
         for key, value in changes.items():
-            tree[key] = {**tree[key], **value} if isinstance(value, dict) and key in tree else value
+            merged = isinstance(value, dict) and key in tree and "name" not in value  # a named objective is whole
+            tree[key] = {**tree[key], **value} if merged else value
         return RunConfig.model_validate(tree)
 
     return make

@@ -77,7 +77,7 @@ def test_the_page_of_a_run_lies_in_its_folder(begin, report):
     assert done.returncode == 0, done.stderr
     assert "Epoch 2 is better than pretrained on reward, sure to 95 %." in done.stdout
     page = (run.store.fetch("epochs/0002/report-aaaaaaaa").parents[2] / "report.html").read_text(encoding="utf-8")
-    assert "Epoch 2 is better than pretrained on reward, sure to 95 %." in page
+    assert "Epoch 2 is better than pretrained on reward, sure to 95 %." in page.replace("\u00a0", " ")
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_fetch_weights_says_what_from_where_how_big_and_under_which_licence(rft,
             assert f"{file.repository.name}@{(file.repository.revision or 'main')[:12]}" in done.stdout
             assert file.repository.licence in done.stdout
     assert "image_reward: 1.79 GB" in done.stdout
-    assert "rft fetch-weights  --to weights --download" in done.stdout
+    assert "rft fetch-weights --to weights --download" in done.stdout
     assert not (tmp_path / "weights").exists()
 
 

@@ -13,7 +13,7 @@ from pipelines.placement import TargetName
 from reward_finetuning.config import load_config
 from reward_finetuning.storage import RunDirectory
 
-PPOD = {"name": "ppod", "kl_weight": 30.0, "clip_range": 1e-2, "pairs_per_update": 4, "convergence": None}
+PPOD = {"name": "ppod", "kl_weight": 1.0, "clip_range": 10.0, "pairs_per_update": 4, "convergence": None}
 
 
 @pytest.fixture
