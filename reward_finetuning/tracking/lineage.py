@@ -123,17 +123,24 @@ class Lineage:
         if self._uri.startswith("sqlite:"):
             location = (Path(self._run.config.run_root).absolute() / "mlflow-artifacts").as_uri()
         try:
-            return str(self.client.create_experiment(name, artifact_location=location))
+            # Without its kind the UI takes an experiment with tables for one of language models, and hides the charts.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self.client.create_experiment(name, artifact_location=location, tags=kind))
         except MlflowException:  # another run created it in between
             return str(self.client.get_experiment_by_name(name).experiment_id)
 
     def _tags(self) -> dict[str, str]:
-        commit = code_version()
+        config, commit = self._run.config, code_version()
         return {
-            "run_name": self._run.config.name,
+            "run_name": config.name,
             "run_directory": self._run.uri,
             "fingerprint": self._run.fingerprint,
             "git_commit": commit,
             "mlflow.source.git.commit": commit,
             "mlflow.source.name": "reward_finetuning",
+            "mlflow.note.content": (
+                f"Reward finetuning of `{config.model.source}` by {config.objective.name} for "
+                f"{', '.join(name for name, weight in config.reward.weights.items() if weight)}. "
+                "Evaluations and tables of samples: the child run; pages: `reports/`."
+            ),
         }

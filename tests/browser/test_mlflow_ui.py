@@ -38,19 +38,21 @@ def server(tmp_path):
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
-    _wait_for(f"{uri}/health")
-    yield uri
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        _wait_for(f"{uri}/health")
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(url):
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
-            if requests.get(url, timeout=2).ok:
+            if requests.get(url, timeout=10).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.5)
     pytest.fail("mlflow server did not start")
 

@@ -63,15 +63,14 @@ class Server:
         self.process = subprocess.Popen(
             command + store, stdout=self.log, stderr=self.log, env=environment, start_new_session=True
         )
-        self._wait()
 
-    def _wait(self):
+    def wait(self):
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             try:
-                if requests.get(f"{self.uri}/health", timeout=2).ok:
+                if requests.get(f"{self.uri}/health", timeout=10).ok:
                     return
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.5)
         pytest.fail("mlflow server did not start")
 
@@ -88,6 +87,7 @@ def server(tmp_path, free_port):
 
     def start():
         started.append(Server(tmp_path, free_port))
+        started[-1].wait()
         return started[-1]
 
     yield start

@@ -1,6 +1,8 @@
 """MLflow for real, on a sqlite store."""
 
+import json
 import re
+from pathlib import Path
 
 import psutil
 import pytest
@@ -165,9 +167,13 @@ def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_ha
     model = client.get_logged_model(output.model_id)
     assert (output.step, model.tags["weights_sha256"]) == (1, weights_sha256(policy_of_epoch(run, 1)))
     assert {metric.key: metric.value for metric in model.metrics} == child.data.metrics
-    table = client.load_table(experiment, "samples/epoch_00001.json", [child.info.run_id])
-    assert list(table["prompt"]) == ["a red circle", "a blue square"]
-    assert table["reward after"][0] - table["reward before"][0] == pytest.approx(0.5, abs=0.1)
+    assert json.loads(child.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "samples/epoch_00001.json", "type": "table"}
+    ]
+    table = json.loads(Path(client.download_artifacts(child.info.run_id, "samples/epoch_00001.json")).read_text())
+    first, second = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert [first["prompt"], second["prompt"]] == ["a red circle", "a blue square"]
+    assert first["reward after"] - first["reward before"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_pipeline_run_is_told_by_tags(begun, monkeypatch):
