@@ -123,7 +123,7 @@ class Lineage:
         if self._uri.startswith("sqlite:"):
             location = (Path(self._run.config.run_root).absolute() / "mlflow-artifacts").as_uri()
         try:
-            # Without its kind the UI takes an experiment with tables for one of language models, and hides the charts.
+            # The kind that the UI would otherwise guess, between training and language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return str(self.client.create_experiment(name, artifact_location=location, tags=kind))
         except MlflowException:  # another run created it in between

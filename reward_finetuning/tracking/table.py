@@ -6,10 +6,12 @@ from typing import Any
 
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.evaluations import REWARD, SAMPLES, read_table
+from reward_finetuning.storage.rewards import COMBINED
 
 MOST_ROWS = 5000
 """The UI loads a table whole."""
 
+_ABOUT = ("prompt_set", "category", "image_index")
 _PLACES = ("prompt_set", "prompt_id", "image_index")
 
 
@@ -23,15 +25,15 @@ def sample_table(run: RunDirectory, pretrained: str, report: str) -> dict[str, l
     """
     before = {_place(row): row for row in _rows(run, pretrained)}
     after = _rows(run, report)
-    rewards = [column for column in after[0] if column.startswith(REWARD)]
+    rewards = sorted((c for c in after[0] if c.startswith(REWARD)), key=lambda column: column != REWARD + COMBINED)
     names = [column.removeprefix(REWARD) for column in rewards]
-    columns = ["prompt_set", "prompt", "category", "image_index"]
-    columns += [f"{name} {side}" for name in names for side in ("before", "after")]
+    # The UI shows the first four columns, the others on demand.
+    columns = ["prompt", *(f"{name} {side}" for name in names for side in ("before", "after")), *_ABOUT]
     data = []
     for row in after[:MOST_ROWS]:
         old = before.get(_place(row), {})
         values = [value for column in rewards for value in (old.get(column), row[column])]
-        data.append([row["prompt_set"], row["prompt"], row["category"], row["image_index"], *values])
+        data.append([row["prompt"], *values, *(row[column] for column in _ABOUT)])
     return {"columns": columns, "data": data}
 
 
