@@ -53,7 +53,7 @@ def _record(run: RunDirectory, challenger: Reference, decision: Decision, champi
     entry = Entry(
         "promote" if promoted else "refuse",
         challenger.epoch,
-        {"promote/promoted": float(promoted)},
+        {},
         references={f"promotions/epoch_{challenger.epoch:05d}.json": facts},
         tags=tags,
     )

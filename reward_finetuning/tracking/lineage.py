@@ -1,7 +1,7 @@
 """What MLflow holds one of for a run directory, however many tasks ask for it at once.
 
 MLflow has no create-if-absent. So a task creates, then claims by a file of the run directory that only one can write;
-whoever comes second deletes its own.
+whoever comes second deletes its own. A run whose creator never got the answer is found by its tag `lineage`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking.code import code_version
 
 _RUN = "mlflow.json"
+_NONCE = "mlflow/lineage.json"
 _EVALUATION = "mlflow/evaluation.json"
 
 
@@ -56,7 +58,10 @@ class Lineage:
         return str(made["model_id"])
 
     def set_status(self, status: str) -> None:
-        """RUNNING, or FINISHED with all that is nested."""
+        """RUNNING, or FINISHED with all that is nested; runs that were created and never claimed are deleted."""
+        for stray in self._created_runs():
+            if stray.info.run_id != self.run_id:
+                self.client.delete_run(stray.info.run_id)
         if status == "RUNNING":
             self.client.update_run(self.run_id, status=status)
             return
@@ -79,17 +84,35 @@ class Lineage:
         made = create()
         if self._run.store.create_json(file, made):
             return made
-        discard(made)
         winner = self._run.store.read_json(file)
         assert winner is not None
+        if winner != made:
+            discard(made)
         return winner
 
     def _create_run(self) -> dict[str, str]:
+        from mlflow.entities import Param
+
         config = self._run.config
-        run = self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
-        for key, value in flatten(config.model_dump(mode="json")).items():
-            self.client.log_param(run.info.run_id, key, value)
+        found = self._created_runs()  # by an attempt that ended before it could claim
+        run = found[0] if found else self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
+        params = [Param(key, str(value)) for key, value in flatten(config.model_dump(mode="json")).items()]
+        for start in range(0, len(params), 100):
+            self.client.log_batch(run.info.run_id, params=params[start : start + 100])
         return {"run_id": run.info.run_id, "experiment_id": run.info.experiment_id}
+
+    def _created_runs(self) -> list[Any]:
+        """Runs of this run directory, the oldest first; one unless creation was cut off."""
+        mine = f"tags.lineage = '{self._nonce()}'"
+        return list(self.client.search_runs([self._experiment()], mine, order_by=["attributes.start_time ASC"]))
+
+    def _nonce(self) -> str:
+        """What no other run directory has, be it at the same place: someone may delete this one and begin anew."""
+        if self._run.store.read_json(_NONCE) is None:
+            self._run.store.create_json(_NONCE, {"lineage": uuid4().hex})
+        known = self._run.store.read_json(_NONCE)
+        assert known is not None
+        return str(known["lineage"])
 
     def _create_evaluation(self) -> dict[str, str]:
         tags = {"mlflow.parentRunId": self.run_id, "run_directory": self._run.uri}
@@ -132,6 +155,7 @@ class Lineage:
     def _tags(self) -> dict[str, str]:
         config, commit = self._run.config, code_version()
         return {
+            "lineage": self._nonce(),
             "run_name": config.name,
             "run_directory": self._run.uri,
             "fingerprint": self._run.fingerprint,

@@ -116,7 +116,7 @@ class Registry:
             self.name,
             model.artifact_location,
             run_id=self._lineage.run_id,
-            tags=dict(tags),
+            tags={**tags, "logged_model": model.model_id},  # the server does not tell a version's model_id
             model_id=model.model_id,
         )
         return str(version.version)

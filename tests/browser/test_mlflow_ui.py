@@ -82,9 +82,9 @@ def reported(nudged_run, server, tmp_path):
 def page():
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright:  # tall: the UI draws what is in view, and the pictures come after the curves
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1500, "height": 1100})
+        opened = browser.new_page(viewport={"width": 1500, "height": 2600})
         opened.set_default_timeout(SECONDS)
         yield opened
         browser.close()

@@ -98,7 +98,7 @@ def test_the_registry_holds_the_winners_their_reasons_and_one_alias(nudged_run, 
     assert "Against version 1 of tiny: Epoch 2 is better" in champion.description
     folder = download_artifacts("models:/tiny@champion", tracking_uri=MlflowTracker(run).uri, dst_path=str(tmp_path))
     assert (tmp_path / "model_index.json").is_file(), folder
-    model = client.get_logged_model(champion.model_id)
+    model = client.get_logged_model(champion.tags["logged_model"])
     assert model.tags["weights_sha256"] == champion.tags["weights_sha256"]
 
 

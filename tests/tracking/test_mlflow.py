@@ -195,6 +195,30 @@ def test_system_metrics_have_the_names_that_mlflows_ui_groups():
     )
 
 
+def test_a_run_whose_creator_never_got_the_answer_is_taken_up(begun):
+    run = begun()
+    tracker = MlflowTracker(run)
+    lost = Lineage(run, tracker.uri, lambda: MlflowClient(tracker.uri))._create_run()["run_id"]
+
+    tracker.log(Entry("train", 1, {"a": 1.0}))
+
+    assert tracker.run_id == lost
+
+
+def test_a_run_that_was_created_and_never_claimed_is_deleted(begun):
+    run = begun()
+    tracker = MlflowTracker(run)
+    tracker.log(Entry("train", 1, {"a": 1.0}))
+    client = MlflowClient(tracker.uri)
+    ours = client.get_run(tracker.run_id)
+    stray = client.create_run(ours.info.experiment_id, tags={"lineage": ours.data.tags["lineage"]})
+
+    tracker.set_status("FINISHED")
+
+    assert client.get_run(stray.info.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
 def test_a_memory_tracker_remembers_the_first_report():
     tracker = MemoryTracker()
 
