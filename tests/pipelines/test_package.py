@@ -86,14 +86,23 @@ def test_gpu_tasks_get_a_gpu_and_light_ones_none(tmp_path, target, accelerator):
 def test_gpu_tasks_on_kubernetes_get_node_toleration_and_shared_memory(tmp_path):
     _, (_, platform) = compiled(tmp_path, "kfp", "loop.granularity=split", "loop.epochs_per_run=1")
 
-    placed = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    specs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
-    on_gpus = {label.removeprefix("exec-"): spec for label, spec in placed.items() if "nodeSelector" in spec}
-    assert on_gpus.keys() == GPU_TASKS
-    for spec in on_gpus.values():
+    placed = {label.removeprefix("exec-"): spec for label, spec in specs.items() if "nodeSelector" in spec}
+    assert placed.keys() == GPU_TASKS
+    for spec in placed.values():
         assert spec["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
         assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
         assert spec["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+
+
+def test_light_tasks_on_kubernetes_know_which_pipeline_run_they_are_part_of(tmp_path):
+    _, (_, platform) = compiled(tmp_path, "kfp", "loop.granularity=split", "loop.epochs_per_run=1")
+
+    spec = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-next-epochs"]
+
+    (variable,) = spec["fieldPathAsEnv"]
+    assert variable == {"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
 
 
 def test_nothing_is_installed_when_a_task_starts(tmp_path):

@@ -101,16 +101,14 @@ def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudge
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_store")
-def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, noise, stock):
+def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, monkeypatch, noise, stock):
     run = nudged_run({1: 0.5}, model={"trainable": "lora"})
     policy = policy_of_epoch(run, 1)
     write_reference(str(tmp_path / "policy"), policy)
     promote(run.config.model_dump_json(), str(tmp_path / "policy"))
 
-    uri = MlflowTracker(run).uri
-    folder = download_artifacts(
-        "models:/tiny@champion", tracking_uri=uri, dst_path=str(tmp_path / "champion"), registry_uri=uri
-    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", MlflowTracker(run).uri)
+    folder = download_artifacts("models:/tiny@champion", dst_path=str(tmp_path / "champion"))
 
     np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
 

@@ -84,7 +84,9 @@ def test_a_champion_whose_report_is_gone_stays(nudged_run):
 
 
 @pytest.mark.slow
-def test_the_registry_holds_the_winners_their_reasons_and_one_alias(nudged_run, promoted, mlflow_store, tmp_path):
+def test_the_registry_holds_the_winners_their_reasons_and_one_alias(
+    nudged_run, promoted, mlflow_store, monkeypatch, tmp_path
+):
     run = nudged_run({1: 0.5, 2: 0.9}, model={"trainable": "lora"}, **MANY)
 
     outcomes = [promoted(run, epoch)["champion"] for epoch in (1, 2, 1)]
@@ -96,8 +98,8 @@ def test_the_registry_holds_the_winners_their_reasons_and_one_alias(nudged_run, 
     assert champion.tags["weights_sha256"] == weights_sha256(policy_of_epoch(run, 2))
     assert champion.tags["epoch"] == "2"
     assert "Against version 1 of tiny: Epoch 2 is better" in champion.description
-    uri = MlflowTracker(run).uri
-    folder = download_artifacts("models:/tiny@champion", tracking_uri=uri, registry_uri=uri, dst_path=str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", MlflowTracker(run).uri)
+    folder = download_artifacts("models:/tiny@champion", dst_path=str(tmp_path))
     assert (tmp_path / "model_index.json").is_file(), folder
     model = client.get_logged_model(champion.tags["logged_model"])
     assert model.tags["weights_sha256"] == champion.tags["weights_sha256"]
