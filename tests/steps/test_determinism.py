@@ -48,21 +48,28 @@ def in_one_task(one):
     return one.run.latest().facts["weights_sha256"]
 
 
-def killed_and_started_again(one):
-    """SIGKILL once epoch 2 is being trained on: its rewards are there, its policy is not."""
+def killed_and_started_again(tasks, objective):
+    """SIGKILL in epoch 2, after its images were drawn; on a machine so busy that the kill comes too late, once more."""
+    for attempt in range(5):
+        one = made(tasks, f"killed-{attempt}", objective)
+        kill_in_epoch_2(one)
+        if one.run.latest().epoch == 1:
+            return in_one_task(one)
+    raise AssertionError("epoch 2 was committed before each of five kills")
+
+
+def kill_in_epoch_2(one):
     arguments = {"config": one.config, "plan": one.begin(), "policy": one.path("p"), "report": one.path("report.html")}
     command = [sys.executable, "-m", "reward_finetuning.steps.run_epochs"]
     command += [word for name, value in arguments.items() for word in (f"--{name}", value)]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while not any(name.startswith("rewards-") for name in one.run.store.names("epochs/0002")):
+    while not any(name.startswith(("rollouts-", "rewards-")) for name in one.run.store.names("epochs/0002")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert one.run.latest().epoch == 1, "too late: epoch 2 was committed before the kill"
-    return in_one_task(one)
 
 
 @pytest.mark.slow
@@ -72,7 +79,7 @@ def test_split_sharded_fused_and_killed_runs_end_in_the_same_bits(tasks, objecti
         "a task an epoch": by_tasks(made(tasks, "split-1", objective, granularity="split", num_shards=1)),
         "two shards": by_tasks(made(tasks, "split-2", objective, granularity="split", num_shards=2)),
         "one task": in_one_task(made(tasks, "fused", objective)),
-        "one task, killed": killed_and_started_again(made(tasks, "killed", objective)),
+        "one task, killed": killed_and_started_again(tasks, objective),
     }
 
     assert len(set(digests.values())) == 1, digests
