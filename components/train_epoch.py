@@ -1,13 +1,11 @@
-from typing import List  # noqa: UP035 kfp reads the annotation, and knows this spelling
-
 from kfp.dsl import Artifact, Input, Model, Output
 
 
 def train_epoch(
     config: str,
     policy: Input[Model],
-    rollouts: Input[List[Artifact]],  # noqa: UP006
-    rewards: Input[List[Artifact]],  # noqa: UP006
+    rollouts: Input[list[Artifact]],
+    rewards: Input[list[Artifact]],
     next_policy: Output[Model],
 ) -> None:
     """Update the policy on one epoch's shards."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
+from pipelines.options import ConfigFile, Override
 from pipelines.placement import TargetName
 from pipelines.report_commands import report
 from pipelines.reward_commands import register
@@ -27,14 +28,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 register(app)
-
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run file, e.g. pipelines/runs/shapes-prdp.yaml.")]
-Override = Annotated[
-    Optional[list[str]],  # noqa: UP045 typer reads the annotation
-    typer.Option(
-        "-o", "--override", metavar="KEY=VALUE", help="Override a setting, e.g. -o loop.epochs=50; repeatable."
-    ),
-]
 
 
 @app.command()
@@ -77,7 +70,7 @@ def compile_(
     config: ConfigFile,
     target: Annotated[TargetName, typer.Option(help="Where it will run.")] = TargetName.KFP,
     override: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("-o", "--output", metavar="FILE | KEY=VALUE", help="The file to write, or a setting to override."),
     ] = None,
 ) -> None:

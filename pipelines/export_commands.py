@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from pipelines.options import ConfigFile, Override
 from reward_finetuning.config import UserError, load_config
 
 
 def export(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run file.")],
+    config: ConfigFile,
     to: Annotated[Path, typer.Option(help="Folder to write; it must be empty or not exist yet.")],
-    epoch: Annotated[Optional[int], typer.Option(min=1, help="Which policy; the newest when not given.")] = None,  # noqa: UP045
-    merge: Annotated[bool, typer.Option("--merge", help="Put LoRA adapters into the base model's weights.")] = False,  # noqa: FBT002
-    override: Annotated[
-        Optional[list[str]],  # noqa: UP045 typer reads the annotation
-        typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a setting; repeatable."),
-    ] = None,
+    *,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Which policy; the newest when not given.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Put LoRA adapters into the base model's weights.")] = False,
+    override: Override = None,
 ) -> None:
     """Export a policy as a folder that stock diffusers loads, with a model card.
 

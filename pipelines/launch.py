@@ -77,7 +77,7 @@ def _run_once(package: Path, runner: Runner, folder: Path, console: Console) -> 
     log = folder / "pipeline" / "log.txt"
     command = [sys.executable, "-m", "pipelines.local_runner", str(package), runner, str(folder / "pipeline")]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", SECONDS: "0.5" if console.is_terminal else "15"}
-    with subprocess.Popen(  # noqa: S603 our own module
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

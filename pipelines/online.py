@@ -11,6 +11,7 @@ from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.next_epochs import next_epochs as next_epochs_component
 from components.run_epochs import run_epochs as run_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
+from pipelines.conditions import when
 from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -43,7 +44,7 @@ def split(target: Target, config: RunConfig) -> Any:
         trained = train_epoch(config=config, policy=policy, **drawn.collected())
         next_policy = trained.outputs["next_policy"]
         due = evaluation_due(config=config, plan=plan, offset=offset)
-        with dsl.If(due.output == True, "evaluation is due"):  # noqa: E712 a condition of the graph, not of Python
+        with when(due, "evaluation is due"):
             evaluate(config=config, policy=next_policy)
         return next_policy
 

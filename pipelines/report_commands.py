@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from pipelines.options import Override
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.storage import RunDirectory
 
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 
 def report(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Run files; the first is the yardstick.")],
-    override: Annotated[
-        Optional[list[str]],  # noqa: UP045 typer reads the annotation
-        typer.Option("-o", "--override", metavar="KEY=VALUE", help="Override a setting of every run; repeatable."),
-    ] = None,
+    override: Override = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="FILE", help="Where the page goes: <run>/report.html, or comparison.html for several."),
     ] = None,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,11 +23,12 @@ def register(app: typer.Typer) -> None:
 
 def fetch_weights(
     scorers: Annotated[
-        Optional[list[str]],  # noqa: UP045 typer reads the annotation
+        list[str] | None,
         typer.Argument(metavar="[SCORER]...", help="Of which scorers; all when none is named."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder that gets a folder of each scorer.")] = Path("weights"),
-    download: Annotated[bool, typer.Option("--download", help="Download what is missing from the hub.")] = False,  # noqa: FBT002
+    *,
+    download: Annotated[bool, typer.Option("--download", help="Download what is missing from the hub.")] = False,
 ) -> None:
     """Say what weights reward models need, from where, how big, under which licence; download and convert them.
 
@@ -60,15 +61,15 @@ def verify_rewards(
     what: Annotated[str, typer.Argument(metavar="CONFIG | SCORER", help="A run file, or the name of a scorer.")],
     images: Annotated[int, typer.Option(min=1, help="How many pictures are scored.")] = 8,
     folder: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Pictures to score, prompts in .txt beside them; drawn ones when not given."),
     ] = None,
     source: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Where a scorer's weights lie; a run file says so itself."),
     ] = None,
     official_python: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="PATH", help="Python of the scorer environment; else RFT_OFFICIAL_PYTHON."),
     ] = None,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from reward_finetuning.config import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.steps.program import run_step
 
-Text = Optional[str]  # noqa: UP045 typer reads the annotation
+Text = str | None
 
 
 def serve_rewards(

@@ -11,6 +11,7 @@ from components.gate import gate as gate_component
 from components.next_epochs import next_epochs as next_epochs_component
 from components.promote import promote as promote_component
 from components.train_epoch import train_epoch as train_epoch_component
+from pipelines.conditions import when
 from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -43,7 +44,7 @@ def staged(target: Target, config: RunConfig) -> Any:
             last = stage(config=config, plan=start.outputs["Output"], offset=offset, policy=policy)
             policy = last.set_display_name(f"stage +{offset}").output
         passed = gate(config=config, policy=policy).after(last)
-        with dsl.If(passed.output == True, "the last policy passed the gate"):  # noqa: E712 a condition of the graph
+        with when(passed, "the last policy passed the gate"):
             promote(config=config, policy=policy)
 
     return pipeline

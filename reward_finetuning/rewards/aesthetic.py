@@ -17,16 +17,6 @@ from reward_finetuning.rewards.protocol import Scorer
 MODEL = MODELS["aesthetic"]
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over the tower's weights, its config and the head."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """The predictor, float64 [B], raw."""
     import torch

@@ -16,16 +16,6 @@ from reward_finetuning.rewards.protocol import Scorer
 MODEL = MODELS["hpsv2"]
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights and vocabulary."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """HPSv2 v2.0 as a cosine, float64 [B] in [-1, 1]."""
     return load_version(MODEL, settings)

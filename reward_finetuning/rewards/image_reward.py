@@ -13,16 +13,6 @@ from reward_finetuning.rewards.protocol import Scorer
 MODEL = MODELS["image_reward"]
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights and vocabulary."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """ImageReward, float64 [B], normalised."""
     import torch

@@ -14,16 +14,6 @@ from reward_finetuning.rewards.protocol import Scorer
 MODEL = MODELS["pickscore"]
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights, config and vocabulary."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """PickScore as a cosine, float64 [B] in [-1, 1]."""
     from reward_finetuning.rewards.checkpoints import read_state

@@ -10,13 +10,14 @@ from typing import cast
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
+from reward_finetuning.rewards.model import ModelScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
 from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
 
 __all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers", "scorer_digests"]
 
-# A function is named with a colon, a ScorerModule without.
+# A function is named with a colon; without one a module that loads the catalogue's model of the scorer's name.
 _SCORERS = {
     "aesthetic": "reward_finetuning.rewards.aesthetic",
     "clip_score": "reward_finetuning.rewards.clip_score",
@@ -70,7 +71,7 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
     if settings.use is not None:
         return plugin(name, settings.use)
     if name in official.NAMES:
-        return official.OfficialScorer(name)
+        return official.official_scorer(name)
     if name not in _SCORERS:
         known = ", ".join(sorted(_SCORERS))
         others = f"or give reward.scorers.{name} a plug-in (use) or a server (url)"
@@ -78,4 +79,4 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
     target = _SCORERS[name]
     if ":" in target:
         return FunctionScorer(name, partial(pkgutil.resolve_name, target))
-    return cast("ScorerModule", import_module(target))
+    return ModelScorer(name, target)

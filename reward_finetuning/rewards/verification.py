@@ -138,7 +138,7 @@ def _official(
         for number, image in enumerate(images):
             np.save(Path(folder, f"{number:06d}.npy"), image)
         command = [str(python), "-m", "reward_finetuning.rewards.official", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_clean_environment())  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_clean_environment())
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise UserError(f"the official {scorer} in {python} failed: {reason}")

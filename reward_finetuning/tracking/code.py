@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 # Variable -> tag. KFP's launcher exports the pod's name, which begins with the workflow's; the placement adds the run's
@@ -24,16 +26,9 @@ def pipeline_run() -> dict[str, str]:
 
 def code_version() -> str:
     """Git commit of the code, or the package's version where it was installed."""
-    folder = Path(__file__).parent
-    try:
-        asked = subprocess.run(  # noqa: S603 fixed words
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 git is looked up on PATH
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return asked.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        from importlib.metadata import version
-
-        return version("reward-finetuning")
+    if git := shutil.which("git"):
+        command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    return version("reward-finetuning")

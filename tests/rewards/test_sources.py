@@ -89,9 +89,12 @@ def test_the_hub_at_a_known_or_given_commit_is_accepted_without_asking_it(settin
 
 def test_the_digest_knows_every_byte_of_every_file_and_not_where_they_lie(tmp_path):
     (tmp_path / "a").mkdir()
-    config = lambda name: RewardConfig(  # noqa: E731
-        weights={"image_reward": 1}, scorers={"image_reward": ScorerConfig(source=str(tmp_path / name))}
-    )
+
+    def config(name):
+        return RewardConfig(
+            weights={"image_reward": 1}, scorers={"image_reward": ScorerConfig(source=str(tmp_path / name))}
+        )
+
     files_of(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     same = scorer_digests(config("a")), scorer_digests(config("b"))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reward_finetuning.rewards.official import image_reward  # noqa: F401 makes torchvision importable
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()

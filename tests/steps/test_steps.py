@@ -134,7 +134,10 @@ def test_a_reward_that_is_not_finite_names_the_sample(tasks, monkeypatch):
     plan = one.begin()
     (shard,) = shards(one.config, plan, 0)
     sample(one.config, shard, one.path("policy"), one.path("rollouts"))
-    scorer = lambda images, prompts: np.where(np.arange(len(images)) == 1, np.nan, 0.5)  # noqa: E731
+
+    def scorer(images, prompts):
+        return np.where(np.arange(len(images)) == 1, np.nan, 0.5)
+
     monkeypatch.setattr("reward_finetuning.steps.reward.load_scorers", lambda names: {"shapes": scorer})
 
     with pytest.raises(TrainingError, match=r"scorer shapes gave nan for sample 1 \(image 1 of"):

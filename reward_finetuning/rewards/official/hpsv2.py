@@ -18,16 +18,6 @@ from reward_finetuning.rewards.protocol import Scorer
 MODEL = MODELS["hpsv2"]
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights and vocabulary."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """hpsv2.score of v2.0, float64 [B]."""
     return load_version(MODEL, settings)

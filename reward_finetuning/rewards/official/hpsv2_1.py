@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from reward_finetuning.config.reward import ScorerConfig
-from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.official.hpsv2 import load_version
 from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["hpsv2_1"]
-
-
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights and vocabulary."""
-    return sources.digest(MODEL, settings)
 
 
 def load(settings: ScorerConfig) -> Scorer:

@@ -44,16 +44,6 @@ _MED_CONFIG = {
 }
 
 
-def check(settings: ScorerConfig) -> None:
-    """Refuse settings and folders that cannot work."""
-    sources.check(MODEL, settings)
-
-
-def digest(settings: ScorerConfig) -> str:
-    """sha256 over weights and vocabulary."""
-    return sources.digest(MODEL, settings)
-
-
 def load(settings: ScorerConfig) -> Scorer:
     """ImageReward's score, float64 [B]."""
     import torch
