@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.rewards.batching import score_in_micro_batches
+from reward_finetuning.rewards.blip_attention import fuse_attention
 from reward_finetuning.rewards.checkpoints import State
 from reward_finetuning.rewards.linear_head import linear_head
 from reward_finetuning.rewards.preprocessing import blip_crop
@@ -57,6 +58,7 @@ class ImageRewardNetwork(nn.Module):
         super().__init__()
         self.vision = BlipVisionModel(vision)
         self.text = BlipTextModel(text, add_pooling_layer=False)
+        fuse_attention(self.vision, self.text)
         self.head = linear_head(text.hidden_size)
 
     def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

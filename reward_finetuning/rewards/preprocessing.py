@@ -6,6 +6,7 @@ Each model's authors resize, crop and scale a little differently, and scores mov
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def blip_crop(image: NDArray[np.uint8], size: int) -> Tensor:
     """
     resized = _resize_shortest(image, size)
     top, left = (round((length - size) / 2) for length in resized.shape[:2])
-    return _normalise(_to_tensor(resized[top : top + size, left : left + size]))
+    return _normalised_bytes(resized[top : top + size, left : left + size])
 
 
 def hps_pad(image: NDArray[np.uint8], size: int) -> Tensor:
@@ -93,6 +94,20 @@ def _resize_shortest(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
     return torch.tensor(image).float().div_(255).permute(2, 0, 1)
+
+
+def _normalised_bytes(image: NDArray[np.uint8]) -> Tensor:
+    """What `_normalise` makes of a byte is looked up: there are 256 of them."""
+    table = _normalised_levels()
+    planes = [np.take(levels, channel) for levels, channel in zip(table, np.moveaxis(image, -1, 0), strict=True)]
+    return torch.from_numpy(np.stack(planes))
+
+
+@cache
+def _normalised_levels() -> NDArray[np.float32]:
+    """[3, 256] float32, a row for each channel."""
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    return _normalise(_to_tensor(levels))[:, 0].numpy()
 
 
 def _normalise(pixels: Tensor) -> Tensor:
