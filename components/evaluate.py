@@ -1,8 +1,15 @@
-from kfp.dsl import HTML, Input, Model, Output
+from kfp.dsl import HTML, Input, Markdown, Metrics, Model, Output
 
 
-def evaluate(config: str, policy: Input[Model], report: Output[HTML]) -> None:
+def evaluate(
+    config: str,
+    policy: Input[Model],
+    report: Output[HTML],
+    metrics: Output[Metrics],
+    summary: Output[Markdown],
+) -> None:
     """Compare the policy with the pretrained model; `report` is the page."""
     from reward_finetuning.steps.evaluate import evaluate as step
 
-    report.metadata.update(step(config, policy.path, report.path))
+    for name, value in step(config, policy.path, report.path, metrics.path, summary.path).items():
+        metrics.log_metric(name, value)

@@ -5,11 +5,11 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate as evaluate_component
 from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.next_epochs import next_epochs as next_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.conditions import when
+from pipelines.evaluation import evaluation
 from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -21,7 +21,7 @@ def offline(target: Target, config: RunConfig) -> Any:
     evaluation_due = target.component(evaluation_due_component, "light")
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.component(train_epoch_component, "train")
-    evaluate = target.component(evaluate_component, "sample")
+    evaluate = evaluation(target, config.evaluation.num_shards)
     num_passes = config.loop.epochs_per_run
 
     @dsl.pipeline(name="offline", description="Reward finetuning on one set of images of the pretrained model.")

@@ -6,12 +6,12 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import Input, Model
 
-from components.evaluate import evaluate as evaluate_component
 from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.next_epochs import next_epochs as next_epochs_component
 from components.run_epochs import run_epochs as run_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.conditions import when
+from pipelines.evaluation import evaluation
 from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -36,7 +36,7 @@ def split(target: Target, config: RunConfig) -> Any:
     evaluation_due = target.component(evaluation_due_component, "light")
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.component(train_epoch_component, "train")
-    evaluate = target.component(evaluate_component, "sample")
+    evaluate = evaluation(target, config.evaluation.num_shards)
 
     @dsl.pipeline(name="epoch")
     def epoch(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:

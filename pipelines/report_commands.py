@@ -81,7 +81,7 @@ def _newest(run: RunDirectory) -> tuple[EvaluatedSamples, EvaluatedSamples]:
 
     if (names := newest_report(run)) is None:
         raise UserError(f"{run.uri} has evaluated no epoch yet; rft run goes on and evaluates at loop.evaluate_every")
-    before, after = (read_evaluation(run.store.fetch(name)) for name in names)
+    before, after = (read_evaluation(run.store, name) for name in names)
     return before, after
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import Input, Model
 
-from components.evaluate import evaluate as evaluate_component
 from components.gate import gate as gate_component
 from components.next_epochs import next_epochs as next_epochs_component
 from components.promote import promote as promote_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.conditions import when
+from pipelines.evaluation import evaluation
 from pipelines.rollouts import rollouts_and_rewards
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -22,7 +22,7 @@ def staged(target: Target, config: RunConfig) -> Any:
     next_epochs = target.component(next_epochs_component, "light")
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.component(train_epoch_component, "train")
-    evaluate = target.component(evaluate_component, "sample")
+    evaluate = evaluation(target, config.evaluation.num_shards)
     gate = target.component(gate_component, "light")
     promote = target.component(promote_component, "export")
 

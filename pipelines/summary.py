@@ -50,7 +50,7 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
     from reward_finetuning.report.comparison import as_table, compare
     from reward_finetuning.storage.evaluations import read_evaluation
 
-    before, after = (read_evaluation(run.store.fetch(name)) for name in names)
+    before, after = (read_evaluation(run.store, name) for name in names)
     comparison = compare(before, after)
     header, *rows = (_narrow(row) for row in as_table(comparison) if not row[1] or row[1] == "category")
     title = f"pretrained against epoch {after.epoch}, same noise, 95 % intervals"

@@ -7,9 +7,9 @@ C H W latent axes, M items of a micro-batch, L D token and embedding axes of an 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 Denoiser = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 """(x [M, C, H, W], t [M], prompt embeddings [M, L, D]) -> epsilon [M, C, H, W], guidance included."""
+
+
+class Pictures(Protocol):
+    """S pictures that need not be in memory; an array [S, H, W, 3] is one."""
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]:
+        """Picture [H, W, 3] of a row."""
+        ...
 
 
 class Stream(IntEnum):
@@ -57,6 +65,7 @@ class Trajectories:
     latents: Tensor  # [B, T + 1, C, H, W] as stored: x_T first, x_0 last
     log_probs: Tensor  # [B, T] float32 nats per latent element, under the policy that sampled
     log_probs_ref: Tensor  # [B, T] the same under the reference
+    kl: Tensor | None = None  # [B, T] exact KL of each step to the reference, nats per latent element; known when drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +126,7 @@ class EvaluatedSamples:
     categories: tuple[str, ...]  # [S]
     image_indices: tuple[int, ...]  # [S]; (prompt set, prompt id, image index) pairs two policies: same noise
     rewards: dict[str, NDArray[np.float64]]  # "reward" is the combined one, the others are scorers; each [S]
-    images: NDArray[np.uint8]  # [S, H, W, 3]
+    image_size: tuple[int, int]  # (H, W)
+    images: Pictures  # [S]; read when they are asked for
+    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # what is no reward: "diversity", "kl"; [S]
+    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the pretrained model, nats per latent element

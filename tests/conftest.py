@@ -117,12 +117,13 @@ def nudged_run(run_config):
             categories=tuple(sample.prompt.category for _, sample in members),
             image_indices=tuple(sample.image_index for _, sample in members),
             rewards={"reward": spread + own + gain},
+            image_size=(8, 8),
             images=np.full((len(members), 8, 8, 3), 40 * epoch, np.uint8),
         )
 
     def report(run, before, after):
         def write(folder):
-            write_evaluation(folder, after)
+            write_evaluation(folder, after, (), run.config.sampling.micro_batch_size)
             write_grid(after.images, after.prompts, 4, folder / GRID)
             (folder / PAGE).write_text("<title>page</title>", encoding="utf-8")
             return {"metrics": as_metrics(compare(before, after))}

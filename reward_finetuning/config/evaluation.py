@@ -16,3 +16,12 @@ class EvaluationConfig(Frozen):
 
     grid_images: PositiveInt = 16
     """Images in the sample grid that MLflow shows for each evaluation."""
+
+    kl: bool = True
+    """Whether the KL to the pretrained model is measured at every denoising step: one more forward pass for each."""
+
+    num_shards: PositiveInt = 1
+    """Parallel tasks that draw and score, in `split`, `staged` and `rft evaluate`; numbers do not depend on it."""
+
+    images_per_part: PositiveInt = 256
+    """Images in one artifact, rounded to whole micro-batches: what a task that is started again draws anew at most."""

@@ -6,10 +6,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from reward_finetuning.config.base import Frozen
 
-_COLUMNS = {"reward", "sample"}
+_COLUMNS = {"reward", "sample", "diversity", "kl"}
 
 ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-"""A column of rewards.parquet and a part of MLflow's keys; `reward` and `sample` are columns already."""
+"""A column of rewards.parquet and a part of MLflow's keys; some names are columns of our own already."""
 
 
 class ScorerConfig(Frozen):

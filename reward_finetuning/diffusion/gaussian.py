@@ -27,3 +27,19 @@ def log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     std = std[:, None, None, None]
     z = (x - mean) / std
     return (-0.5 * z**2 - std.log() - _HALF_LOG_2PI).mean(dim=(1, 2, 3))
+
+
+def step_kl(mean: Tensor, mean_ref: Tensor, std: Tensor) -> Tensor:
+    """KL(N(mean, std^2 I) || N(mean_ref, std^2 I)) of each step.
+
+    Args:
+        mean: [M, C, H, W] mu_theta.
+        mean_ref: [M, C, H, W] mu_ref.
+        std: [M] sigma_t > 0, which both share.
+
+    Returns:
+        [M] nats per latent element (mean over C, H, W).
+
+    Source: Fan et al. 2023 (arXiv:2305.16381), section 4.2.
+    """
+    return (mean - mean_ref).square().mean(dim=(1, 2, 3)) / (2 * std**2)

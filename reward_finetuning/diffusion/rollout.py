@@ -38,7 +38,7 @@ def draw(
         Trajectories of M images.
     """
     x = noise[:, 0].to(latents_dtype).float()
-    latents, log_probs, log_probs_ref = [x], [], []
+    latents, log_probs, log_probs_ref, kl = [x], [], [], []
     for step in range(grid.num_steps):
         steps = torch.full((len(x),), step, device=x.device)
         std = step_std(grid, steps, x)
@@ -48,11 +48,14 @@ def draw(
         if denoise_ref is not None:
             mean_ref = step_means(denoise_ref, x, embeddings, grid, steps)
             log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
+            kl.append(gaussian.step_kl(mean, mean_ref, std))
         x = x_prev
         latents.append(x)
     old = torch.stack(log_probs, dim=1)
     ref = torch.stack(log_probs_ref, dim=1) if log_probs_ref else old
-    return Trajectories(torch.stack(latents, dim=1).to(latents_dtype), old, ref)
+    return Trajectories(
+        torch.stack(latents, dim=1).to(latents_dtype), old, ref, torch.stack(kl, dim=1) if kl else torch.zeros_like(old)
+    )
 
 
 def step_means(denoise: Denoiser, x_t: Tensor, embeddings: Tensor, grid: Grid, steps: Tensor) -> Tensor:

@@ -17,27 +17,12 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.config.objective import DpokConfig
+from reward_finetuning.diffusion.gaussian import step_kl
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective
 from reward_finetuning.objectives.surrogate import clip_fraction, clipped_surrogate, clipped_surrogate_grad
 from reward_finetuning.objectives.value import ValueNetwork
 from reward_finetuning.records import Batch, Cells
-
-
-def step_kl(mean: Tensor, mean_ref: Tensor, std: Tensor) -> Tensor:
-    """KL(N(mean, std^2 I) || N(mean_ref, std^2 I)) of each step.
-
-    Args:
-        mean: [M, C, H, W] mu_theta.
-        mean_ref: [M, C, H, W] mu_ref.
-        std: [M] sigma_t > 0, which both share.
-
-    Returns:
-        [M] nats per latent element (mean over C, H, W).
-
-    Source: arXiv:2305.16381, section 4.2.
-    """
-    return (mean - mean_ref).square().mean(dim=(1, 2, 3)) / (2 * std**2)
 
 
 class Dpok(Objective):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -52,7 +53,5 @@ def draw_micro_batch(
     )
     images = policy.decode(trajectories.latents[:, -1])
     kept = len(samples)
-    on_cpu = Trajectories(
-        trajectories.latents[:kept].cpu(), trajectories.log_probs[:kept].cpu(), trajectories.log_probs_ref[:kept].cpu()
-    )
-    return on_cpu, images[:kept]
+    drawn = (getattr(trajectories, field.name)[:kept].cpu() for field in fields(trajectories))
+    return Trajectories(*drawn), images[:kept]

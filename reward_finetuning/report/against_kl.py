@@ -66,12 +66,13 @@ def _evaluated(
 ) -> Iterator[tuple[str, dict[str, Track]]]:
     """For each prompt set, the path of each reward from the pretrained model at (0, 0)."""
     sets = np.asarray(before.prompt_sets)
+    values = before.rewards | before.measures
     for prompt_set in dict.fromkeys(before.prompt_sets):
         paths: dict[str, Track] = {}
         for row in comparison.rows:
-            if row.prompt_set != prompt_set or row.category is not None:
+            if row.prompt_set != prompt_set or row.category is not None or not row.direction:
                 continue
-            unit = float(before.rewards[row.reward][sets == prompt_set].std())
+            unit = float(values[row.reward][sets == prompt_set].std())
             gains = {e: gain for e, gain in history.get(metric_name(row, "gain"), ()) if e < epoch}
             gains[epoch] = row.gain.mean
             # The images of epoch e + 1 are drawn by the policy of epoch e.

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -13,10 +13,25 @@ from numpy.typing import NDArray
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.pairing import pair
 from reward_finetuning.report.statistics import Interval, paired_difference, win_rate
-from reward_finetuning.report.wording import category_name, decimals, number, policy_names, shortened, signed, verdict
+from reward_finetuning.report.wording import (
+    category_name,
+    decimals,
+    number,
+    policy_names,
+    share,
+    shortened,
+    signed,
+    verdict,
+)
 
 Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
 """One reward of the same images before [S] and after [S]."""
+
+Direction = Literal["better", "worse", "unsure", ""]
+"""A finding; empty where neither more nor less is better."""
+
+DIVERSITY, KL = "diversity", "kl"
+"""Measures beside the rewards: see report/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
 
 CONFIDENCE = 0.95
 FEWEST_SURE_IMAGES = 6
@@ -25,7 +40,7 @@ FEWEST_SURE_IMAGES = 6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One reward on one prompt set, or on one category of it."""
+    """One reward, or another measure, on one prompt set or on one category of it."""
 
     prompt_set: str
     category: str | None
@@ -40,11 +55,13 @@ class Row:
     """after - before, image by image."""
 
     win_rate: float
-    """Share of pairs in which the image after has the higher reward, in [0, 1]."""
+    """Share of pairs in which the image after has the higher reward, in [0, 1]; of prompts, for diversity; else NaN."""
 
     @property
-    def direction(self) -> Literal["better", "worse", "unsure"]:
+    def direction(self) -> Direction:
         """Better or worse when the whole interval lies on one side of zero, and it rests on enough pairs."""
+        if self.reward == KL:
+            return ""
         if self.gain.num_images < FEWEST_SURE_IMAGES or self.gain.low <= 0 <= self.gain.high:
             return "unsure"
         return "better" if self.gain.mean > 0 else "worse"
@@ -59,7 +76,8 @@ class Comparison:
 
     after: str
     rows: tuple[Row, ...]
-    """Prompt sets in the order given; in each the whole set first, then its categories; the combined reward first."""
+    """Prompt sets in the order given; in each the whole set first, then its categories; the combined reward first, and
+    what is no reward last."""
 
     verdict: str
     """One sentence on the whole prompt sets."""
@@ -73,6 +91,8 @@ def compare(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison:
     """
     order = pair(before, after)
     paired = {name: (before.rewards[name], after.rewards[name][order]) for name in reward_columns(before)}
+    measured = [name for name in (DIVERSITY, KL) if name in before.measures and name in after.measures]
+    paired |= {name: (before.measures[name], after.measures[name][order]) for name in measured}
     prompt_ids, sets, categories = map(np.asarray, (before.prompt_ids, before.prompt_sets, before.categories))
     rows: list[Row] = []
     for prompt_set in dict.fromkeys(before.prompt_sets):
@@ -82,7 +102,12 @@ def compare(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison:
         for category in names if len(names) > 1 else ():
             rows += _rows(paired, prompt_ids, inside & (categories == category), (prompt_set, category))
     name_before, name_after = policy_names((before.epoch, before.policy), (after.epoch, after.policy))
-    return Comparison(name_before, name_after, tuple(rows), verdict(name_after, name_before, _judged(rows)))
+    return Comparison(name_before, name_after, tuple(rows), verdict(name_after, name_before, judged(rows)))
+
+
+def judged(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
+    """(reward, prompt set, finding) of whole prompt sets, as `verdict` wants them."""
+    return [(row.reward, row.prompt_set, row.direction) for row in rows if row.category is None and row.direction]
 
 
 def reward_columns(samples: EvaluatedSamples) -> list[str]:
@@ -140,7 +165,7 @@ def _cells(row: Row, places: int) -> tuple[str, ...]:
         number(row.after, places),
         signed(row.gain.mean, places),
         f"{signed(row.gain.low, places)} to {signed(row.gain.high, places)}",
-        f"{row.win_rate:.0%}",
+        share(row.win_rate),
         row.direction,
     )
 
@@ -152,17 +177,26 @@ def _segment(name: str) -> str:
     return f"{re.sub('[^A-Za-z0-9_ -]', '_', name)[:40]}-{sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 
-def _judged(rows: list[Row]) -> list[tuple[str, str, str]]:
-    return [(row.reward, row.prompt_set, row.direction) for row in rows if row.category is None]
-
-
 def _rows(
     paired: Mapping[str, Scores], prompt_ids: NDArray[np.str_], inside: NDArray[np.bool_], names: tuple[str, str | None]
 ) -> list[Row]:
     """One row for each reward over the images `inside` [S]; `names` are the prompt set and the category."""
     rows = []
     for column, (before, after) in paired.items():
-        old, new = before[inside], after[inside]
-        gain = paired_difference(old, new, prompt_ids[inside].tolist(), confidence=CONFIDENCE)
-        rows.append(Row(*names, column, float(old.mean()), float(new.mean()), gain, win_rate(old, new)))
+        old, new, ids = before[inside], after[inside], prompt_ids[inside]
+        wins = math.nan if column == KL else win_rate(old, new)
+        if column == DIVERSITY:
+            by_prompt = _by_prompt(old, ids), _by_prompt(new, ids)
+            wins = win_rate(*by_prompt)
+            if len(old) == 2 * len(by_prompt[0]):  # two images have one distance, and no spread of their own
+                old, new, ids = *by_prompt, np.unique(ids)
+        gain = paired_difference(old, new, ids.tolist(), confidence=CONFIDENCE)
+        rows.append(Row(*names, column, float(old.mean()), float(new.mean()), gain, wins))
     return rows
+
+
+def _by_prompt(values: NDArray[np.float64], prompt_ids: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Means over the images of each prompt, by prompt id."""
+    _, prompt = np.unique(prompt_ids, return_inverse=True)
+    means: NDArray[np.float64] = np.bincount(prompt, weights=values) / np.bincount(prompt)
+    return means

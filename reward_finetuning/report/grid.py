@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+from reward_finetuning.records import Pictures
 
 _MIN_TILE = 96
 
 
-def write_grid(images: NDArray[np.uint8], prompts: Sequence[str], num: int, path: Path) -> None:
+def write_grid(images: Pictures, prompts: Sequence[str], num: int, path: Path) -> None:
     """Write the first picture of `num` prompts spread evenly over all distinct ones, near-square, row by row.
 
     Args:
-        images: [S, H, W, 3].
+        images: [S], of one size.
         prompts: [S].
         num: tiles at most; the same every time it is called with the same prompts, so that grids can be compared.
         path: PNG file.
@@ -27,8 +28,9 @@ def write_grid(images: NDArray[np.uint8], prompts: Sequence[str], num: int, path
         first.setdefault(prompt, row)
     rows = list(first.values())
     chosen = [rows[i * len(rows) // min(num, len(rows))] for i in range(min(num, len(rows)))]
-    scale = max(1, -(-_MIN_TILE // images.shape[1]))
-    tiles = images[chosen].repeat(scale, axis=1).repeat(scale, axis=2)
+    tiles = np.stack([images[row] for row in chosen])
+    scale = max(1, -(-_MIN_TILE // tiles.shape[1]))
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     tiles = np.pad(tiles, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
     columns = math.isqrt(len(tiles) - 1) + 1
     blank = np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, dtype=np.uint8)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import Comparison, Row, compare
+from reward_finetuning.report.comparison import Comparison, Row, compare, judged
 from reward_finetuning.report.wording import verdict
 
 COMBINED = "reward"
@@ -88,8 +88,7 @@ def _column(run: EvaluatedRun, first: EvaluatedRun, *, combined: bool) -> RunCol
     paired, unpaired = _against_first(run, first)
     rows = _whole(paired, combined=combined) if paired else {}
     if rows:
-        judged = [(row.reward, row.prompt_set, row.direction) for row in rows.values()]
-        said = _as_named(run.name, verdict(run.name, first.name, judged))
+        said = _as_named(run.name, verdict(run.name, first.name, judged(rows.values())))
     else:
         said = f"{run.name}: {own.verdict[0].lower()}{own.verdict[1:]}"
     return RunColumn(run.name, run.after.epoch, _whole(own, combined=combined), rows, unpaired, said)

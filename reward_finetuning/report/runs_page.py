@@ -131,4 +131,4 @@ def _words(row: RunRow) -> list[str]:
 
 
 def _starred(change: Change) -> str:
-    return change.change + ("*" if change.direction != "unsure" else "")
+    return change.change + ("*" if change.direction in {"better", "worse"} else "")

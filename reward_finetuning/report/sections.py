@@ -6,7 +6,7 @@ from itertools import groupby
 
 from reward_finetuning.report.comparison import Comparison, Row, reward_decimals
 from reward_finetuning.report.statistics import FEWEST_PROMPTS, Interval
-from reward_finetuning.report.wording import category_name, number, shortened, signed
+from reward_finetuning.report.wording import category_name, number, share, shortened, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _line(row: Row, scales: Mapping[str, float], places: Mapping[str, int]) -> L
         change=signed(gain.mean, digits),
         low=signed(gain.low, digits),
         high=signed(gain.high, digits),
-        wins=f"{row.win_rate:.0%}",
+        wins=share(row.win_rate),
         direction=row.direction,
         whisker=(low, mean, high),
     )

@@ -60,6 +60,11 @@ def signed(value: float, places: int) -> str:
     return text if text.startswith("−") or not text.strip("0.") else f"+{text}"
 
 
+def share(value: float) -> str:
+    """A share in per cent; nothing where there is none."""
+    return "" if math.isnan(value) else f"{value:.0%}"
+
+
 def shortened(text: str, limit: int) -> str:
     """Text fit to be shown: invisible and broken characters made visible, cut at `limit` characters."""
     shown = "".join("\ufffd" if _unshowable(character) else character for character in text[:limit])

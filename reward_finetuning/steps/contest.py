@@ -82,6 +82,6 @@ def _yardstick(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same_noise(before: EvaluatedSamples, after: EvaluatedSamples) -> None:
     """Pictures of another size come from latents of another shape, so from other noise under the same key."""
-    sizes = [f"{width} × {height}" for _, height, width, _ in (before.images.shape, after.images.shape)]
+    sizes = [f"{width} × {height}" for height, width in (before.image_size, after.image_size)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"its pictures are {sizes[0]} pixels, here they are {sizes[1]}")

@@ -19,7 +19,10 @@ Shard = Annotated[str, typer.Option(help="The part of an epoch to draw, as shard
 PolicyFile = Annotated[str, typer.Option(help="File with the reference to a policy.")]
 RolloutsFile = Annotated[str, typer.Option(help="File with the reference to rollouts.")]
 RewardsFile = Annotated[str, typer.Option(help="File with the reference to rewards.")]
+EvaluationShard = Annotated[int, typer.Option(help="Which share of the evaluation to draw, 0 being the first.")]
 ReportFile = Annotated[str, typer.Option(help="Where to write the HTML page.")]
+MetricsFile = Annotated[str, typer.Option(help="Where to write the numbers as JSON; not written when not given.")]
+SummaryFile = Annotated[str, typer.Option(help="Where to write the summary as Markdown; not written when not given.")]
 
 
 def run_step(step: Callable[..., Any]) -> None:

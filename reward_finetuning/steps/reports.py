@@ -12,7 +12,7 @@ from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Checkpoint, Dataset, Entry, Evaluation
 
-PAGE, METRICS, GRID = "report.html", "metrics.json", "samples.png"
+PAGE, METRICS, SUMMARY, GRID = "report.html", "metrics.json", "summary.md", "samples.png"
 """Files of a report artifact."""
 
 
@@ -25,10 +25,10 @@ def report_name(run: RunDirectory, epoch: int) -> str:
 
 
 def settings_digest(run: RunDirectory) -> str:
-    """Digest of the evaluation's prompts and number of images."""
+    """Digest of the evaluation's prompts, number of images, and of what is measured."""
     evaluation = run.config.evaluation
     digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
-    return sha256(json.dumps([digests, evaluation.images_per_prompt]).encode()).hexdigest()
+    return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl]).encode()).hexdigest()
 
 
 def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
@@ -89,10 +89,8 @@ def prompt_datasets(run: RunDirectory) -> list[Dataset]:
 
 
 def read_scores(run_directory: str, report: str) -> EvaluatedSamples | None:
-    """A report's samples and rewards, without the pictures; None where there is no such report."""
-    from reward_finetuning.storage.evaluations import SAMPLES, read_evaluation
+    """A report's samples and rewards; None where there is no such report."""
+    from reward_finetuning.storage.evaluations import read_evaluation
 
     store = open_store(run_directory)
-    if store.manifest(report) is None:
-        return None
-    return read_evaluation(store.fetch(report, [SAMPLES]), images=False)
+    return None if store.manifest(report) is None else read_evaluation(store, report)

@@ -6,43 +6,50 @@ A crash costs at most the epoch it fell into: every artifact is committed as it 
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Any
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.learner import Learner, learner_at
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
+from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, ReportFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
+from reward_finetuning.steps.subjects import Subject
 from reward_finetuning.steps.train_epoch import train_on
 from reward_finetuning.storage import Reference, RunDirectory, write_reference
 from reward_finetuning.tracking import MlflowTracker
 
 
-def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: ReportFile) -> dict[str, Any]:
+def run_epochs(
+    config: Config,
+    plan: PlanText,
+    policy: PolicyFile,
+    report: ReportFile,
+    metrics: MetricsFile = "",
+    summary: SummaryFile = "",
+) -> dict[str, float]:
     """Do the plan's epochs from wherever latest.json is; writes the last policy's reference and the last page."""
     run = RunDirectory(parse_config(config))
     run.check()
     tracker, session = MlflowTracker(run), _Session(run)
-    pretrained = Reference(epoch=0)
     scorers = cache(lambda: load_scorers(run.config.reward))
-    before = partial(policy_at, run, pretrained, keep_reference=False)
-    evaluated = evaluate_policy(run, pretrained, before, scorers, tracker)
+    pretrained = Subject.of_run(run, Reference(epoch=0))
+    evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
     latest = run.latest()
     for epoch in range(latest.epoch, Plan.parse(plan).last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, scorers, tracker)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and evaluation_due(config, here, 0):
-            evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), scorers, tracker)
+            subject = Subject.of_run(run, latest)
+            evaluated = evaluate_policy(run, subject, partial(_policy, session, latest), scorers, tracker)
     write_reference(policy, latest)
-    return publish(run, evaluated, report, tracker)
+    return publish(run, evaluated, Outputs(report, metrics, summary), tracker)
 
 
 def _policy(session: _Session, reference: Reference) -> Policy:

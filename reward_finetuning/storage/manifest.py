@@ -29,7 +29,7 @@ class FileEntry(Frozen):
 class Identity(Frozen):
     """What an artifact is, known before it is made: two attempts with one identity are interchangeable."""
 
-    kind: Literal["rollouts", "rewards", "policy", "report", "scores"]
+    kind: Literal["rollouts", "rewards", "policy", "evaluated", "report", "scores"]
     fingerprint: str
     """Digest of all that changes its numbers."""
 

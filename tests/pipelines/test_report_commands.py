@@ -12,7 +12,7 @@ from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.reports import newest_report, settings_digest
 from reward_finetuning.storage import RunDirectory
-from reward_finetuning.storage.evaluations import write_evaluation
+from reward_finetuning.storage.evaluations import Part, write_evaluation, write_pictures
 
 QUIET = {"tracking": {"enabled": False}}
 
@@ -51,18 +51,27 @@ def evaluated(epoch, gain):
         categories=("",) * 30,
         image_indices=(0,) * 30,
         rewards={"reward": rewards + gain},
+        image_size=(4, 4),
         images=np.zeros((30, 4, 4, 3), dtype=np.uint8),
     )
 
 
 def commit(run, settings, samples):
-    """A report artifact with the samples alone, which is all that `rft report` reads."""
+    """A report artifact with the samples, and one part with their pictures, which is all that `rft report` reads."""
     identity = run.identity("report", samples.epoch, "", settings)
-    run.commit(run.name(samples.epoch, f"report-{settings}"), identity, lambda folder: _written(folder, samples))
+    part = Part(run.name(samples.epoch, f"evaluated-{settings}"), 0, 1)
+    run.commit(part.name, run.identity("evaluated", samples.epoch), lambda folder: _pictures(folder, samples))
+    name = run.name(samples.epoch, f"report-{settings}")
+    run.commit(name, identity, lambda folder: _written(folder, samples, part))
 
 
-def _written(folder, samples):
-    write_evaluation(folder, samples)
+def _pictures(folder, samples):
+    write_pictures(folder, 0, samples.images)
+    return {}
+
+
+def _written(folder, samples, part):
+    write_evaluation(folder, samples, [part], len(samples.prompts))
     return {"metrics": {}}
 
 

@@ -27,6 +27,7 @@ def permuted(samples: EvaluatedSamples, order: Sequence[int]) -> EvaluatedSample
         **{name: tuple(getattr(samples, name)[i] for i in order) for name in fields},
         rewards={name: values[order] for name, values in samples.rewards.items()},
         images=samples.images[order],
+        measures={name: values[order] for name, values in samples.measures.items()},
     )
 
 
@@ -41,11 +42,14 @@ def samples(
     categories: Sequence[str] | None = None,
     scorers: dict[str, Sequence[float]] | None = None,
     images: np.ndarray | None = None,
+    measures: dict[str, Sequence[float]] | None = None,
+    kl: np.ndarray | None = None,
 ) -> EvaluatedSamples:
     """Images of one prompt set: image i is image i % K of prompt i // K."""
     size, K = len(rewards), images_per_prompt
     ids = tuple(f"p{i // K:04}" for i in range(size))
     columns = {"reward": rewards, **(scorers or {})}
+    images = images if images is not None else np.full((size, 4, 4, 3), 128, dtype=np.uint8)
     return EvaluatedSamples(
         epoch=epoch,
         policy=policy or ("pretrained" if epoch == 0 else f"{epoch:064x}"),
@@ -55,5 +59,8 @@ def samples(
         categories=tuple(categories) if categories is not None else ("",) * size,
         image_indices=tuple(i % K for i in range(size)),
         rewards={name: np.asarray(values, dtype=np.float64) for name, values in columns.items()},
-        images=images if images is not None else np.full((size, 4, 4, 3), 128, dtype=np.uint8),
+        image_size=images.shape[1:3],
+        images=images,
+        measures={name: np.asarray(values, dtype=np.float64) for name, values in (measures or {}).items()},
+        kl=kl,
     )

@@ -213,8 +213,8 @@ def test_retention_keeps_what_it_says(tasks):
         name: [n.split("-")[0] for n in one.run.store.names(f"epochs/{name}")] for name in one.run.store.names("epochs")
     }
 
-    assert kept["0005"] == ["policy", "report", "rewards", "rollouts"]
-    assert kept["0002"] == ["policy", "report"]
+    assert kept["0005"] == ["evaluated", "policy", "report", "rewards", "rollouts"]
+    assert kept["0002"] == ["evaluated", "policy", "report"]
     assert kept["0003"] == []
     assert one.run.latest().epoch == 5
 

@@ -1,0 +1,43 @@
+"""Who is evaluated, and where that is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.reference import weights_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One policy of an evaluation."""
+
+    name: str
+    """What to call it, such as "epoch 10"."""
+
+    folder: str
+    """Of its artifacts, below the directory that gets the evaluation."""
+
+    source: RunDirectory
+    """The run that has its weights, under the evaluation's sampling settings."""
+
+    reference: Reference
+    """Which policy of that run; without a name the pretrained model."""
+
+    @classmethod
+    def of_run(cls, run: RunDirectory, reference: Reference) -> Subject:
+        """A policy of a run in an evaluation by the run itself."""
+        folder = run.name(reference.epoch, "").rstrip("/")
+        return cls(f"epoch {reference.epoch}", folder, run, reference)
+
+    @property
+    def weights(self) -> str:
+        """sha256 of its weights; empty for the pretrained model."""
+        return weights_sha256(self.reference)
+
+    def load(self) -> Policy:
+        """The policy; with the pretrained network beside it where its KL is measured."""
+        keep = self.source.config.evaluation.kl and bool(self.reference.name)
+        return policy_at(self.source, self.reference, keep_reference=keep)
