@@ -16,8 +16,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-Denoiser = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
-"""(x [M, C, H, W], t [M], prompt embeddings [M, L, D]) -> epsilon [M, C, H, W], guidance included."""
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """M encoded prompts, a row each. Denoisers alone look inside."""
+
+    embeddings: Tensor  # [M, L, D]
+    pooled: Tensor | None = None  # [M, P] one vector a prompt, of models that have two text encoders (SDXL)
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.embeddings)
+
+    def __getitem__(self, rows: Tensor) -> Conditioning:
+        """The prompts of `rows` [R], on whatever device the index is."""
+        rows = rows.to(self.embeddings.device)
+        return Conditioning(self.embeddings[rows], None if self.pooled is None else self.pooled[rows])
+
+
+Denoiser = Callable[["Tensor", "Tensor", Conditioning], "Tensor"]
+"""(x [M, C, H, W], t [M], M prompts) -> epsilon [M, C, H, W], guidance included."""
 
 
 class Pictures(Protocol):
@@ -106,7 +124,7 @@ class Cells:
     timesteps: Tensor  # [M]
     alpha_bars: Tensor  # [M] alpha-bar at x_t
     std: Tensor  # [M] sigma_t
-    embeddings: Tensor  # [M, L, D]
+    prompts: Conditioning  # M of them
     mean: Tensor | None = None  # [M, C, H, W] of the step, with gradient; where the objective uses_log_probs
     mean_ref: Tensor | None = None  # [M, C, H, W] under the reference; where the objective needs_reference
     unguided: Denoiser | None = (

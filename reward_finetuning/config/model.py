@@ -24,13 +24,26 @@ class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
     source: str = Field(default="shapes", min_length=1)
-    """`shapes` (the built-in model), a folder saved by diffusers, or a hub id."""
+    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x or XL), a hub id, or one
+    .safetensors file in the original Stable Diffusion format."""
 
     revision: str | None = None
-    """Commit, tag or branch of a hub id; pin a commit, or results may change under the same config."""
+    """Commit of a hub id, 40 hex digits; the one that is known here when not given."""
 
     variant: str | None = None
     """Weight files' variant, e.g. `fp16`."""
+
+    single_file_configs: str | None = None
+    """Folder of a pipeline of the same kind, whose configs and tokenizers go with a single file; its weights are not
+    read."""
+
+    adapter: str | None = None
+    """LoRA file, or folder with one, that is loaded before training. `lora`: training starts from it, and the reference
+    is the model without it. `full`: it is merged into the weights, and the reference is the merged model."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the frozen weights and of the arithmetic inside the networks (autocast). Trained weights, guidance, steps
+    and log-probs are float32 always, and so is a VAE that says that it overflows in float16."""
 
     trainable: Literal["full", "lora"] = "full"
     """`full`: every UNet weight. `lora`: adapters alone."""

@@ -97,7 +97,11 @@ class RunConfig(Frozen):
         numeric = self.model_dump(
             mode="json", include={"seed", "prompts", "sampling", "reward", "objective", "training"}
         )
-        numeric["model"] = self.model.model_dump(mode="json", exclude={"source", "revision", "variant", "device"})
+        # What the model is made of is in its digest.
+        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter", "device"}
+        numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
+        if self.model.dtype == "float32":
+            del numeric["model"]["dtype"]  # as in runs from before there was a choice
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         del numeric["prompts"]["train"]

@@ -35,6 +35,23 @@ def step_mean(x_t: Tensor, epsilon: Tensor, grid: Grid, steps: Tensor) -> Tensor
     return _rows(p, x_t, steps) * x_t + _rows(q, x_t, steps) * epsilon
 
 
+def epsilon_of_v(v: Tensor, x_t: Tensor, alpha_bars: Tensor) -> Tensor:
+    """The noise that a v-prediction means: eps = sqrt(a_t) v + sqrt(1 - a_t) x_t.
+
+    Args:
+        v: [M, C, H, W] predicted sqrt(a_t) eps - sqrt(1 - a_t) x_0.
+        x_t: [M, C, H, W].
+        alpha_bars: [M] a_t.
+
+    Returns:
+        [M, C, H, W].
+
+    Source: Salimans and Ho 2022 (arXiv:2202.00512), appendix D.
+    """
+    a = alpha_bars[:, None, None, None]
+    return a.sqrt() * v + (1 - a).sqrt() * x_t
+
+
 def step_std(grid: Grid, steps: Tensor, like: Tensor) -> Tensor:
     """sigma_t of each row's step, [M], in the type and on the device of `like`."""
     return _rows(grid.stds, like, steps)[:, 0, 0, 0]

@@ -53,7 +53,8 @@ def strided_grid(
         min_std: smallest sigma_t allowed.
 
     Raises:
-        ValueError: more steps than training steps, or a sigma_t below `min_std`.
+        ValueError: more steps than training steps, a step from where there is no signal (alpha-bar 0), or a sigma_t
+            below `min_std`.
 
     Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16; quadratic: appendix D.2.
     """
@@ -62,6 +63,11 @@ def strided_grid(
     last = float(alpha_bars[0]) if final_alpha_bar is None else final_alpha_bar
     a = alpha_bars[timesteps].astype(np.float64)
     a_prev = np.where(previous >= 0, alpha_bars[np.maximum(previous, 0)], last).astype(np.float64)
+    if a.min() <= 0:
+        raise ValueError(
+            f"timestep {timesteps[a.argmin()]} has zero signal-to-noise ratio (alpha-bar 0): noise says nothing of x_0 "
+            "there, and the step has no mean. With scheduler: own (leading) the grid does not visit it"
+        )
     stds = eta * np.sqrt(np.maximum((1 - a_prev) / (1 - a) * (1 - a / a_prev), 0.0))
     if stds.min() < min_std:
         step = int(stds.argmin())
@@ -73,8 +79,18 @@ def strided_grid(
     return Grid(timesteps, a, a_prev, stds)
 
 
-def alphas_cumprod(beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str) -> NDArray[np.float64]:
+def alphas_cumprod(
+    beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str, *, zero_terminal_snr: bool = False
+) -> NDArray[np.float64]:
     """alpha-bar of every training step, [num_train_timesteps], of the schedules that Stable Diffusion models use.
+
+    Args:
+        beta_start: of the first training step.
+        beta_end: of the last.
+        num_train_timesteps: training steps.
+        schedule: how beta goes from one to the other.
+        zero_terminal_snr: shift and scale sqrt(alpha-bar) so that the last one is 0 (Lin et al. 2023,
+            arXiv:2305.08891, algorithm 1).
 
     Raises:
         ValueError: a schedule that is neither `linear` nor `scaled_linear`.
@@ -85,7 +101,11 @@ def alphas_cumprod(beta_start: float, beta_end: float, num_train_timesteps: int,
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
     else:
         raise ValueError(f"beta_schedule must be linear or scaled_linear, got {schedule!r}")
-    return np.cumprod(1.0 - betas).astype(np.float64)
+    alpha_bars = np.cumprod(1.0 - betas).astype(np.float64)
+    if zero_terminal_snr:
+        roots = np.sqrt(alpha_bars)
+        return np.square((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1]))
+    return alpha_bars
 
 
 def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.ddim import step_mean, step_std
 from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.records import Denoiser, Trajectories
+from reward_finetuning.records import Conditioning, Denoiser, Trajectories
 
 
 @torch.no_grad()
@@ -16,7 +16,7 @@ def draw(
     denoise: Denoiser,
     denoise_ref: Denoiser | None,
     noise: Tensor,
-    embeddings: Tensor,
+    prompts: Conditioning,
     grid: Grid,
     *,
     latents_dtype: torch.dtype = torch.float32,
@@ -30,7 +30,7 @@ def draw(
         denoise: the policy.
         denoise_ref: the reference; None where it is the policy itself, whose log-probs then count for both.
         noise: [M, T + 1, C, H, W] standard normal: x_T, then one draw a step.
-        embeddings: [M, L, D].
+        prompts: M of them.
         grid: T steps.
         latents_dtype: type of the stored latents.
 
@@ -42,11 +42,11 @@ def draw(
     for step in range(grid.num_steps):
         steps = torch.full((len(x),), step, device=x.device)
         std = step_std(grid, steps, x)
-        mean = step_means(denoise, x, embeddings, grid, steps)
+        mean = step_means(denoise, x, prompts, grid, steps)
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
         log_probs.append(gaussian.log_prob(x_prev, mean, std))
         if denoise_ref is not None:
-            mean_ref = step_means(denoise_ref, x, embeddings, grid, steps)
+            mean_ref = step_means(denoise_ref, x, prompts, grid, steps)
             log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
             kl.append(gaussian.step_kl(mean, mean_ref, std))
         x = x_prev
@@ -58,7 +58,7 @@ def draw(
     )
 
 
-def step_means(denoise: Denoiser, x_t: Tensor, embeddings: Tensor, grid: Grid, steps: Tensor) -> Tensor:
+def step_means(denoise: Denoiser, x_t: Tensor, prompts: Conditioning, grid: Grid, steps: Tensor) -> Tensor:
     """mu_theta of M cells whose steps may differ, [M, C, H, W]; with gradient if the denoiser has one."""
     timesteps = torch.as_tensor(grid.timesteps, device=x_t.device)[steps]
-    return step_mean(x_t, denoise(x_t, timesteps, embeddings), grid, steps)
+    return step_mean(x_t, denoise(x_t, timesteps, prompts), grid, steps)

@@ -11,7 +11,7 @@ from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.diffusion.rollout import step_means
-from reward_finetuning.records import Cells, Denoiser
+from reward_finetuning.records import Cells, Conditioning, Denoiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Denoisers:
 
 @dataclass(frozen=True, slots=True)
 class CellSource:
-    """Where cells are read from: an epoch's trajectories, on the CPU, and the embeddings of its prompts."""
+    """Where cells are read from: an epoch's trajectories, on the CPU, and its encoded prompts."""
 
     latents: Tensor  # [B, T + 1, C, H, W]
-    embeddings: Tensor  # [N, L, D]
-    prompt_index: Tensor  # [B] int64, rows of embeddings
+    prompts: Conditioning  # N of them
+    prompt_index: Tensor  # [B] int64, rows of prompts
     grid: Grid
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -66,7 +66,7 @@ class CellSource:
             timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
             alpha_bars=torch.as_tensor(self.grid.alpha_bars, device=self.device)[on_device].to(self.dtype),
             std=step_std(self.grid, on_device, x_t),
-            embeddings=self.embeddings[self.prompt_index[images].to(self.embeddings.device)],
+            prompts=self.prompts[self.prompt_index[images]],
         )
 
     def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool) -> Cells:
@@ -80,4 +80,4 @@ class CellSource:
             return replace(found, mean_ref=self._means(networks.reference, found))
 
     def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
-        return step_means(denoise, cells.x_t, cells.embeddings, self.grid, cells.steps)
+        return step_means(denoise, cells.x_t, cells.prompts, self.grid, cells.steps)

@@ -74,7 +74,7 @@ class Rwr(Objective):
         e = self._noise(cells)
         alpha_bars = cells.alpha_bars[:, None, None, None]
         x_t = alpha_bars.sqrt() * cells.x_0 + (1 - alpha_bars).sqrt() * e
-        errors = (e - cells.unguided(x_t, cells.timesteps, cells.embeddings)).square().mean(dim=(1, 2, 3))
+        errors = (e - cells.unguided(x_t, cells.timesteps, cells.prompts)).square().mean(dim=(1, 2, 3))
         loss = (self._weights[cells.images].to(errors) * errors).sum() / self._num_steps
         self._loss = self._loss.to(loss) + loss.detach()
         return loss

@@ -91,7 +91,7 @@ class _Inputs:
         self.device, self.shape = source.device, source.shape
         self._latents, self._prompt_index = source.latents, source.prompt_index
         self._times = _time_embedding(torch.as_tensor(source.grid.timesteps)).to(self.device)  # [T, F]
-        self._prompts = source.embeddings.float().mean(dim=1).to(self.device)  # [N, D]
+        self._prompts = source.prompts.embeddings.float().mean(dim=1).to(self.device)  # [N, D]
 
     @property
     def size(self) -> int:

@@ -11,14 +11,8 @@ import yaml
 
 from reward_finetuning.config import RunConfig
 from reward_finetuning.policy.export import Form, form_of, scheduler_changes
+from reward_finetuning.policy.known_models import KNOWN_MODELS
 from reward_finetuning.policy.source import BUILT_IN, locate
-
-_LICENCES = {
-    "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m",
-    "runwayml/stable-diffusion-v1-5": "creativeml-openrail-m",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
-}
-"""Of well-known base models; a folder's own card says it for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +139,8 @@ def _base_licence(config: RunConfig) -> str | None:
     if folder == BUILT_IN:
         return "apache-2.0"
     if folder is None:
-        return _LICENCES.get(config.model.source)
+        known = KNOWN_MODELS.get(config.model.source)
+        return known.licence if known else None
     return _licence_of_card(folder / "README.md")
 
 

@@ -9,7 +9,8 @@ import torch
 
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
-from reward_finetuning.policy.load import Policy, load_pipeline
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.policy.restore import load_weights
 from reward_finetuning.storage import Reference, RunDirectory
 

@@ -1,4 +1,4 @@
-"""Load a Stable Diffusion pipeline as a policy."""
+"""A Stable Diffusion pipeline as a policy."""
 
 from __future__ import annotations
 
@@ -12,41 +12,62 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
-from reward_finetuning.diffusion.noise import seed_sequence
-from reward_finetuning.policy.denoiser import GuidedDenoiser
-from reward_finetuning.policy.source import locate, sampler_grid
-from reward_finetuning.records import Denoiser, Stream
+from reward_finetuning.policy.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.decoder import Decoder
+from reward_finetuning.policy.denoiser import GuidedDenoiser, NoisePrediction
+from reward_finetuning.policy.encoder import PromptEncoder
+from reward_finetuning.policy.pipeline import load_pipeline
+from reward_finetuning.policy.schedule import noise_schedule, sampler_grid
+from reward_finetuning.records import Conditioning, Denoiser
 
 
 class Policy:
-    """A text-to-image model: frozen text encoder and VAE, and a UNet whose trainable weights are the policy."""
+    """A text-to-image model: frozen text encoders and VAE, and a UNet whose trainable weights are the policy."""
 
     def __init__(self, pipeline: Any, model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> None:
+        self.pipeline = pipeline
         self.device = _device(model.device)
-        self.grid = sampler_grid(dict(pipeline.scheduler.config), sampling)
+        self.dtype: torch.dtype = getattr(torch, model.dtype)
+        scheduler = dict(pipeline.scheduler.config)
+        self.grid, self._schedule = sampler_grid(scheduler, sampling), noise_schedule(scheduler)
         self.unet = pipeline.unet.to(self.device).eval().requires_grad_(requires_grad=False)
-        self._vae = pipeline.vae.to(self.device).eval().requires_grad_(requires_grad=False)
-        self._text_encoder = pipeline.text_encoder.to(self.device).eval().requires_grad_(requires_grad=False)
-        self._tokenizer = pipeline.tokenizer
+        self._decoder = Decoder(pipeline.vae, self.device, self.dtype)
+        for name in ("text_encoder", "text_encoder_2"):
+            if hasattr(pipeline, name):
+                getattr(pipeline, name).to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
+        self._encoder = PromptEncoder(pipeline, self.device)
         self._model, self._sampling = model, sampling
-        self._embeddings: dict[str, Tensor] = {}
         self._reference_unet: Any = None
         if model.trainable == "lora":
-            _add_adapter(self.unet, model, seed)
+            if self.dtype != torch.float32:
+                self.unet.to(self.dtype)
+            add_adapter(self.unet, model.lora, seed)
+            if model.adapter is not None:
+                start_from_file(pipeline, model)
         else:
             self.unet.requires_grad_(requires_grad=True)
 
     @property
+    def starts_at_reference(self) -> bool:
+        """Whether the policy before any training is the reference."""
+        return self._model.adapter is None or self._model.trainable == "full"
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a latent."""
-        factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
-        size = self.unet.config.sample_size
-        height = (self._sampling.height or size * factor) // factor
-        width = (self._sampling.width or size * factor) // factor
+        factor = self._decoder.factor
+        height, width = (side // factor for side in self.image_size)
         return self.unet.config.in_channels, height, width
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        factor = self._decoder.factor
+        return self._sampling.height or height * factor, self._sampling.width or width * factor
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The weights that training changes, by name, in a fixed order."""
@@ -63,7 +84,7 @@ class Policy:
 
     def unguided_denoiser(self) -> Denoiser:
         """The policy's conditional prediction alone, which a denoising loss trains."""
-        return GuidedDenoiser(self.unet, self.encode([""]), guidance_scale=1.0)
+        return GuidedDenoiser(self._epsilon(self.unet), self._encoder.unconditional(), guidance_scale=1.0)
 
     def reference_denoiser(self) -> Denoiser:
         """The pretrained model's denoiser: adapters switched off, or the frozen copy."""
@@ -72,32 +93,25 @@ class Policy:
         assert self._reference_unet is not None, "keep_reference() comes before weights are loaded"
         return self._guided(self._reference_unet)
 
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of the prompts, [len(prompts), L, D].
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """The encoded prompts, a row each."""
+        return self._encoder.encode(prompts)
 
-        Each distinct prompt is encoded once, and alone: in a batch of another size the last bits would differ.
-        """
-        for text in dict.fromkeys(prompts):
-            if text not in self._embeddings:
-                self._embeddings[text] = self._encode(text)
-        return torch.cat([self._embeddings[text] for text in prompts])
-
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
         """Pictures of the latents x_0 [M, C, H, W]: [M, height, width, 3]."""
-        scaled = latents.to(self.device).float() / self._vae.config.scaling_factor
-        pixels = self._vae.decode(scaled, return_dict=False)[0]
-        pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return (pixels * 255).round().astype(np.uint8)
+        return self._decoder.decode(latents)
 
     def _guided(self, unet: Any, **options: Any) -> GuidedDenoiser:
-        return GuidedDenoiser(unet, self.encode([""]), guidance_scale=self._sampling.guidance_scale, **options)
+        unconditional = self._encoder.unconditional()
+        return GuidedDenoiser(
+            self._epsilon(unet), unconditional, guidance_scale=self._sampling.guidance_scale, **options
+        )
 
-    @torch.no_grad()
-    def _encode(self, text: str) -> Tensor:
-        length = self._tokenizer.model_max_length
-        tokens = self._tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return self._text_encoder(tokens.input_ids.to(self.device))[0]
+    def _epsilon(self, unet: Any) -> NoisePrediction:
+        height, width = self.image_size
+        # As diffusers does by default: made for this size, not cropped.
+        time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=self.device)
+        return NoisePrediction(unet, self._schedule, time_ids=time_ids, dtype=self.dtype)
 
     @contextmanager
     def _without_adapter(self) -> Iterator[None]:
@@ -122,28 +136,6 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> P
     return Policy(load_pipeline(model), model, sampling, seed=seed)
 
 
-def load_pipeline(model: ModelConfig) -> Any:
-    """The pretrained StableDiffusionPipeline in float32, without a safety checker.
-
-    Raises:
-        UserError: the model cannot be loaded as a StableDiffusionPipeline.
-    """
-    from diffusers import StableDiffusionPipeline
-
-    source = locate(model) or model.source
-    try:
-        return StableDiffusionPipeline.from_pretrained(
-            source,
-            revision=model.revision,
-            variant=model.variant,
-            safety_checker=None,
-            requires_safety_checker=False,
-            torch_dtype=torch.float32,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.source {model.source!r} cannot be loaded: {' '.join(str(error).split())}") from error
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -152,15 +144,3 @@ def _device(name: str) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
-
-
-def _add_adapter(unet: Any, model: ModelConfig, seed: int) -> None:
-    from peft import LoraConfig
-
-    lora = LoraConfig(r=model.lora.rank, lora_alpha=model.lora.alpha, target_modules=list(model.lora.targets))
-    with torch.random.fork_rng():  # peft draws from the global generator
-        torch.manual_seed(int(seed_sequence(seed, Stream.LORA_INIT).generate_state(1)[0]))
-        try:
-            unet.add_adapter(lora)
-        except ValueError as error:
-            raise UserError(f"model.lora.targets {list(model.lora.targets)}: {error}") from None

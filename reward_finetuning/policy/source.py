@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,87 +12,171 @@ from typing import Any
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
-from reward_finetuning.diffusion.grid import Grid, alphas_cumprod, strided_grid
+from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.schedule import sampler_grid
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
 _PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+PIPELINES = {
+    "StableDiffusionPipeline": _PARTS,
+    "StableDiffusionXLPipeline": (*_PARTS, "text_encoder_2", "tokenizer_2"),
+}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 def locate(model: ModelConfig) -> Path | None:
-    """The model's folder; None for a hub id.
+    """The model's folder or single file; None for a hub id.
 
     Raises:
-        UserError: the folder is no Stable Diffusion pipeline saved by diffusers, or the source is neither.
+        UserError: the folder is no pipeline saved by diffusers, or the source is nothing that is known.
     """
-    folder = BUILT_IN if model.source == "shapes" else Path(model.source)
-    if not folder.exists():
-        if model.source.count("/") == 1 and not model.source.startswith((".", "/", "~")):
-            return None
-        raise UserError(f"model.source {model.source!r} is no folder and no hub id (owner/name)")
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UserError(f"model.source {folder} is no pipeline: it has no model_index.json as diffusers saves it")
-    pipeline = _json(index).get("_class_name")
-    if pipeline != "StableDiffusionPipeline":
-        raise UserError(f"model.source {folder} holds a {pipeline}; a StableDiffusionPipeline is needed")
-    if missing := [part for part in _PARTS if not (folder / part).is_dir()]:
-        raise UserError(f"model.source {folder} is no whole pipeline: {', '.join(missing)} missing")
-    return folder
+    path = BUILT_IN if model.source == "shapes" else _here(model.source)
+    if path.is_file():
+        _check_single_file(model, path)
+        return path
+    if path.is_dir():
+        check_folder(path, "model.source")
+        return path
+    if _HUB_ID.fullmatch(model.source):
+        return None
+    raise UserError(f"model.source {model.source!r} is no folder, no file and no hub id (owner/name)")
+
+
+def _here(source: str) -> Path:
+    """The path of a source on this machine."""
+    if source.startswith("gs://"):
+        raise UserError(f"{source} cannot be read yet: copy it here (gcloud storage cp -r), give the folder")
+    return Path(source).expanduser()
+
+
+def pinned_revision(model: ModelConfig) -> str:
+    """The commit of a hub id.
+
+    Raises:
+        UserError: none is given, and the model is not one whose commit is known here; or a branch is given.
+    """
+    known = KNOWN_MODELS.get(model.source)
+    revision = model.revision or (known.commit if known else None)
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise UserError(
+            f"model.source: there is no folder {model.source}, and a hub id needs model.revision, the commit of 40 hex "
+            f"digits, for branches move; got {revision!r}. Commits are known here of: {', '.join(KNOWN_MODELS)}"
+        )
+    return revision
+
+
+def configs_of(model: ModelConfig) -> Path | None:
+    """The folder whose model_index.json, configs and tokenizers hold for the model; None for a hub id."""
+    source = locate(model)
+    if source is None or source.is_dir():
+        return source
+    assert model.single_file_configs is not None
+    return _here(model.single_file_configs)
+
+
+def pipeline_class(folder: Path) -> str:
+    """Name of the diffusers class that a pipeline's folder was saved by."""
+    return str(_json(folder / "model_index.json").get("_class_name"))
 
 
 def model_digest(model: ModelConfig) -> str:
-    """Identity of the pretrained weights: sha256 over the folder's files, or `id@revision` of a hub."""
-    folder = locate(model)
-    if folder is None:
-        return f"{model.source}@{model.revision or 'main'}"
+    """Identity of the pretrained weights: sha256 over its files, or `id@commit` of a hub; with that of an adapter."""
+    source = locate(model)
+    if source is None:
+        digest = f"{model.source}@{pinned_revision(model)}"
+    elif source.is_dir():
+        digest = _digest(source, (p for p in source.rglob("*") if p.parent != source and not _hidden(p, source)))
+    else:
+        configs = configs_of(model)
+        assert configs is not None
+        small = (p for p in configs.rglob("*") if p.parent != configs and p.suffix not in WEIGHT_SUFFIXES)
+        digest = f"{_digest(source.parent, [source])}+{_digest(configs, small)}"
+    if model.adapter is None:
+        return digest
+    adapter = adapter_file(model)
+    return f"{digest}+{_digest(adapter.parent, [adapter])}"
+
+
+def adapter_file(model: ModelConfig) -> Path:
+    """The file of `model.adapter`.
+
+    Raises:
+        UserError: there is none.
+    """
+    assert model.adapter is not None
+    path = _here(model.adapter)
+    path = path / "pytorch_lora_weights.safetensors" if path.is_dir() else path
+    if not path.is_file() or path.suffix != ".safetensors":
+        raise UserError(
+            f"model.adapter {model.adapter!r}: {path} is no safetensors file; give a LoRA file, or the folder that "
+            "holds pytorch_lora_weights.safetensors, as diffusers saves it and rft export writes it"
+        )
+    return path
+
+
+def scheduler_config(configs: Path) -> dict[str, Any]:
+    """scheduler_config.json of a pipeline's folder."""
+    return _json(configs / "scheduler" / "scheduler_config.json")
+
+
+def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
+    """All about the model that can be refused before any work; a hub's files are checked when they are loaded."""
+    if model.adapter is not None:
+        adapter_file(model)
+    configs = configs_of(model)
+    if configs is None:
+        pinned_revision(model)
+        return
+    if model.revision is not None:
+        raise UserError(f"model.revision belongs to a hub id, but source {model.source} is here: remove it")
+    sampler_grid(scheduler_config(configs), sampling)
+
+
+def check_folder(folder: Path, setting: str) -> None:
+    """Refuse what is no whole Stable Diffusion pipeline; `setting` says where the folder was named.
+
+    Raises:
+        UserError: with what is wrong.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UserError(f"{setting} {folder} is no pipeline: it has no model_index.json as diffusers saves it")
+    name = pipeline_class(folder)
+    if name not in PIPELINES:
+        raise UserError(f"{setting} {folder} holds a {name}; needed is a {' or a '.join(PIPELINES)}")
+    parts = _json(index)
+    if empty := [part for part in PIPELINES[name] if parts.get(part) in (None, [None, None])]:
+        raise UserError(f"{setting} {folder} is a {name} without {', '.join(empty)} (a refiner?), which is needed")
+    if missing := [part for part in PIPELINES[name] if not (folder / part).is_dir()]:
+        raise UserError(f"{setting} {folder} is no whole pipeline: {', '.join(missing)} missing")
+
+
+def _check_single_file(model: ModelConfig, path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise UserError(f"model.source {path} is a file, but not .safetensors: pickles can run code when they are read")
+    if model.single_file_configs is None:
+        raise UserError(
+            f"model.source {path} holds weights alone: set model.single_file_configs to the folder of a pipeline of "
+            "its kind, whose configs and tokenizers are used; rft fetch-weights OWNER/NAME --download makes one"
+        )
+    check_folder(_here(model.single_file_configs), "model.single_file_configs")
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    """Below a dot folder, where hubs keep what they know of a download."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _digest(root: Path, paths: Iterable[Path]) -> str:
     digest = sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent != folder):
-        digest.update(f"{path.relative_to(folder)}\n".encode())
+    for path in sorted(p for p in paths if p.is_file()):
+        digest.update(f"{path.relative_to(root)}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def sampler_grid(scheduler: dict[str, Any], sampling: SamplingConfig) -> Grid:
-    """The grid of timesteps, from the model's scheduler config and the run's sampling section.
-
-    Raises:
-        UserError: a step's sigma is below sampling.min_std, a schedule or a prediction type that is not known.
-    """
-    prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise UserError(f"the model's scheduler predicts {prediction!r}; only epsilon-prediction is supported")
-    if scheduler.get("rescale_betas_zero_snr"):
-        raise UserError(
-            "the model's scheduler has zero terminal SNR, where epsilon-prediction has no step; not supported"
-        )
-    try:
-        alpha_bars = alphas_cumprod(
-            scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"], scheduler["beta_schedule"]
-        )
-        own = {"steps_offset": 1, "spacing": sampling.spacing}
-        grid = own if sampling.scheduler == "own" else _of_model(scheduler)
-        return strided_grid(alpha_bars, sampling.num_steps, eta=sampling.ddim_eta, min_std=sampling.min_std, **grid)
-    except KeyError as error:
-        raise UserError(f"the model's scheduler_config.json has no {error}") from None
-    except ValueError as error:
-        raise UserError(f"sampling.scheduler={sampling.scheduler}: {error}") from None
-
-
-def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "steps_offset": scheduler.get("steps_offset", 0),
-        "final_alpha_bar": 1.0 if scheduler.get("set_alpha_to_one", True) else None,
-        "spacing": scheduler.get("timestep_spacing", "leading"),
-    }
-
-
-def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
-    """Everything about the model that can be refused before any work; a hub id is checked when it is loaded."""
-    folder = locate(model)
-    if folder is not None:
-        sampler_grid(_json(folder / "scheduler" / "scheduler_config.json"), sampling)
 
 
 def _json(path: Path) -> dict[str, Any]:

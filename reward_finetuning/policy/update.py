@@ -161,7 +161,7 @@ def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
     texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
     return CellSource(
         latents=rollouts.trajectories.latents,
-        embeddings=learner.policy.encode(texts),
+        prompts=learner.policy.encode(texts),
         prompt_index=batch.prompt_index,
         grid=learner.policy.grid,
         device=learner.policy.device,

@@ -59,8 +59,8 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
 def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
-    # At epoch 1 policy and reference are one network: its log-probs count for both.
-    denoise_ref = policy.reference_denoiser() if before.name else None
+    # At epoch 1 policy and reference are one network, as a rule: its log-probs count for both.
+    denoise_ref = policy.reference_denoiser() if before.name or not policy.starts_at_reference else None
     started = time.monotonic()
     with Progress(f"sample, epoch {part.epoch}", len(drawn), "images") as progress:
         for micro_batch in range(part.first, part.last):

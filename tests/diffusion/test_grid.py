@@ -93,3 +93,12 @@ def test_more_steps_than_training_steps_are_refused():
 def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="'cosine'"):
         alphas_cumprod(0.1, 0.2, 10, "cosine")
+
+
+def test_zero_terminal_snr_agrees_with_diffusers_and_a_step_from_pure_noise_is_refused():
+    alpha_bars = alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear", zero_terminal_snr=True)
+
+    np.testing.assert_allclose(alpha_bars, ddim(rescale_betas_zero_snr=True).alphas_cumprod.numpy(), atol=2e-6)
+    assert strided_grid(alpha_bars, 50).timesteps[0] == 981
+    with pytest.raises(ValueError, match=r"timestep 999 has zero signal-to-noise ratio"):
+        strided_grid(alpha_bars, 50, spacing="trailing")

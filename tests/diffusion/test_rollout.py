@@ -7,35 +7,37 @@ from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
 from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.records import Stream
+from reward_finetuning.records import Conditioning, Stream
 
 GRID = strided_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5)
 
 
-def denoise(x, t, embeddings):
-    return torch.tanh(x * (1 + t[:, None, None, None] / 1000) + embeddings.mean(dim=(1, 2))[:, None, None, None])
+def denoise(x, t, prompts):
+    shift = prompts.embeddings.mean(dim=(1, 2))[:, None, None, None]
+    return torch.tanh(x * (1 + t[:, None, None, None] / 1000) + shift)
 
 
-def reference(x, t, embeddings):
-    return 0.9 * denoise(x, t, embeddings)
+def reference(x, t, prompts):
+    return 0.9 * denoise(x, t, prompts)
 
 
 def drawn(dtype=torch.float32, denoise_ref=reference, images=3):
     g = torch.Generator().manual_seed(0)
     noise = torch.randn(images, 6, 4, 8, 8, generator=g)
-    embeddings = torch.randn(images, 2, 3, generator=g)
-    return draw(denoise, denoise_ref, noise, embeddings, GRID, latents_dtype=dtype), noise, embeddings
+    prompts = Conditioning(torch.randn(images, 2, 3, generator=g))
+    return draw(denoise, denoise_ref, noise, prompts, GRID, latents_dtype=dtype), noise, prompts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_stored_log_probs_are_those_of_the_stored_latents(dtype):
-    trajectories, _, embeddings = drawn(dtype)
+    trajectories, _, prompts = drawn(dtype)
     latents = trajectories.latents.double()
+    prompts = Conditioning(prompts.embeddings.double())
 
     for step in range(5):
         steps = torch.full((3,), step)
         for denoiser, stored in ((denoise, trajectories.log_probs), (reference, trajectories.log_probs_ref)):
-            mean = step_means(denoiser, latents[:, step], embeddings.double(), GRID, steps)
+            mean = step_means(denoiser, latents[:, step], prompts, GRID, steps)
             std = step_std(GRID, steps, mean)[:, None, None, None]
             expected = Normal(mean, std).log_prob(latents[:, step + 1]).mean(dim=(1, 2, 3))
             torch.testing.assert_close(stored[:, step].double(), expected, rtol=0, atol=2e-6)
@@ -49,9 +51,9 @@ def test_without_a_reference_the_policys_log_probs_count_for_both():
 
 
 def test_an_image_does_not_depend_on_its_neighbours():
-    together, noise, embeddings = drawn()
+    together, noise, prompts = drawn()
 
-    alone = draw(denoise, reference, noise[1:2], embeddings[1:2], GRID)
+    alone = draw(denoise, reference, noise[1:2], prompts[torch.tensor([1])], GRID)
 
     torch.testing.assert_close(alone.latents[0], together.latents[1], rtol=1e-6, atol=1e-6)
 

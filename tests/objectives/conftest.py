@@ -5,7 +5,7 @@ import torch
 
 from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
 from reward_finetuning.objectives.cells import CellSource
-from reward_finetuning.records import Batch
+from reward_finetuning.records import Batch, Conditioning
 
 
 class Toy:
@@ -16,7 +16,12 @@ class Toy:
         B, index = N * K, torch.arange(N).repeat_interleave(K)
         grid = strided_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), T)
         self.source = CellSource(
-            self.normal(B, T + 1, 2, 3, 3), self.normal(N, 5, 7), index, grid, torch.device("cpu"), torch.float64
+            self.normal(B, T + 1, 2, 3, 3),
+            Conditioning(self.normal(N, 5, 7)),
+            index,
+            grid,
+            torch.device("cpu"),
+            torch.float64,
         )
         old = self.normal(B, T)
         self.batch = Batch(old, old + 0.1 * self.normal(B, T), self.normal(B), index, 1000 + index)

@@ -22,9 +22,9 @@ class SmallDenoiser:
         self.prompt = (0.1 * toy.normal(7, 2)).requires_grad_()
         self.calls = 0
 
-    def __call__(self, x, t, embeddings):
+    def __call__(self, x, t, prompts):
         self.calls += len(x)
-        shift = embeddings.mean(dim=1) @ self.prompt + t[:, None] / 1000
+        shift = prompts.embeddings.mean(dim=1) @ self.prompt + t[:, None] / 1000
         return torch.nn.functional.conv2d(x, self.kernel, padding=1) + shift[:, :, None, None]
 
     def gradient(self):
@@ -39,7 +39,7 @@ def independent_loss(policy, reference, toy, config):
     total = torch.zeros((), dtype=torch.float64)
     for i in range(B):
         A = config.reward_weight * (batch.rewards[i] - batch.rewards.mean())
-        embedding = source.embeddings[source.prompt_index[i]][None]
+        embedding = source.prompts[source.prompt_index[i][None]]
         for t in range(T):
             args = source.latents[i, t][None], embedding, source.grid, torch.tensor([t])
             std = torch.tensor(source.grid.stds[t])

@@ -20,12 +20,12 @@ class Recorder:
         self.theta = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
         self.seen = []
 
-    def __call__(self, x, t, embeddings):
-        self.seen += list(zip(x.detach(), t.tolist(), embeddings, strict=True))
+    def __call__(self, x, t, prompts):
+        self.seen += list(zip(x.detach(), t.tolist(), prompts.embeddings, strict=True))
         return self.theta * x
 
 
-def never(x, t, embeddings):
+def never(x, t, prompts):
     pytest.fail("evaluated the guided policy")
 
 
@@ -94,7 +94,7 @@ def test_each_cell_is_shown_its_own_timestep_and_prompt(toy):
 
     for cell, (_, t, embedding) in zip(order.tolist(), recorder.seen, strict=True):
         assert t == case.source.grid.timesteps[cell % 4]
-        assert torch.equal(embedding, case.source.embeddings[case.source.prompt_index[cell // 4]])
+        assert torch.equal(embedding, case.source.prompts.embeddings[case.source.prompt_index[cell // 4]])
 
 
 def test_a_cells_noise_depends_on_neither_batch_nor_order(toy):

@@ -26,26 +26,25 @@ class Case:
         self.policy = load_policy(ModelConfig(), SamplingConfig(num_steps=T, guidance_scale=3.0), seed=0)
         self.policy.unet.to(dtype)
         g = torch.Generator().manual_seed(0)
-        embeddings = self.policy.encode(PROMPTS).to(dtype)
+        self.policy.pipeline.text_encoder.to(dtype)  # before anything is encoded
+        prompts = self.policy.encode(PROMPTS)
         prompt_index = torch.arange(2).repeat_interleave(K)
-        # The empty prompt's embedding is cached in float32: cast it where the denoiser is made.
-        self.policy._embeddings[""] = self.policy.encode([""]).to(dtype)
         self.denoise = self.policy.denoiser()
         noise = torch.randn(2 * K, T + 1, *self.policy.latent_shape, generator=g)
-        old = self._draw(noise, embeddings[prompt_index], dtype)
+        old = self._draw(noise, prompts[prompt_index], dtype)
         with torch.no_grad():
             for weight in self.policy.trainable().values():
                 weight.add_(3e-4 * torch.randn(weight.shape, generator=g).to(dtype))
         reference = old.log_probs + 1e-3 * torch.randn(old.log_probs.shape, generator=g)
         rewards = torch.rand(2 * K, generator=g, dtype=torch.float64)
         self.batch = Batch(old.log_probs, reference, rewards, prompt_index, prompt_index)
-        self.source = CellSource(old.latents, embeddings, prompt_index, self.policy.grid, torch.device("cpu"), dtype)
+        self.source = CellSource(old.latents, prompts, prompt_index, self.policy.grid, torch.device("cpu"), dtype)
 
-    def _draw(self, noise, embeddings, dtype):
+    def _draw(self, noise, prompts, dtype):
         def denoise(x, t, c):
             return self.denoise(x.to(dtype), t, c).to(x.dtype)
 
-        return draw(denoise, None, noise, embeddings, self.policy.grid)
+        return draw(denoise, None, noise, prompts, self.policy.grid)
 
     def gradient(self):
         parts = [weight.grad.flatten().double() for weight in self.policy.trainable().values()]
@@ -61,7 +60,7 @@ class Case:
             mean = step_means(
                 self.denoise,
                 latents[:, step],
-                self.source.embeddings[self.source.prompt_index],
+                self.source.prompts[self.source.prompt_index],
                 self.policy.grid,
                 steps,
             )
@@ -141,7 +140,7 @@ def test_an_objectives_own_term_is_added_to_the_gradient(case):
 def test_cells_without_a_coefficient_cost_no_forward_pass():
     calls = []
 
-    def denoise(x, t, embeddings):
+    def denoise(x, t, prompts):
         calls.append(len(x))
         return x * weight
 

@@ -62,7 +62,7 @@ def test_it_is_a_perceptron_of_latent_sinusoids_of_the_timestep_and_the_mean_tok
     for i, step in itertools.product(range(6), range(4)):
         t = int(second.source.grid.timesteps[step])
         angles = [t / 10_000 ** (k / 16) for k in range(16)]
-        tokens = second.source.embeddings[second.source.prompt_index[i]]
+        tokens = second.source.prompts.embeddings[second.source.prompt_index[i]]
         sinusoids = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
         h = torch.cat([second.source.latents[i, step].flatten(), torch.tensor(sinusoids), tokens.sum(dim=0) / 5])
         for layer in ("hidden_1", "hidden_2", "output"):

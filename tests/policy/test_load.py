@@ -37,30 +37,30 @@ def inputs(policy):
 
 def test_guidance_is_the_formula(monkeypatch):
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
-    x, t, embeddings = inputs(policy)
+    x, t, prompts = inputs(policy)
     with torch.no_grad():
-        cond = policy.unet(x, t, embeddings).sample
-        uncond = policy.unet(x, t, policy.encode([""] * 2)).sample
+        cond = policy.unet(x, t, prompts.embeddings).sample
+        uncond = policy.unet(x, t, policy.encode([""] * 2).embeddings).sample
 
-        guided = policy.denoiser()(x, t, embeddings)
+        guided = policy.denoiser()(x, t, prompts)
 
     torch.testing.assert_close(guided, uncond + 3.0 * (cond - uncond), rtol=1e-4, atol=1e-4)
 
 
 def test_a_guidance_of_one_is_the_conditional_branch_alone():
     policy = load_policy(ModelConfig(), SAMPLING.model_copy(update={"guidance_scale": 1.0}), seed=0)
-    x, t, embeddings = inputs(policy)
+    x, t, prompts = inputs(policy)
 
     with torch.no_grad():
-        assert torch.equal(policy.denoiser()(x, t, embeddings), policy.unet(x, t, embeddings).sample)
+        assert torch.equal(policy.denoiser()(x, t, prompts), policy.unet(x, t, prompts.embeddings).sample)
 
 
 def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
-    x, t, embeddings = inputs(policy)
+    x, t, prompts = inputs(policy)
     gradients = []
     for uncond_gradient in (True, False):
-        policy.denoiser(uncond_gradient=uncond_gradient)(x, t, embeddings).sum().backward()
+        policy.denoiser(uncond_gradient=uncond_gradient)(x, t, prompts).sum().backward()
         gradients.append(torch.cat([w.grad.flatten() for w in policy.trainable().values()]))
         policy.unet.zero_grad()
 
@@ -71,19 +71,19 @@ def test_full_finetuning_can_change_every_unet_weight_and_nothing_else():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
 
     assert policy.trainable().keys() == dict(policy.unet.named_parameters()).keys()
-    for frozen in (policy._vae, policy._text_encoder):
+    for frozen in (policy.pipeline.vae, policy.pipeline.text_encoder):
         assert not any(weight.requires_grad for weight in frozen.parameters())
 
 
 def test_lora_trains_adapters_alone_and_without_them_is_the_untouched_base():
     base, policy = load_policy(ModelConfig(), SAMPLING, seed=0), load_policy(LORA, SAMPLING, seed=0)
-    x, t, embeddings = inputs(base)
+    x, t, prompts = inputs(base)
     with torch.no_grad():
         for weight in policy.trainable().values():
             weight.add_(0.1)
 
         plain, tuned, off = (
-            d(x, t, embeddings) for d in (base.denoiser(), policy.denoiser(), policy.reference_denoiser())
+            d(x, t, prompts) for d in (base.denoiser(), policy.denoiser(), policy.reference_denoiser())
         )
 
     assert policy.trainable()
@@ -95,14 +95,14 @@ def test_lora_trains_adapters_alone_and_without_them_is_the_untouched_base():
 def test_the_reference_of_full_finetuning_stays_when_the_policy_moves():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
     policy.keep_reference()
-    x, t, embeddings = inputs(policy)
+    x, t, prompts = inputs(policy)
     with torch.no_grad():
-        before = policy.denoiser()(x, t, embeddings)
+        before = policy.denoiser()(x, t, prompts)
         for weight in policy.trainable().values():
             weight.add_(0.01)
 
-        assert torch.equal(policy.reference_denoiser()(x, t, embeddings), before)
-        assert not torch.allclose(policy.denoiser()(x, t, embeddings), before)
+        assert torch.equal(policy.reference_denoiser()(x, t, prompts), before)
+        assert not torch.allclose(policy.denoiser()(x, t, prompts), before)
 
 
 def test_adapters_start_from_the_runs_seed_and_leave_the_global_generator_alone():
@@ -175,7 +175,13 @@ def test_a_truncated_weights_file_is_named(tmp_path):
         (lambda f: (f / "model_index.json").unlink(), "is no pipeline: it has no model_index.json"),
         (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "holds a FluxPipeline"),
         (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
-        (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="v_prediction"), "v_prediction"),
+        (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="sample"), "predicts 'sample'"),
+        (lambda f: edit(f / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True), "zero terminal SNR"),
+        (lambda f: edit(f / "scheduler" / "scheduler_config.json", trained_betas=[0.1]), "trained_betas"),
+        (
+            lambda f: edit(f / "model_index.json", text_encoder=[None, None]),
+            r"without text_encoder \(a refiner\?\), which is needed",
+        ),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", beta_schedule="cosine"), "'cosine'"),
         (
             lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{"),
@@ -191,7 +197,7 @@ def test_a_folder_that_is_no_pipeline_is_refused_before_it_is_loaded(folder, dam
 
 
 def test_a_source_that_is_nothing_is_named():
-    with pytest.raises(UserError, match=r"'\./nowhere' is no folder and no hub id"):
+    with pytest.raises(UserError, match=r"'\./nowhere' is no folder, no file and no hub id"):
         check_model(ModelConfig(source="./nowhere"), SAMPLING)
 
 
@@ -205,6 +211,31 @@ def test_the_models_own_scheduler_is_refused_where_its_last_step_has_no_variance
         UserError, match=r"scheduler=from_model: sigma of step 3 of 3 .* below the floor sampling.min_std"
     ):
         check_model(model, SAMPLING.model_copy(update={"scheduler": "from_model"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"use_karras_sigmas": True}, "has use_karras_sigmas"), ({"timestep_spacing": "other"}, "'other' is not known")],
+)
+def test_a_grid_of_the_models_scheduler_that_is_not_known_is_refused(folder, change, message):
+    edit(folder / "scheduler" / "scheduler_config.json", **change)
+
+    check_model(ModelConfig(source=str(folder)), SAMPLING)
+    with pytest.raises(UserError, match=message):
+        check_model(ModelConfig(source=str(folder)), SAMPLING.model_copy(update={"scheduler": "from_model"}))
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_a_hub_id_needs_a_commit(revision):
+    with pytest.raises(UserError, match=r"a hub id needs model.revision, the commit of 40 hex digits"):
+        check_model(ModelConfig(source="owner/model", revision=revision), SAMPLING)
+
+
+def test_the_commit_of_a_well_known_model_is_known_and_its_identity():
+    model = ModelConfig(source="CompVis/stable-diffusion-v1-4")
+
+    check_model(model, SAMPLING)
+    assert model_digest(model) == "CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b"
 
 
 def test_the_digest_follows_the_weights_and_not_the_folders_name(folder, tmp_path):

@@ -1,0 +1,48 @@
+"""Latents to pictures, by the pipeline's VAE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_SLICED_ABOVE = 512 * 512
+"""Pixels above which pictures are decoded one at a time: at 1024 x 1024 and in float32 one takes gigabytes."""
+
+
+class Decoder:
+    """A frozen VAE."""
+
+    def __init__(self, vae: Any, device: torch.device, dtype: torch.dtype) -> None:
+        """Take over `vae`; in float32 where its config says that it overflows in float16 (SDXL's)."""
+        overflows = dtype == torch.float16 and vae.config.force_upcast
+        self._dtype = torch.float32 if overflows else dtype
+        self._vae = vae.to(device).eval().requires_grad_(requires_grad=False)
+        if self._dtype != vae.dtype:
+            self._vae.to(self._dtype)
+        self._device = device
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent cell, along a side."""
+        return int(2 ** (len(self._vae.config.block_out_channels) - 1))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> NDArray[np.uint8]:
+        """Pictures of the latents x_0 [M, C, H, W]: [M, height, width, 3]."""
+        if latents.shape[-1] * latents.shape[-2] * self.factor**2 > _SLICED_ABOVE:
+            self._vae.enable_slicing()
+        scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
+        pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
+        pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+        return (pixels * 255).round().astype(np.uint8)
+
+    def _centred(self, scaled: Tensor) -> Tensor:
+        """Some finetunes of SDXL have a mean and a spread for each channel."""
+        mean, std = self._vae.config.latents_mean, self._vae.config.latents_std
+        if mean is None or std is None:
+            return scaled
+        return scaled * scaled.new_tensor(std)[:, None, None] + scaled.new_tensor(mean)[:, None, None]

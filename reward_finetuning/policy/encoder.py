@@ -1,0 +1,52 @@
+"""Prompts to what a UNet is conditioned on, by the pipeline's own text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from reward_finetuning.policy.denoiser import joined
+from reward_finetuning.records import Conditioning
+
+_REMEMBERED = 1024
+"""Prompts whose encoding is kept: more than an epoch has, and with SDXL 0.6 GB."""
+
+
+class PromptEncoder:
+    """Encodes each prompt once, and alone: in a batch of another size the last bits would differ."""
+
+    def __init__(self, pipeline: Any, device: torch.device) -> None:
+        """Use the text encoders of a StableDiffusionPipeline or StableDiffusionXLPipeline, as they are."""
+        self._pipeline, self._device = pipeline, device
+        self._has_pooled = hasattr(pipeline, "text_encoder_2")
+        self._known: dict[str, Conditioning] = {}
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """The encoded prompts, a row each."""
+        return joined([self._row(text) for text in prompts])
+
+    def unconditional(self) -> Conditioning:
+        """What stands for no prompt in guidance, one row: the empty prompt, or zeros where SDXL's config says so."""
+        empty = self._row("")
+        if not (self._has_pooled and self._pipeline.config.force_zeros_for_empty_prompt):
+            return empty
+        assert empty.pooled is not None
+        return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
+
+    def _row(self, text: str) -> Conditioning:
+        row = self._known.pop(text, None) or self._encode(text)
+        self._known[text] = row  # the newest last
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return row
+
+    @torch.no_grad()
+    def _encode(self, text: str) -> Conditioning:
+        options = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        if self._has_pooled:
+            embeddings, _, pooled, _ = self._pipeline.encode_prompt(text, **options)
+            return Conditioning(embeddings, pooled)
+        embeddings, _ = self._pipeline.encode_prompt(text, **options)
+        return Conditioning(embeddings)

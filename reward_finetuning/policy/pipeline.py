@@ -1,0 +1,69 @@
+"""Load a diffusers pipeline: a folder, a hub id at its commit, or one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.policy.adapter import merge_file
+from reward_finetuning.policy.hub import hub_folder
+from reward_finetuning.policy.source import check_folder, configs_of, locate, pipeline_class
+
+
+def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
+    """The pretrained pipeline in float32, `model.adapter` merged where all weights are trained.
+
+    Args:
+        model: which one.
+        safety_checker: load it too, where the model has one: for export. Training does not run it.
+
+    Raises:
+        UserError: the model is not there, or cannot be loaded as a Stable Diffusion pipeline.
+        RetryableError: the hub cannot be reached.
+    """
+    pipeline = _load(model, safety_checker=safety_checker)
+    if (found := pipeline.unet.config.in_channels) != (right := pipeline.vae.config.latent_channels):
+        raise UserError(
+            f"model.source {model.source!r}: its UNet takes {found} channels, its VAE makes {right}: "
+            "inpainting and editing models are not supported"
+        )
+    if pipeline.unet.config.time_cond_proj_dim is not None:
+        raise UserError(f"model.source {model.source!r} is distilled to take guidance as an input: not supported")
+    if model.adapter is not None and model.trainable == "full":
+        merge_file(pipeline, model)
+    return pipeline
+
+
+def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
+    import diffusers
+
+    source, configs = locate(model), configs_of(model)
+    if source is None:
+        source = configs = hub_folder(model)
+        check_folder(source, "model.source")
+    assert configs is not None
+    name = pipeline_class(configs)
+    options: dict[str, Any] = {"torch_dtype": torch.float32}
+    if name == "StableDiffusionPipeline" and not safety_checker:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        if source.is_file():
+            return getattr(diffusers, name).from_single_file(source, config=str(configs), **options)
+        return getattr(diffusers, name).from_pretrained(source, variant=model.variant, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"model.source {model.source!r} cannot be loaded: {_line(error)}{_hint(source)}") from error
+
+
+def _hint(source: Path) -> str:
+    """What to do about files that are not there."""
+    if source.is_dir() and not any(source.glob("unet/*.safetensors")) and not any(source.glob("unet/*.bin")):
+        return "; it has no UNet weights: fetch the whole model with rft fetch-weights OWNER/NAME --download"
+    return ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
