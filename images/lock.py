@@ -16,12 +16,15 @@ from typing import Any
 
 IMAGES = Path(__file__).parent
 ROOT = IMAGES.parent
-HEAD = "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
+HEAD = (
+    "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
+)
 
 # A task needs kfp.dsl.executor_main alone, which runs without kfp's dependencies; submitting is a laptop's work.
 COMPILER = {"kfp", "kfp-kubernetes"}
-# Of the extra `train`, what next_epochs, shards, evaluation_due and gate need: MLflow with its sqlite store, and parquet.
-LIGHT = {"mlflow", "pillow", "psutil", "pyarrow"}
+# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
+# store; MLflow's server and its models would be another 500 MB.
+LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
 # torch comes by version: users choose its build (CPU or CUDA) by pip's index; then its metadata pins what CUDA needs.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
@@ -40,7 +43,7 @@ def requirements() -> dict[str, list[str]]:
     core = [each for each in project["dependencies"] if name_of(each) not in COMPILER]
     train = project["optional-dependencies"]["train"]
     return {
-        "light/requirements.lock": core + [each for each in train if name_of(each) in LIGHT],
+        "light/requirements.lock": core + LIGHT,
         "trainer/requirements.lock": core + train,
         "build.lock": list(BUILD),
     }
