@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.containers import ContainerOptions, Gpus
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.options import ConfigFile, Override
@@ -34,13 +35,22 @@ register(app)
 def run(
     config: ConfigFile,
     override: Override = None,
-    runner: Annotated[Runner, typer.Option(help="How tasks run here.")] = Runner.SUBPROCESS,
+    runner: Annotated[
+        Runner, typer.Option(help="How tasks run here: as processes, or in the images of `make images`.")
+    ] = Runner.SUBPROCESS,
+    gpus: Annotated[
+        Gpus, typer.Option(help="docker: what tasks see; auto is all where the engine has any.")
+    ] = Gpus.AUTO,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="docker: the tasks' network; else host if the run needs one, none if not."),
+    ] = None,
 ) -> None:
     """Run a pipeline on this machine, from its compiled package, through kfp.local.
 
     What is done is never done again: after a crash, or with more epochs, the same command goes on.
 
-    Example: `rft run pipelines/runs/shapes-prdp.yaml -o loop.epochs=50`
+    Example: `rft run pipelines/runs/shapes-prdp.yaml -o loop.epochs=50`; in containers: `--runner docker`
     """
     from pipelines.launch import describe, is_done, run_until_done
     from pipelines.preflight import check_run
@@ -56,7 +66,7 @@ def run(
     else:
         console.print(describe(here), highlight=False)
         verify_before_training(checked, console)
-        outcome = run_until_done(checked, runner, console)
+        outcome = run_until_done(checked, runner, console, ContainerOptions(gpus, network))
         if outcome.exit_code:
             hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
             print(f"rft: {outcome.error}; {hint}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,10 +11,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from pipelines.containers import (
+    ContainerOptions,
+    absolute_paths,
+    check_images,
+    container_arguments,
+    engine,
+    give_to_tasks,
+)
 from pipelines.local_runner import Runner
 from pipelines.package import compile_package
 from pipelines.placement import TargetName
@@ -35,19 +45,27 @@ class Outcome:
     error: str = ""
 
 
-def run_until_done(run: RunDirectory, runner: Runner, console: Console) -> Outcome:
+def run_until_done(
+    run: RunDirectory, runner: Runner, console: Console, containers: ContainerOptions | None = None
+) -> Outcome:
     """Submit the same package again and again until `loop.epochs` are done; each time does what is left.
 
     Args:
         run: a checked run.
         runner: how tasks run.
         console: where progress goes.
+        containers: the user's choice, for Runner.DOCKER.
     """
-    config, folder = run.config, Path(run.uri)
-    package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "package.yaml")
+    folder = Path(run.uri)
+    package = folder / "pipeline" / "package.yaml"
+    arguments: dict[str, Any] = {}
+    if runner is Runner.DOCKER:
+        arguments = _compile_for_docker(run.config, package, console, containers or ContainerOptions())
+    else:
+        compile_package(run.config, TargetName.LOCAL, package)
     while not is_done(run):
         before = run.latest().epoch
-        outcome = _run_once(package, runner, folder, console)
+        outcome = _run_once(package, runner, folder, console, arguments)
         if outcome.exit_code or (run.latest().epoch == before and not is_done(run)):
             return (
                 outcome
@@ -73,9 +91,23 @@ def describe(config: RunConfig) -> str:
     )
 
 
-def _run_once(package: Path, runner: Runner, folder: Path, console: Console) -> Outcome:
+def _compile_for_docker(
+    config: RunConfig, package: Path, console: Console, options: ContainerOptions
+) -> dict[str, Any]:
+    """Compile the package, check that the engine has its images, and say how its containers run."""
+    client = engine()
+    config = absolute_paths(config)
+    compile_package(config, TargetName.LOCAL, package)
+    for warning in check_images(client, package):
+        console.print(warning, highlight=False, soft_wrap=True)
+    give_to_tasks(client, package.parents[1])
+    return container_arguments(client, config, options)
+
+
+def _run_once(package: Path, runner: Runner, folder: Path, console: Console, arguments: dict[str, Any]) -> Outcome:
     log = folder / "pipeline" / "log.txt"
     command = [sys.executable, "-m", "pipelines.local_runner", str(package), runner, str(folder / "pipeline")]
+    command.append(json.dumps(arguments))
     environment = os.environ | {"PYTHONUNBUFFERED": "1", SECONDS: "0.5" if console.is_terminal else "15"}
     with subprocess.Popen(
         command,

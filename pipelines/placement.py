@@ -45,14 +45,6 @@ POOLS: dict[Role, Pool] = {
     "train": Pool(cpu="8", memory="48G", gpus=1),
 }
 
-IMAGES: dict[Role, str] = {
-    "light": "reward-finetuning-light:python",
-    "export": "reward-finetuning-trainer:python",
-    "sample": "reward-finetuning-trainer:python",
-    "reward": "reward-finetuning-scorer:python",
-    "train": "reward-finetuning-trainer:python",
-}
-
 
 def place(task: PipelineTask, role: Role, target: TargetName) -> PipelineTask:
     """Set what a task of `role` needs on `target`: resources, retries, no caching."""

@@ -9,7 +9,8 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from pipelines.placement import IMAGES, Role, TargetName, place
+from pipelines.images import image_of
+from pipelines.placement import Role, TargetName, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Target:
 
     def component(self, function: Callable[..., Any], role: Role) -> Callable[..., PipelineTask]:
         """`function` as a component in the image of `role`, every task of it placed."""
-        component = dsl.component(function, base_image=IMAGES[role], install_kfp_package=False)
+        component = dsl.component(function, base_image=image_of(role), install_kfp_package=False)
 
         def task(**arguments: Any) -> PipelineTask:
             return place(component(**arguments), role, self.name)

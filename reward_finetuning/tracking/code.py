@@ -25,7 +25,9 @@ def pipeline_run() -> dict[str, str]:
 
 
 def code_version() -> str:
-    """Git commit of the code, or the package's version where it was installed."""
+    """Git commit of the code, which an image is told as RFT_CODE_VERSION; else the package's version."""
+    if told := os.environ.get("RFT_CODE_VERSION"):
+        return told
     if git := shutil.which("git"):
         command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)

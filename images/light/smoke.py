@@ -1,0 +1,22 @@
+"""Inside the image: the light steps import, an epoch is planned, and there is no torch."""
+
+import importlib.util
+import json
+import os
+from tempfile import TemporaryDirectory
+
+os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component: kfp without its dependencies
+import kfp.dsl.executor_main
+
+from reward_finetuning.steps.evaluation_due import evaluation_due
+from reward_finetuning.steps.gate import gate
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.shards import shards
+
+assert importlib.util.find_spec("torch") is None, "the light image holds torch"
+assert callable(gate)
+with TemporaryDirectory() as folder:
+    config = json.dumps({"name": "smoke", "run_root": folder, "tracking": {"enabled": False}})
+    plan = next_epochs(config, f"{folder}/policy.json")
+    (shard,) = shards(config, plan, 0)
+    print(plan, shard, evaluation_due(config, plan, 0), kfp.__version__)

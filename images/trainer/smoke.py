@@ -1,0 +1,28 @@
+"""Inside the image: an epoch is planned and its first pictures are drawn with the built-in model."""
+
+import json
+import os
+from tempfile import TemporaryDirectory
+
+os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component: kfp without its dependencies
+import kfp.dsl.executor_main
+import torch
+
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.sample import sample
+from reward_finetuning.steps.shards import shards
+
+with TemporaryDirectory() as folder:
+    config = {
+        "name": "smoke",
+        "run_root": folder,
+        "prompts": {"prompts_per_epoch": 1},
+        "sampling": {"num_steps": 2, "images_per_prompt": 2, "micro_batch_size": 2},
+        "tracking": {"enabled": False},
+    }
+    policy, rollouts = f"{folder}/policy.json", f"{folder}/rollouts.json"
+    plan = next_epochs(json.dumps(config), policy)
+    (shard,) = shards(json.dumps(config), plan, 0)
+    facts = sample(json.dumps(config), shard, policy, rollouts)
+    print(facts, torch.__version__, kfp.__version__)
+    assert facts["num_images"] == 2
