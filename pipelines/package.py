@@ -8,6 +8,7 @@ from typing import Any
 
 from kfp.compiler import Compiler
 
+from pipelines.cluster import Cluster
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
@@ -23,8 +24,13 @@ def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
     return {"fused": fused, "split": split, "staged": staged}[config.loop.granularity]
 
 
-def compile_package(config: RunConfig, target: TargetName, path: Path) -> Path:
-    """Write the pipeline of a run as KFP's YAML; its size does not depend on the number of epochs."""
+def compile_package(config: RunConfig, target: TargetName, path: Path, cluster: Cluster | None = None) -> Path:
+    """Write the pipeline of a run as KFP's YAML; its size does not depend on the number of epochs.
+
+    Raises:
+        UserError: the cluster asks for something that the target cannot do.
+    """
+    pipeline = graph(config)(Target(target, cluster or Cluster()), config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(graph(config)(Target(target), config), str(path))
+    Compiler().compile(pipeline, str(path))
     return path
