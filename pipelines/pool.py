@@ -145,7 +145,7 @@ class Pool(Frozen):
     def _a_variable_has_one_source(self) -> Self:
         named = [*self.env, *(variable for variables in self.secrets.values() for variable in variables)]
         if twice := sorted({name for name in named if named.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is set twice: env and secrets may name a variable once")
+            raise ValueError(f"set twice: {', '.join(twice)}; env and secrets together may name a variable once")
         return self
 
 
