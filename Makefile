@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots
+	scorer-environment test-rewards test-browser chromium screenshots goldens
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -69,6 +69,9 @@ fast: .venv/.dev
 
 determinism: .venv/.dev ## split, sharded, fused and killed runs end in the same bits: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
+
+goldens: .venv/.dev ## write the compiled packages of tests/pipelines/goldens anew; look at git diff afterwards
+	RFT_GOLDENS=write $(BIN)/pytest -q tests/pipelines/test_goldens.py
 
 study: .venv/.train ## run what the study of the papers' claims still lacks, then write its page (hours; can be stopped)
 	$(BIN)/python benchmarks/study/run.py; code=$$?; $(BIN)/python benchmarks/study/page.py && exit $$code

@@ -83,11 +83,16 @@ def compile_(
         list[str] | None,
         typer.Option("-o", "--output", metavar="FILE | KEY=VALUE", help="The file to write, or a setting to override."),
     ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A cluster file: machines, images, secrets a role (docs/cluster.md)."),
+    ] = None,
 ) -> None:
     """Compile a run's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
 
-    Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex -o package.yaml`
+    Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex --cluster cluster.yaml -o package.yaml`
     """
+    from pipelines.cluster import load_cluster
     from pipelines.package import compile_package
 
     options = override or []
@@ -96,7 +101,7 @@ def compile_(
         raise UserError(f"one output file is written, got {', '.join(files)}")
     run_config = load_config(config, [option for option in options if "=" in option])
     path = Path(files[0]) if files else Path(f"{run_config.name}-{target}.yaml")
-    compile_package(run_config, target, path)
+    compile_package(run_config, target, path, load_cluster(cluster))
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {run_config.loop.epochs} epochs")
 
 

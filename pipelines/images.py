@@ -7,12 +7,13 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+from pipelines.pool import Role
 from reward_finetuning.config import UserError
 
 IMAGES_LOCK = "RFT_IMAGES_LOCK"
 """Environment variable: another lock than images/images.lock of this checkout."""
 
-IMAGE_OF_ROLE = {
+IMAGE_OF_ROLE: dict[Role, str] = {
     "light": "light",
     "export": "trainer",
     "sample": "trainer",
@@ -22,7 +23,7 @@ IMAGE_OF_ROLE = {
 """Role -> folder in images/. Fused runs score in the trainer image, which carries this project's own scorers too."""
 
 
-def image_of(role: str) -> str:
+def image_of(role: Role) -> str:
     """The reference of a role's image: a digest once it was pushed, else a name and tag of this machine's engine.
 
     Raises:

@@ -25,8 +25,8 @@ def offline(target: Target, config: RunConfig) -> Any:
     num_passes = config.loop.epochs_per_run
 
     @dsl.pipeline(name="offline", description="Reward finetuning on one set of images of the pretrained model.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        start = next_epochs(config=config)
+    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
+        start = next_epochs(config=config, inputs=inputs)
         plan, policy = start.outputs["Output"], start.outputs["policy"]
         drawn = draw_and_score(config=config, plan=plan, offset=0, policy=policy)
         for offset in range(num_passes):

@@ -23,8 +23,8 @@ def fused(target: Target, config: RunConfig) -> Any:
     run_epochs = target.component(run_epochs_component, "train")
 
     @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        start = next_epochs(config=config)
+    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
+        start = next_epochs(config=config, inputs=inputs)
         run_epochs(config=config, plan=start.outputs["Output"])
 
     return pipeline
@@ -51,8 +51,8 @@ def split(target: Target, config: RunConfig) -> Any:
     epochs_per_run = config.loop.epochs_per_run
 
     @dsl.pipeline(name="online-split", description="Reward finetuning, a task per role, epoch and shard.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        start = next_epochs(config=config)
+    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
+        start = next_epochs(config=config, inputs=inputs)
         policy = start.outputs["policy"]
         for offset in range(epochs_per_run):
             one = epoch(config=config, plan=start.outputs["Output"], offset=offset, policy=policy)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kfp.compiler import Compiler
 
+from pipelines.cluster import Cluster
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
 from pipelines.staged import staged
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
+from reward_finetuning.steps.inputs import known_digests
 
 
 def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
-    """The pipeline that the config asks for; the only parameter of each is the config itself."""
+    """The pipeline that the config asks for; its parameters are the config itself and the digests of its inputs."""
     if config.loop.granularity == "split" and config.sampling.rollouts == "offline":
         return offline
     return {"fused": fused, "split": split, "staged": staged}[config.loop.granularity]
 
 
-def compile_package(config: RunConfig, target: TargetName, path: Path) -> Path:
-    """Write the pipeline of a run as KFP's YAML; its size does not depend on the number of epochs."""
+def compile_package(config: RunConfig, target: TargetName, path: Path, cluster: Cluster | None = None) -> Path:
+    """Write the pipeline of a run as KFP's YAML; its size does not depend on the number of epochs.
+
+    The digests of what can be read here (prompts, model, scorers) become the default of the parameter `inputs`, where
+    the pipeline has one: KFP never looks at contents, so the first task compares them with what it finds.
+
+    Raises:
+        UserError: the cluster asks for something that the target cannot do.
+    """
+    pipeline = graph(config)(Target(target, cluster or Cluster()), config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(graph(config)(Target(target), config), str(path))
+    inputs = {"inputs": json.dumps(known_digests(config))} if "inputs" in pipeline.component_spec.inputs else {}
+    Compiler().compile(pipeline, str(path), pipeline_parameters=inputs)
     return path

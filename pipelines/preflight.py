@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.policy.source import check_model
 from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
+from reward_finetuning.rewards.scorer import check_scorers
 from reward_finetuning.rewards.verification import check_verification
+from reward_finetuning.steps.inputs import input_digests
 from reward_finetuning.storage import RunDirectory
 
 
@@ -25,9 +26,7 @@ def check_run(config: RunConfig) -> RunDirectory:
     check_model(config.model, config.sampling)
     run = RunDirectory(config)
     if run.describe() is not None:
-        digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
-        digests |= scorer_digests(config.reward)
-        run.check(config.numbers() | digests)
+        run.check(config.numbers() | input_digests(config))
         _check_artifacts(run)
     return run
 

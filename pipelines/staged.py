@@ -37,8 +37,8 @@ def staged(target: Target, config: RunConfig) -> Any:
     num_stages = config.loop.epochs
 
     @dsl.pipeline(name="staged", description="Reward finetuning in stages, and a gate before promotion.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        start = next_epochs(config=config)
+    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
+        start = next_epochs(config=config, inputs=inputs)
         policy, last = start.outputs["policy"], start
         for offset in range(num_stages):
             last = stage(config=config, plan=start.outputs["Output"], offset=offset, policy=policy)

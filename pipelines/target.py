@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
+from pipelines.cluster import Cluster
+from pipelines.custom_job import as_custom_job
 from pipelines.images import image_of
-from pipelines.placement import Role, TargetName, place
+from pipelines.placement import TargetName, place
+from pipelines.pool import Role
+from pipelines.refusals import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +22,19 @@ class Target:
     """Where the compiled package will run."""
 
     name: TargetName
+    cluster: Cluster = field(default_factory=Cluster)
+
+    def __post_init__(self) -> None:
+        refuse(self.cluster, self.name)
 
     def component(self, function: Callable[..., Any], role: Role) -> Callable[..., PipelineTask]:
         """`function` as a component in the image of `role`, every task of it placed."""
-        component = dsl.component(function, base_image=image_of(role), install_kfp_package=False)
+        pool = self.cluster.pools.of(role)
+        component = dsl.component(function, base_image=pool.image or image_of(role), install_kfp_package=False)
+        if self.name is TargetName.VERTEX and pool.machine_type:
+            component = as_custom_job(component, pool)
 
         def task(**arguments: Any) -> PipelineTask:
-            return place(component(**arguments), role, self.name)
+            return place(component(**arguments), role, self.name, self.cluster)
 
         return task

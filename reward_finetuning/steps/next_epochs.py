@@ -6,24 +6,26 @@ import json
 from hashlib import sha256
 
 from reward_finetuning.config import parse_config
-from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.policy.source import check_model
 from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
+from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.steps.inputs import check_known, input_digests
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
 from reward_finetuning.steps.reports import prompt_datasets
 from reward_finetuning.steps.watch import alarms_of, refuse
 from reward_finetuning.storage import RunDirectory, write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
 
 
-def next_epochs(config: Config, policy: PolicyFile) -> str:
+def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     """Begin the run, or find out how far it got: returns the plan, and writes a reference to the newest policy.
 
-    Everything that can be refused before a GPU second is spent is refused here.
+    Everything that can be refused before a GPU second is spent is refused here, `inputs` that are not those the package
+    was compiled for included.
     """
     run = RunDirectory(parse_config(config))
-    described = begin(run)
+    described = begin(run, inputs)
     if (before := described["code_version"]) != (now := code_version()):
         print(f"warning: the run was begun by code version {before}, this is {now}", flush=True)
     latest = run.latest()
@@ -46,17 +48,16 @@ def _beginning(run: RunDirectory, epoch: int) -> Entry:
     return Entry(told, epoch, {}, tags=tags, datasets=prompt_datasets(run))
 
 
-def begin(run: RunDirectory) -> dict[str, object]:
+def begin(run: RunDirectory, inputs: str = "") -> dict[str, object]:
     """Check all inputs and write (or compare) run.json; returns it."""
     config = run.config
     check_scorers(config.reward)
     check_model(config.model, config.sampling)
-    prompts = read_prompts(config.prompts.train)
-    check_enough(prompts, config.prompts.prompts_per_epoch)
+    check_enough(read_prompts(config.prompts.train), config.prompts.prompts_per_epoch)
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
-    digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
-    digests |= scorer_digests(config.reward)
+    digests = input_digests(config)
+    check_known(inputs, digests, config)
     return run.begin(digests, {"code_version": code_version()})
 
 

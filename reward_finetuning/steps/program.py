@@ -13,6 +13,7 @@ import typer
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
+Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
 Plan = Annotated[str, typer.Option(help="The epochs of this pipeline run, as next_epochs returned them (JSON text).")]
 Offset = Annotated[int, typer.Option(help="Which epoch of the plan, 0 being the first.")]
 Shard = Annotated[str, typer.Option(help="The part of an epoch to draw, as shards returned it (JSON text).")]

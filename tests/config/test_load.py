@@ -33,6 +33,7 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
     [
         ("name: a\nsampling: {num_stpes: 5}\n", [], r"unknown key 'sampling.num_stpes'; did you mean 'num_steps'"),
         ("name: a\nfoo: 1\n", [], r"unknown key 'foo'"),
+        ("name: a\nreward: {scorers: {a: {dtpye: 1}}}\n", [], r"'reward.scorers.a.dtpye'; did you mean 'dtype'"),
         ("name: a\nsampling: {num_steps: 0}\n", [], r"sampling.num_steps: .*greater than or equal to 1, got 0"),
         ("name: a\nsampling: {images_per_prompt: 1}\n", [], r"images_per_prompt must be at least 2, got 1"),
         ("name: a\nsampling: {ddim_eta: 0}\n", [], r"sampling.ddim_eta: .*greater than 0, got 0"),

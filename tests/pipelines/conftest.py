@@ -1,0 +1,62 @@
+"""Compiled packages, read back from their YAML."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cluster import Cluster
+from pipelines.package import compile_package
+from pipelines.placement import TargetName
+from reward_finetuning.config import load_config
+
+ROOT = Path(__file__).parents[2]
+LARGE = ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml"
+
+
+@dataclass(frozen=True)
+class Package:
+    """The YAML documents of a package; every copy of a component counts."""
+
+    path: Path
+    documents: list
+
+    @property
+    def root(self):
+        return self.documents[0]["root"]
+
+    def containers(self):
+        """(component's name, its container), a pair a copy."""
+        executors = self.documents[0]["deploymentSpec"]["executors"]
+        return [(self._name(label), spec["container"]) for label, spec in executors.items()]
+
+    def pods(self):
+        """(component's name, what only Kubernetes reads), a pair a copy."""
+        (_, platform) = self.documents
+        executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        return [(self._name(label), spec) for label, spec in executors.items()]
+
+    def tasks(self):
+        """(name, task) of every task that runs a container, in every graph."""
+        components = self.documents[0]["components"]
+        dags = [self.root["dag"], *(component["dag"] for component in components.values() if "dag" in component)]
+        every = [(name, task) for dag in dags for name, task in dag["tasks"].items()]
+        return [(name, task) for name, task in every if "executorLabel" in components[task["componentRef"]["name"]]]
+
+    @staticmethod
+    def _name(label):
+        return re.sub(r"(-\d+)*$", "", label.removeprefix("exec-"))
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A factory: (target, overrides, run file, pools of the cluster file) -> the compiled package."""
+
+    def compiled(target, *overrides, run=LARGE, pools=None):
+        cluster = Cluster.model_validate({"pools": pools or {}})
+        path = compile_package(load_config(run, overrides), TargetName(target), tmp_path / "package.yaml", cluster)
+        return Package(path, list(yaml.safe_load_all(path.read_text())))
+
+    return compiled
