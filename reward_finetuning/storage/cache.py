@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reward_finetuning.config.errors import UserError
@@ -49,7 +49,8 @@ def artifact_folder(checksum: str) -> Path:
     """Where the files of an artifact are, or are to be put; it counts as used now."""
     folder = root() / "artifacts" / checksum
     folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
+    with suppress(FileNotFoundError):  # another process deletes it just now; a download makes it again
+        os.utime(folder)
     return folder
 
 
@@ -75,11 +76,9 @@ def keep(attempt: Path, checksum: str) -> None:
     """Keep a committed artifact: who made it often reads it next."""
     target = root() / "artifacts" / checksum
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    os.utime(attempt)
+    with suppress(OSError):  # it is there, with at least one file
         attempt.rename(target)
-    except OSError:  # it is there, with at least one file
-        return
-    os.utime(target)
 
 
 def drop(checksum: str) -> None:
@@ -91,12 +90,12 @@ def trim() -> None:
     """Delete the least recently used artifacts beyond the limit, and attempts that were killed."""
     now = time.time()
     for attempt in _entries("attempts"):
-        if now - attempt.stat().st_mtime > _DEAD_SECONDS:
+        if now - _mtime(attempt) > _DEAD_SECONDS:
             shutil.rmtree(attempt, ignore_errors=True)
     limit, total = _limit_bytes(), 0
     used = sorted(((_mtime(folder), folder) for folder in _entries("artifacts")), reverse=True)
     for last_used, folder in used:
-        total += sum(_size(path) for path in folder.rglob("*"))
+        total += sum(_size(Path(place, file)) for place, _, files in os.walk(folder) for file in files)
         if total > limit and now - last_used > _IN_USE_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -115,7 +114,7 @@ def _mtime(path: Path) -> float:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size if path.is_file() else 0
+        return path.stat().st_size
     except FileNotFoundError:
         return 0
 
