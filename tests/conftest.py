@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from servers.gcs import GcsServer
 
 # Two cores: one thread a test process keeps runs reproducible and pytest-xdist useful.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,6 +50,15 @@ def _few_prompts(folder: Path) -> Path:
     path = folder / "evaluation.txt"
     path.write_text("a red circle\na blue square\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def gcs(tmp_path, monkeypatch):
+    """A server of Google Cloud Storage with gs://bucket, for this process and for those that it starts."""
+    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
+    with GcsServer() as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")

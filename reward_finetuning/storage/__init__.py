@@ -1,7 +1,7 @@
 """The edge to disks and buckets: artifacts that are whole or absent, and a pointer that moves atomically."""
 
-from reward_finetuning.storage.local import open_store
 from reward_finetuning.storage.manifest import Identity, Manifest
+from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference, read_reference, write_reference
 from reward_finetuning.storage.run_directory import RunDirectory
 from reward_finetuning.storage.store import Store

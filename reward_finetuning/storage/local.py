@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import uuid
@@ -12,30 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reward_finetuning.config.errors import ArtifactError, UserError
+from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.storage.documents import from_text, to_text
 from reward_finetuning.storage.manifest import (
     MANIFEST,
-    FileEntry,
     Identity,
     Manifest,
+    adopt,
     describe_files,
+    file_entry,
     parse_manifest,
     verify_file,
 )
-from reward_finetuning.storage.store import Store, Write
-
-
-def open_store(uri: str) -> Store:
-    """The store of a run root or run directory.
-
-    Raises:
-        UserError: a scheme that is not supported.
-    """
-    if "://" in uri:
-        raise UserError(
-            f"run_root {uri!r}: only folders are supported so far, not {uri.split('://', maxsplit=1)[0]}://"
-        )
-    return LocalStore(Path(uri).absolute())
+from reward_finetuning.storage.store import Write
 
 
 class LocalStore:
@@ -55,7 +43,7 @@ class LocalStore:
     def commit(self, name: str, identity: Identity, write: Write) -> Manifest:
         """See Store."""
         if (existing := self.manifest(name)) is not None:
-            return self._adopt(name, existing, identity)
+            return adopt(existing, identity, str(self._root / name))
         final = self._root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         attempt = final.parent / f".{final.name}.{uuid.uuid4().hex}"
@@ -63,7 +51,7 @@ class LocalStore:
         try:
             facts = write(attempt)
             manifest = Manifest(identity=identity, facts=dict(facts), files=describe_files(attempt))
-            _write_text(attempt / MANIFEST, manifest.model_dump_json(indent=1))
+            _write_text(attempt / MANIFEST, manifest.model_dump_json(indent=1, exclude={"objects"}))
             return self._publish(attempt, final, manifest)
         finally:
             shutil.rmtree(attempt, ignore_errors=True)
@@ -75,8 +63,12 @@ class LocalStore:
         if manifest is None:
             raise ArtifactError(f"no whole artifact at {folder}: {MANIFEST} is missing")
         for file in manifest.files if files is None else files:
-            verify_file(folder / file, self._entry(folder, manifest, file))
+            verify_file(folder / file, file_entry(manifest, file, str(folder)))
         return folder
+
+    def check(self, name: str) -> None:
+        """See Store."""
+        self.fetch(name)
 
     def delete(self, name: str) -> None:
         """See Store."""
@@ -93,14 +85,9 @@ class LocalStore:
         """See Store."""
         path = self._root / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            return from_text(path.read_bytes(), str(path))
         except FileNotFoundError:
             return None
-        except ValueError:
-            raise ArtifactError(f"{path} is no JSON: it was altered or truncated") from None
-        if not isinstance(value, dict):
-            raise ArtifactError(f"{path} must hold a JSON object")
-        return value
 
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
@@ -125,14 +112,6 @@ class LocalStore:
             attempt.replace(path)
         return True
 
-    def _adopt(self, name: str, existing: Manifest, identity: Identity) -> Manifest:
-        if existing.identity != identity:
-            raise ArtifactError(
-                f"{self._root / name} is another artifact: it is {existing.identity.model_dump()}, "
-                f"and {identity.model_dump()} was to be written; use another run name, or delete the folder"
-            )
-        return existing
-
     def _publish(self, attempt: Path, final: Path, manifest: Manifest) -> Manifest:
         _sync(attempt)
         if final.exists() and not (final / MANIFEST).exists():
@@ -143,22 +122,15 @@ class LocalStore:
             winner = self.manifest(final.relative_to(self._root).as_posix())
             if winner is None:
                 raise
-            return self._adopt(final.relative_to(self._root).as_posix(), winner, manifest.identity)
+            return adopt(winner, manifest.identity, str(final))
         _sync(final.parent)
         return manifest
-
-    @staticmethod
-    def _entry(folder: Path, manifest: Manifest, file: str) -> FileEntry:
-        try:
-            return manifest.files[file]
-        except KeyError:
-            raise ArtifactError(f"{folder} holds no {file}; it holds {', '.join(manifest.files)}") from None
 
     @staticmethod
     def _attempt(path: Path, value: Mapping[str, Any]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         attempt = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        _write_text(attempt, json.dumps(value, indent=1, sort_keys=True) + "\n")
+        _write_text(attempt, to_text(value))
         return attempt
 
     @contextmanager

@@ -38,6 +38,16 @@ class Identity(Frozen):
     """sha256 of the weights it came from; empty: the pretrained model."""
 
 
+class StoredObject(Frozen):
+    """Where a bucket keeps a data file."""
+
+    object: str
+    """Name in the bucket."""
+
+    generation: int
+    """Which writing of that name: a reader never gets another one's bytes."""
+
+
 class Manifest(Frozen):
     """Identity, facts and files of a committed artifact."""
 
@@ -48,11 +58,40 @@ class Manifest(Frozen):
 
     files: dict[str, FileEntry]
 
+    objects: dict[str, StoredObject] = Field(default_factory=dict)
+    """In a bucket, where each file lies; nothing on disk, where it lies beside the manifest."""
+
     @property
     def checksum(self) -> str:
-        """sha256 over identity and files: names exactly these bytes."""
+        """sha256 over identity and files: names exactly these bytes, wherever they lie."""
         body = self.model_dump_json(include={"identity", "files"})
         return sha256(body.encode()).hexdigest()
+
+
+def file_entry(manifest: Manifest, file: str, where: str) -> FileEntry:
+    """A file's entry.
+
+    Raises:
+        ArtifactError: the artifact holds no such file; the text lists those it holds.
+    """
+    try:
+        return manifest.files[file]
+    except KeyError:
+        raise ArtifactError(f"{where} holds no {file}; it holds {', '.join(manifest.files)}") from None
+
+
+def adopt(existing: Manifest, identity: Identity, where: str) -> Manifest:
+    """The artifact that is there already, in place of one of the same identity.
+
+    Raises:
+        ArtifactError: it is another artifact.
+    """
+    if existing.identity != identity:
+        raise ArtifactError(
+            f"{where} is another artifact: it is {existing.identity.model_dump()}, "
+            f"and {identity.model_dump()} was to be written; use another run name, or delete the folder"
+        )
+    return existing
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
@@ -94,6 +133,15 @@ def verify_file(path: Path, entry: FileEntry) -> None:
         raise ArtifactError(f"{path} has {size} bytes; expected {entry.size} with crc32c {entry.crc32c} (truncated?)")
     if (found := crc32c(path)) != entry.crc32c:
         raise ArtifactError(f"{path} was altered: crc32c {found}, expected {entry.crc32c}")
+
+
+def is_whole(path: Path, entry: FileEntry) -> bool:
+    """Whether a file is there as its manifest entry says."""
+    try:
+        verify_file(path, entry)
+    except ArtifactError:
+        return False
+    return True
 
 
 def crc32c(path: Path) -> str:

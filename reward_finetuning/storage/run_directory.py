@@ -9,8 +9,8 @@ from typing import Any
 
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.storage.local import open_store
 from reward_finetuning.storage.manifest import Identity, Manifest
+from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference
 from reward_finetuning.storage.store import Store, Write
 

@@ -37,6 +37,14 @@ class Store(Protocol):
         """
         ...
 
+    def check(self, name: str) -> None:
+        """Refuse an artifact that is not there as its manifest says; from a bucket, nothing is downloaded for it.
+
+        Raises:
+            ArtifactError: absent, or a file is missing, truncated or altered.
+        """
+        ...
+
     def delete(self, name: str) -> None:
         """Remove an artifact, manifest first; nothing happens where there is none."""
         ...
@@ -54,5 +62,8 @@ class Store(Protocol):
         ...
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
-        """Move a JSON object from `expected` to `value` atomically; False where it was something else."""
+        """Move a JSON object from `expected` to `value` atomically; False where it was something else.
+
+        After False look again: over a network that loses answers it may have moved to `value`, and on from there.
+        """
         ...

@@ -1,0 +1,64 @@
+"""What Google's client raises, as one clear error that says whether a retry helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reward_finetuning.config.errors import RetryableError, UserError
+
+_ROLES = (
+    "grant it roles/storage.objectUser on the bucket (roles/storage.objectViewer where it only reads), "
+    "or use other credentials; docs/storage.md lists who needs what"
+)
+
+
+@contextmanager
+def told(bucket: str) -> Iterator[None]:
+    """Turn errors of requests to a bucket into ours.
+
+    Raises:
+        UserError: no credentials, no permission, no such bucket: naming the bucket, and the principal where it is told.
+        RetryableError: no answer, or only server errors, for as long as our patience lasts.
+    """
+    import requests
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from google.cloud.storage.exceptions import DataCorruption
+
+    where = f"gs://{bucket}"
+    try:
+        yield
+    except auth.DefaultCredentialsError as error:
+        raise UserError(
+            f"{where}: there are no Google credentials; run `gcloud auth application-default login`, "
+            f"or run the pod as a service account by Workload Identity ({_line(error)})"
+        ) from error
+    except auth.RefreshError as error:
+        raise UserError(f"{where}: the credentials are not accepted ({_line(error)}); log in again") from error
+    except (api.Unauthorized, api.Forbidden) as error:
+        raise UserError(f"{where}: access is denied ({_line(error)}); {_ROLES}") from error
+    except api.NotFound as error:
+        raise UserError(f"{where}: there is no such bucket ({_line(error)}); make it, or correct its name") from error
+    except api.RetryError as error:
+        raise RetryableError(f"{where} does not answer ({_line(error.cause or error)}); run it again later") from error
+    except (
+        api.ServerError,
+        api.TooManyRequests,
+        auth.TransportError,
+        requests.RequestException,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        raise RetryableError(f"{where} does not answer ({_line(error)}); run it again later") from error
+    except DataCorruption as error:
+        raise RetryableError(f"{where}: what arrives is damaged every time ({_line(error)}); run it again") from error
+    except api.ClientError as error:
+        raise UserError(f"{where} refuses ({_line(error)})") from error
+
+
+def _line(error: BaseException) -> str:
+    from google.cloud.storage.exceptions import InvalidResponse
+
+    said = f"HTTP {error.response.status_code}" if isinstance(error, InvalidResponse) else str(error)
+    return " ".join(said.split())[:300]

@@ -1,0 +1,31 @@
+import pytest
+
+from reward_finetuning.storage import gcs_client, open_store
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path):
+    """A store of each kind: they keep the same contract."""
+    if request.param == "folder":
+        return open_store(str(tmp_path / "run"))
+    request.getfixturevalue("gcs")
+    return open_store("gs://bucket/runs/tiny")
+
+
+@pytest.fixture
+def alter(request, store, tmp_path):
+    """Write over an object or a file of the store, as only someone else would."""
+
+    def overwrite(name, text):
+        if store.uri.startswith("gs://"):
+            request.getfixturevalue("gcs").put(f"runs/tiny/{name}", text.encode())
+        else:
+            (tmp_path / "run" / name).write_text(text)
+
+    return overwrite
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Requests wait for little, and are not made again for long."""
+    monkeypatch.setattr(gcs_client, "PATIENCE", gcs_client.Patience(0.5, 2.0, 0.02))
