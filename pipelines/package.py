@@ -11,6 +11,7 @@ from kfp.compiler import Compiler
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
+from pipelines.retraining import retraining
 from pipelines.staged import staged
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -18,6 +19,8 @@ from reward_finetuning.config import RunConfig
 
 def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
     """The pipeline that the config asks for; the only parameter of each is the config itself."""
+    if config.retraining is not None:
+        return retraining
     if config.loop.granularity == "split" and config.sampling.rollouts == "offline":
         return offline
     return {"fused": fused, "split": split, "staged": staged}[config.loop.granularity]

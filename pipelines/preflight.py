@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.rewards.verification import check_verification
@@ -23,10 +24,11 @@ def check_run(config: RunConfig) -> RunDirectory:
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
     check_model(config.model, config.sampling)
+    start = warm_start_digest(config)
     run = RunDirectory(config)
     if run.describe() is not None:
         digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
-        digests |= scorer_digests(config.reward)
+        digests |= scorer_digests(config.reward) | start
         run.check(config.numbers() | digests)
         _check_artifacts(run)
     return run

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.steps.plan import Plan
@@ -56,7 +57,7 @@ def begin(run: RunDirectory) -> dict[str, object]:
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
     digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
-    digests |= scorer_digests(config.reward)
+    digests |= scorer_digests(config.reward) | warm_start_digest(config)
     return run.begin(digests, {"code_version": code_version()})
 
 

@@ -104,20 +104,19 @@ class LocalStore:
 
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
+        return self._create(self._root / name, _as_json(value))
+
+    def create_text(self, name: str, text: str) -> str:
+        """See Store."""
         path = self._root / name
-        attempt = self._attempt(path, value)
-        try:
-            os.link(attempt, path)  # unlike rename, refuses to replace
-        except FileExistsError:
-            return False
-        finally:
-            attempt.unlink()
-        return True
+        if not self._create(path, text) and path.read_bytes() != text.encode():
+            raise ArtifactError(f"{path} holds another text than the one to be written; delete it if it was altered")
+        return str(path)
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """See Store."""
         path = self._root / name
-        attempt = self._attempt(path, value)
+        attempt = self._attempt(path, _as_json(value))
         with self._locked():
             if self.read_json(name) != expected:
                 attempt.unlink()
@@ -154,11 +153,21 @@ class LocalStore:
         except KeyError:
             raise ArtifactError(f"{folder} holds no {file}; it holds {', '.join(manifest.files)}") from None
 
+    def _create(self, path: Path, text: str) -> bool:
+        attempt = self._attempt(path, text)
+        try:
+            os.link(attempt, path)  # unlike rename, refuses to replace
+        except FileExistsError:
+            return False
+        finally:
+            attempt.unlink()
+        return True
+
     @staticmethod
-    def _attempt(path: Path, value: Mapping[str, Any]) -> Path:
+    def _attempt(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         attempt = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        _write_text(attempt, json.dumps(value, indent=1, sort_keys=True) + "\n")
+        _write_text(attempt, text)
         return attempt
 
     @contextmanager
@@ -166,6 +175,10 @@ class LocalStore:
         with (self._root / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:
