@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from pipelines.report_commands import report
 from pipelines.reward_commands import register
 from pipelines.serve_rewards import serve_rewards
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
+
+if TYPE_CHECKING:
+    from pipelines.launch import Outcome
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
@@ -59,18 +62,18 @@ def run(
 
     console = Console()
     here = _absolute(config, override)
-    checked = check_run(here)
-    if is_done(checked):
+    if here.retraining is not None:
+        from pipelines.retrain import retrain
+
+        checked, outcome = retrain(here, runner, console)
+        _stop_where_it_failed(outcome)
+    elif is_done(checked := check_run(here)):
         done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
         console.print(done, highlight=False, soft_wrap=True)
     else:
         console.print(describe(here), highlight=False)
         verify_before_training(checked, console)
-        outcome = run_until_done(checked, runner, console, ContainerOptions(gpus, network))
-        if outcome.exit_code:
-            hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-            print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
-            raise typer.Exit(outcome.exit_code)
+        _stop_where_it_failed(run_until_done(checked, runner, console, ContainerOptions(gpus, network)))
     print_evaluation(checked, console)
     print_where_to_look(checked, console)
 
@@ -114,7 +117,13 @@ def status(config: ConfigFile, override: Override = None) -> None:
     from pipelines.summary import print_status, print_where_to_look
     from reward_finetuning.storage import RunDirectory
 
-    known = RunDirectory(_absolute(config, override))
+    here = _absolute(config, override)
+    if here.retraining is not None:
+        from pipelines.retrain import print_series
+
+        print_series(here, Console())
+        return
+    known = RunDirectory(here)
     if known.describe() is None:
         raise UserError(f"{known.uri} holds no run; begin one with: rft run {config}")
     console = Console()
@@ -125,6 +134,13 @@ def status(config: ConfigFile, override: Override = None) -> None:
 app.command()(serve_rewards)
 app.command()(report)
 app.command()(export)
+
+
+def _stop_where_it_failed(outcome: Outcome) -> None:
+    if outcome.exit_code:
+        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
+        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        raise typer.Exit(outcome.exit_code)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

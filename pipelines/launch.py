@@ -32,7 +32,7 @@ from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
 
 _PROGRESS = re.compile(r"^\s*((\w+), epoch \d+): (\d+)/(\d+) \w+$")
-_NEWS = re.compile(r"^\s*((?:epoch \d+:|warning:|MLflow at) .*)$")
+_NEWS = re.compile(r"^\s*((?:epoch \d+:|retraining |warning:|MLflow at) .*)$")
 _ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(\w+(?:Error|Exception|Interrupt)): (.*)$")
 _EXIT_CODES = {"UserError": 2, "ArtifactError": 2, "TrainingError": 3, "RetryableError": 75}
 
@@ -65,7 +65,7 @@ def run_until_done(
         compile_package(run.config, TargetName.LOCAL, package)
     while not is_done(run):
         before = run.latest().epoch
-        outcome = _run_once(package, runner, folder, console, arguments)
+        outcome = run_once(package, runner, folder, console, arguments)
         if outcome.exit_code or (run.latest().epoch == before and not is_done(run)):
             return (
                 outcome
@@ -104,7 +104,8 @@ def _compile_for_docker(
     return container_arguments(client, config, options)
 
 
-def _run_once(package: Path, runner: Runner, folder: Path, console: Console, arguments: dict[str, Any]) -> Outcome:
+def run_once(package: Path, runner: Runner, folder: Path, console: Console, arguments: dict[str, Any]) -> Outcome:
+    """Run a package once; progress and news go to the console, everything to a log below `folder`."""
     log = folder / "pipeline" / "log.txt"
     command = [sys.executable, "-m", "pipelines.local_runner", str(package), runner, str(folder / "pipeline")]
     command.append(json.dumps(arguments))

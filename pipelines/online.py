@@ -23,9 +23,9 @@ def fused(target: Target, config: RunConfig) -> Any:
     run_epochs = target.component(run_epochs_component, "train")
 
     @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
-    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
+    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> Model:
         start = next_epochs(config=config, inputs=inputs)
-        run_epochs(config=config, plan=start.outputs["Output"])
+        return run_epochs(config=config, plan=start.outputs["Output"]).outputs["policy"]
 
     return pipeline
 

@@ -13,6 +13,7 @@ from pipelines.cluster import Cluster
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
+from pipelines.retraining import retraining
 from pipelines.staged import staged
 from pipelines.target import Target
 from reward_finetuning.config import RunConfig
@@ -21,6 +22,8 @@ from reward_finetuning.steps.inputs import known_digests
 
 def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
     """The pipeline that the config asks for; its parameters are the config itself and the digests of its inputs."""
+    if config.retraining is not None:
+        return retraining
     if config.loop.granularity == "split" and config.sampling.rollouts == "offline":
         return offline
     return {"fused": fused, "split": split, "staged": staged}[config.loop.granularity]

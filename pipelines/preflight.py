@@ -24,9 +24,10 @@ def check_run(config: RunConfig) -> RunDirectory:
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
     check_model(config.model, config.sampling)
+    digests = input_digests(config)
     run = RunDirectory(config)
     if run.describe() is not None:
-        run.check(config.numbers() | input_digests(config))
+        run.check(config.numbers() | digests)
         _check_artifacts(run)
     return run
 

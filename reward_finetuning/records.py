@@ -57,6 +57,10 @@ class Stream(IntEnum):
     OBJECTIVE = 5
 
 
+PRETRAINED = "pretrained"
+"""What stands for the sha256 of a policy's weights where these are the model's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One line of a prompt set."""
@@ -137,7 +141,7 @@ class EvaluatedSamples:
     """One policy's S images on the evaluation prompt sets, and their rewards."""
 
     epoch: int  # 0: pretrained
-    policy: str  # sha256 of the policy's weights, or "pretrained"
+    policy: str  # sha256 of the policy's weights, or PRETRAINED
     prompt_sets: tuple[str, ...]  # [S]
     prompt_ids: tuple[str, ...]  # [S]
     prompts: tuple[str, ...]  # [S] untrusted

@@ -12,10 +12,12 @@ from reward_finetuning.config.monitor import MonitorConfig
 from reward_finetuning.config.objective import ObjectiveConfig, PrdpConfig
 from reward_finetuning.config.promotion import PromotionConfig
 from reward_finetuning.config.prompts import PromptsConfig
+from reward_finetuning.config.retraining import RetrainingConfig
 from reward_finetuning.config.reward import RewardConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.config.tracking import RetentionConfig, TrackingConfig
 from reward_finetuning.config.training import TrainingConfig
+from reward_finetuning.config.warm_start import WarmStartConfig
 
 
 class RunConfig(Frozen):
@@ -31,6 +33,7 @@ class RunConfig(Frozen):
     """Where all randomness comes from."""
 
     model: ModelConfig = ModelConfig()
+    warm_start: WarmStartConfig | None = None
     prompts: PromptsConfig = PromptsConfig()
     sampling: SamplingConfig = SamplingConfig()
     reward: RewardConfig = RewardConfig()
@@ -42,6 +45,7 @@ class RunConfig(Frozen):
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
     retention: RetentionConfig = RetentionConfig()
+    retraining: RetrainingConfig | None = None
 
     @property
     def num_images(self) -> int:
@@ -58,6 +62,13 @@ class RunConfig(Frozen):
         """Name of the MLflow registered model; None where champions are kept in the run directory alone."""
         name = self.promotion.registered_model
         return name.replace("{name}", self.name) if name is not None and self.tracking.enabled else None
+
+    @property
+    def starts_at_reference(self) -> bool:
+        """Whether the policy of epoch 0 is the reference itself."""
+        if self.warm_start is not None:
+            return self.warm_start.reference == "warm_start"
+        return self.model.adapter is None or self.model.trainable == "full"
 
     @model_validator(mode="after")
     def _objective_fits_sampling(self) -> Self:
@@ -80,7 +91,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _gate_knows_its_evaluation(self) -> Self:
-        if self.loop.granularity != "staged":
+        if self.loop.granularity != "staged" and self.retraining is None:
             return self
         asked, known = {*self.promotion.improve_on, *self.promotion.keep_on}, self.evaluation.prompt_sets
         if unknown := sorted(asked - known.keys()):
@@ -90,6 +101,21 @@ class RunConfig(Frozen):
         rewards = self.reward.weights
         if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):
             raise ValueError(f"promotion.guard_margins names {', '.join(unknown)}, reward.weights {', '.join(rewards)}")
+        return self
+
+    @model_validator(mode="after")
+    def _retraining_fits_the_rest(self) -> Self:
+        if self.retraining is None:
+            return self
+        if self.loop.granularity == "split":
+            raise ValueError("retraining promotes at the end of one pipeline run: loop.granularity is fused or staged")
+        if self.registered_model is None:
+            raise ValueError(
+                "retraining finds its champion in MLflow's registry: it needs tracking.enabled and "
+                "promotion.registered_model"
+            )
+        if self.warm_start is not None:
+            raise ValueError("retraining.start_from says what to start from: remove warm_start, or retraining")
         return self
 
     def numbers(self) -> dict[str, object]:
@@ -110,6 +136,8 @@ class RunConfig(Frozen):
         numeric["reward"]["scorers"] = {
             name: each.model_dump(include={"dtype", "use"}) for name, each in self.reward.scorers.items()
         }
+        if self.warm_start is not None:
+            numeric["warm_start"] = {"reference": self.warm_start.reference}
         return flatten(numeric)
 
 

@@ -50,11 +50,6 @@ class Policy:
             self.unet.requires_grad_(requires_grad=True)
 
     @property
-    def starts_at_reference(self) -> bool:
-        """Whether the policy before any training is the reference."""
-        return self._model.adapter is None or self._model.trainable == "full"
-
-    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a latent."""
         factor = self._decoder.factor
@@ -73,9 +68,13 @@ class Policy:
         """The weights that training changes, by name, in a fixed order."""
         return {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
 
-    def keep_reference(self) -> None:
-        """Keep a frozen copy of the pretrained UNet; call before trained weights are loaded. LoRA needs none."""
-        if self._model.trainable == "full" and self._reference_unet is None:
+    def keep_reference(self, *, as_it_is: bool = False) -> None:
+        """Keep a frozen copy of the UNet as the reference; call before trained weights are loaded.
+
+        Args:
+            as_it_is: what the UNet is now, adapters included; else the pretrained model, for which LoRA needs no copy.
+        """
+        if (as_it_is or self._model.trainable == "full") and self._reference_unet is None:
             self._reference_unet = copy.deepcopy(self.unet).requires_grad_(requires_grad=False)
 
     def denoiser(self, *, uncond_gradient: bool = True) -> Denoiser:
@@ -87,11 +86,11 @@ class Policy:
         return GuidedDenoiser(self._epsilon(self.unet), self._encoder.unconditional(), guidance_scale=1.0)
 
     def reference_denoiser(self) -> Denoiser:
-        """The pretrained model's denoiser: adapters switched off, or the frozen copy."""
-        if self._model.trainable == "lora":
-            return self._guided(self.unet, within=self._without_adapter)
-        assert self._reference_unet is not None, "keep_reference() comes before weights are loaded"
-        return self._guided(self._reference_unet)
+        """The reference's denoiser: the frozen copy, or with LoRA and none of these the adapters switched off."""
+        if self._reference_unet is not None:
+            return self._guided(self._reference_unet)
+        assert self._model.trainable == "lora", "keep_reference() comes before weights are loaded"
+        return self._guided(self.unet, within=self._without_adapter)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """The encoded prompts, a row each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reward_finetuning.policy.load import Policy, load_policy
 from reward_finetuning.policy.save import load_tensors, restore_weights
+from reward_finetuning.policy.warm_start import warm_start_weights
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
 
@@ -13,17 +14,23 @@ WEIGHTS = "policy.safetensors"
 
 
 def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) -> Policy:
-    """The pretrained model with the weights of `reference`; the untouched model where it names none.
+    """The pretrained model with the weights of `reference`; where it names none, with those that the run starts from.
 
     Args:
         run: the run.
         reference: a policy of the run.
-        keep_reference: whether the pretrained network will be evaluated too.
+        keep_reference: whether the reference network will be evaluated too.
     """
     config = run.config
     policy = load_policy(config.model, config.sampling, seed=config.seed)
-    if keep_reference:
+    start = config.warm_start
+    if keep_reference and (start is None or start.reference == "pretrained"):
         policy.keep_reference()
+    if start is not None:
+        path = warm_start_weights(run, start, WEIGHTS)
+        restore_weights(policy.trainable(), load_tensors(path), path)
+        if start.reference == "warm_start":
+            policy.keep_reference(as_it_is=True)
     load_weights(policy, run, reference)
     return policy
 

@@ -65,6 +65,15 @@ def collect(source: str, where: str, entries: Iterable[Entry]) -> PromptSet:
     return PromptSet(source, kept, _digest(kept), duplicates, empties)
 
 
+def as_json_lines(prompts: PromptSet) -> str:
+    """The set as a JSON Lines file that reads as the same set, digest included."""
+    lines = [
+        {"id": prompt.id, "prompt": prompt.text, "category": prompt.category, "split": prompt.split}
+        for prompt in prompts.prompts
+    ]
+    return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+
+
 def _checked(entry: Entry) -> str:
     for value in (entry.text, entry.id, entry.category, entry.split):
         if any(0xD800 <= ord(character) <= 0xDFFF for character in value):

@@ -11,6 +11,7 @@ from reward_finetuning.prompts import hpdv2, pickapic, text
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.prompts.prompt_set import PromptSet, collect
 
+MAX_TEXT_BYTES = 64 * 2**10
 _FORMATS: dict[str, ModuleType] = {"hpdv2": hpdv2, "pickapic": pickapic}
 
 
@@ -31,6 +32,15 @@ def read_prompts(source: str) -> PromptSet:
     path = Path(rest) if form is not text else built_in(source) or Path(source)
     files: list[Path] = form.locate(path)
     return _read(source, form, str(path), tuple((file, *_stamp(file)) for file in files))
+
+
+def read_text_at(source: str) -> str:
+    """A small text file that is no prompt set itself.
+
+    Raises:
+        UserError: it is not there, or no text.
+    """
+    return text.read_text(Path(source), MAX_TEXT_BYTES)
 
 
 @lru_cache(maxsize=8)

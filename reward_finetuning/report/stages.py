@@ -45,7 +45,7 @@ def stages(comparison: Comparison, curves: Mapping[str, Points], epoch: int) -> 
     if len(epochs) < 2:
         return []
     places = reward_decimals(comparison)["reward"]
-    pretrained = Stage("pretrained", tuple(Cell(_name(row), number(row.before, places)) for row in rows))
+    pretrained = Stage(comparison.before, tuple(Cell(_name(row), number(row.before, places)) for row in rows))
     return [pretrained, *(_stage(each, rows, found, places) for each in epochs[-MOST_STAGES:])]
 
 

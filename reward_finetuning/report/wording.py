@@ -3,10 +3,15 @@
 import math
 from collections.abc import Sequence
 
+from reward_finetuning.records import PRETRAINED
+
 
 def policy_names(before: tuple[int, str], after: tuple[int, str]) -> tuple[str, str]:
-    """What to call two policies, each given as (epoch, sha256 of its weights)."""
-    names = [f"epoch {epoch}" if epoch else "pretrained" for epoch, _ in (before, after)]
+    """What to call two policies, each given as (epoch, sha256 of its weights or PRETRAINED)."""
+    names = [
+        f"epoch {epoch}" if epoch else PRETRAINED if policy == PRETRAINED else "the start"
+        for epoch, policy in (before, after)
+    ]
     if names[0] == names[1] and before != after:
         names = [f"{name} ({policy[:8]})" for name, (_, policy) in zip(names, (before, after), strict=True)]
     return names[0], names[1]

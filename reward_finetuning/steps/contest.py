@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reward_finetuning.config import ArtifactError
+from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.steps.objections import find_objections
@@ -25,6 +26,7 @@ class Champion:
 
     label: str
     run_directory: str
+    epoch: int
     report: str  # report artifact of that run directory
     weights_sha256: str
 
@@ -63,6 +65,9 @@ def _refused(objections: tuple[str, ...]) -> Decision:
 
 
 def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples:
+    own_start = read_scores(run.uri, report_name(run, 0))
+    if own_start is not None and run.fingerprinted().get(DIGEST) == champion.weights_sha256:
+        return own_start  # this run began at the champion, and evaluated it on its own prompts
     own, theirs = run.describe(), open_store(champion.run_directory).read_json(RUN)
     scores = read_scores(champion.run_directory, champion.report)
     if own is None or theirs is None or scores is None:

@@ -91,7 +91,7 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
     measures = {DIVERSITY: apart, KL: None if kl is None else kl.sum(axis=1, dtype=np.float64)}
     return EvaluatedSamples(
         epoch=subject.reference.epoch,
-        policy=subject.weights or "pretrained",
+        policy=subject.policy,
         prompt_sets=sets,
         prompt_ids=tuple(s.prompt.id for s in samples),
         prompts=tuple(s.prompt.text for s in samples),
@@ -147,7 +147,7 @@ class _Work:
 
     def _draw(self, samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         config, policy = self.run.config, self.policy()
-        compared = config.evaluation.kl and bool(self.subject.reference.name)
+        compared = self.subject.is_compared
         trajectories, images = draw_micro_batch(
             policy,
             samples,

@@ -11,21 +11,21 @@ from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
 
 
 def input_digests(config: RunConfig) -> dict[str, str]:
-    """Model, training prompts and scorers: the inputs that change numbers.
+    """Model, policy to start from, training prompts and scorers: the inputs that change numbers.
 
     Raises:
         UserError: one of them is not there or not whole.
         RetryableError: a served scorer does not answer.
     """
     prompts = read_prompts(config.prompts.train)
-    return {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest} | scorer_digests(
-        config.reward
-    )
+    digests = {"model.digest": model_digest(config.model), "prompts.digest": prompts.digest}
+    return digests | scorer_digests(config.reward) | warm_start_digest(config)
 
 
 def known_digests(config: RunConfig) -> dict[str, str]:
@@ -67,6 +67,7 @@ def check_known(inputs: str, found: Mapping[str, str], config: RunConfig) -> Non
 
 def _readers(config: RunConfig) -> Iterator[Callable[[], dict[str, str]]]:
     yield lambda: {"model.digest": model_digest(config.model)}
+    yield partial(warm_start_digest, config)
     yield lambda: {"prompts.digest": read_prompts(config.prompts.train).digest}
     for name, source in config.evaluation.prompt_sets.items():
         yield partial(_evaluation_digest, name, source)

@@ -30,7 +30,7 @@ def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: Rollo
     run.check()
     before = sampling_policy(run.config, read_reference(policy))
     return write_reference(
-        rollouts, draw_shard(run, part, before, lambda: policy_at(run, before, keep_reference=bool(before.name)))
+        rollouts, draw_shard(run, part, before, lambda: policy_at(run, before, keep_reference=_differ(run, before)))
     ).facts
 
 
@@ -59,8 +59,7 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
 def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
-    # At epoch 1 policy and reference are one network, as a rule: its log-probs count for both.
-    denoise_ref = policy.reference_denoiser() if before.name or not policy.starts_at_reference else None
+    denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
     started = time.monotonic()
     with Progress(f"sample, epoch {part.epoch}", len(drawn), "images") as progress:
         for micro_batch in range(part.first, part.last):
@@ -78,6 +77,11 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
             progress.advance(len(members))
     write_samples(folder, drawn, size)
     return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}
+
+
+def _differ(run: RunDirectory, before: Reference) -> bool:
+    """Whether policy and reference are two networks; where they are one, as at epoch 1, log-probs count for both."""
+    return bool(before.name) or not run.config.starts_at_reference
 
 
 def epoch_samples(run: RunDirectory, epoch: int) -> tuple[Sample, ...]:

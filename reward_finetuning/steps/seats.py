@@ -45,7 +45,7 @@ class RunSeat:
             return None, None
         policy = Reference.model_validate(token)
         report = report_name(self._run, policy.epoch)
-        return Champion(f"epoch {policy.epoch}", self._run.uri, report, weights_sha256(policy)), token
+        return Champion(f"epoch {policy.epoch}", self._run.uri, policy.epoch, report, weights_sha256(policy)), token
 
     def take(self, challenger: Reference, decision: Decision, token: Any) -> str | None:
         """See Seat."""
@@ -87,6 +87,7 @@ class RegistrySeat:
         return Champion(
             f"version {version.number} of {self._registry.name}",
             tags.get("run_directory", ""),
+            int(tags.get("epoch", 0)),
             tags.get("report", ""),
             tags.get("weights_sha256", ""),
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.policy.warm_start import DIGEST
+from reward_finetuning.records import PRETRAINED
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
 
@@ -37,7 +39,18 @@ class Subject:
         """sha256 of its weights; empty for the pretrained model."""
         return weights_sha256(self.reference)
 
+    @property
+    def policy(self) -> str:
+        """sha256 of the weights that draw, be they those that the run starts from; or PRETRAINED."""
+        described = self.source.describe() or {"fingerprint": {}}
+        return self.weights or described["fingerprint"].get(DIGEST, PRETRAINED)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its KL to the reference is measured; where the two are one network it is known to be 0."""
+        config = self.source.config
+        return config.evaluation.kl and (bool(self.reference.name) or not config.starts_at_reference)
+
     def load(self) -> Policy:
         """The policy; with the pretrained network beside it where its KL is measured."""
-        keep = self.source.config.evaluation.kl and bool(self.reference.name)
-        return policy_at(self.source, self.reference, keep_reference=keep)
+        return policy_at(self.source, self.reference, keep_reference=self.is_compared)

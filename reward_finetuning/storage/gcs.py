@@ -121,6 +121,15 @@ class GcsStore:
         """See Store."""
         return self._bucket.put(self._object(name), to_text(value).encode(), generation=0)
 
+    def create_text(self, name: str, text: str) -> str:
+        """See Store."""
+        data = text.encode()
+        if not self._bucket.put(self._object(name), data, generation=0):
+            found = self._bucket.read(self._object(name))
+            if found is None or found[0] != data:
+                raise ArtifactError(f"{self.uri}/{name} holds another text than the one to be written")
+        return f"{self.uri}/{name}"
+
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """See Store."""
         known, generation = self._read_json(name)

@@ -61,6 +61,14 @@ class Store(Protocol):
         """Write a JSON object that must not exist yet; False where it does."""
         ...
 
+    def create_text(self, name: str, text: str) -> str:
+        """Write a text that must be the same wherever it is there already; returns the URI of the file.
+
+        Raises:
+            ArtifactError: another text has that name.
+        """
+        ...
+
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """Move a JSON object from `expected` to `value` atomically; False where it was something else.
 

@@ -33,7 +33,8 @@ def promoted(tmp_path):
 
 
 def champion_of(run, epoch):
-    return Champion("the champion", run.uri, report_name(run, epoch), weights_sha256(policy_of_epoch(run, epoch)))
+    weights = weights_sha256(policy_of_epoch(run, epoch))
+    return Champion("the champion", run.uri, epoch, report_name(run, epoch), weights)
 
 
 def test_only_a_surely_better_policy_takes_the_place_of_the_champion(nudged_run, promoted):
@@ -76,7 +77,7 @@ def test_what_does_not_pair_is_refused_with_the_reason(nudged_run, changes, said
 
 def test_a_champion_whose_report_is_gone_stays(nudged_run):
     run = nudged_run({1: 0.5}, **OFFLINE)
-    gone = Champion("the champion", run.uri + "-gone", "epochs/0001/report-x", "w")
+    gone = Champion("the champion", run.uri + "-gone", 1, "epochs/0001/report-x", "w")
 
     (objection,) = judge(run, policy_of_epoch(run, 1), gone).objections
 
