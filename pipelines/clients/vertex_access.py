@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,10 @@ def translated(service: VertexService) -> Iterator[None]:
 
 
 def _answered(error: Any, service: VertexService) -> UserError | RetryableError:
-    said, code = one_line(str(error.message)), int(error.code or 500)
+    said = one_line(
+        re.sub(r"^[A-Z]+ https?://\S+: ", "", str(error.message))
+    )  # Google's library puts the request first
+    code = int(error.code or 500)
     where = f"Vertex AI in project {service.project}, {service.location}"
     if code == 401:
         return UserError(f"{where}: the credentials are not accepted (401): {_LOGIN}; the server says: {said}")
