@@ -17,7 +17,9 @@ from pipelines.options import ConfigFile, Override
 from pipelines.placement import TargetName
 from pipelines.report_commands import report
 from pipelines.reward_commands import register
+from pipelines.schedule_commands import schedule
 from pipelines.serve_rewards import serve_rewards
+from pipelines.submit_commands import submit
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ def status(config: ConfigFile, override: Override = None) -> None:
 app.command()(serve_rewards)
 app.command()(report)
 app.command()(export)
+app.command()(submit)
+app.add_typer(schedule, name="schedule")
 
 
 def _stop_where_it_failed(outcome: Outcome) -> None:

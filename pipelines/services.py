@@ -10,13 +10,18 @@ from reward_finetuning.config.base import Frozen
 class KfpService(Frozen):
     """A Kubeflow Pipelines API."""
 
-    host: str | None = None
-    """URL of the API, e.g. https://kubeflow.example.com/pipeline; `--host` overrides it."""
+    host: str | None = Field(default=None, pattern=r"^https?://.+")
+    """URL of the API, e.g. https://kubeflow.example.com/pipeline; `--host` overrides it. Inside the cluster it is not
+    needed."""
+
+    ui: str | None = Field(default=None, pattern=r"^https?://.+")
+    """URL under which people open the UI, where it is not `host`."""
 
     namespace: str = "kubeflow"
-    """Kubernetes namespace that runs live in."""
+    """Kubernetes namespace that runs live in: a profile's, where Kubeflow has several users. An installation for a
+    single user has one namespace, and this is ignored."""
 
-    experiment: str = "reward-finetuning"
+    experiment: str = Field(default="reward-finetuning", min_length=1)
     """Experiment that runs belong to; made where it is missing."""
 
     service_account: str | None = None
@@ -28,6 +33,12 @@ class KfpService(Frozen):
     token_variable: str = Field(default="KFP_TOKEN", min_length=1)
     """Environment variable that holds the bearer token; a token itself never stands in a file."""
 
+    timezone: str = "UTC"
+    """Time zone in which the installation reads cron: CRON_SCHEDULE_TIMEZONE of ml-pipeline-scheduledworkflow."""
+
+    shared_folders: tuple[str, ...] = ()
+    """Folders that this machine and every pod mount at the same path (NFS); a run may live there instead of gs://."""
+
 
 class VertexService(Frozen):
     """Vertex AI Pipelines of a project."""
@@ -35,7 +46,7 @@ class VertexService(Frozen):
     project: str | None = None
     """Google Cloud project id; `--project` overrides it."""
 
-    location: str = "us-central1"
+    location: str = Field(default="us-central1", pattern=r"^[a-z0-9-]+$")
     """Region."""
 
     service_account: str | None = None
@@ -43,3 +54,6 @@ class VertexService(Frozen):
 
     pipeline_root: str | None = Field(default=None, pattern=r"^gs://.+")
     """gs:// folder of Vertex' artifacts (manifests of a few KiB)."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
+    """URL of the API where it is not https://LOCATION-aiplatform.googleapis.com (Private Service Connect)."""

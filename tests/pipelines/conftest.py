@@ -1,6 +1,7 @@
-"""Compiled packages, read back from their YAML."""
+"""Compiled packages, read back from their YAML, and services on loopback that take them."""
 
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +61,48 @@ def package(tmp_path):
         return Package(path, list(yaml.safe_load_all(path.read_text())))
 
     return compiled
+
+
+@pytest.fixture(scope="session")
+def google_key(tmp_path_factory):
+    """A key file for Application Default Credentials."""
+    from servers.services import write_google_key
+
+    return write_google_key(tmp_path_factory.mktemp("google") / "key.json")
+
+
+@pytest.fixture(params=["kfp", "vertex"])
+def service(request, work, tmp_path, monkeypatch, google_key):
+    """Each service on loopback, its jobs done by `work`."""
+    from servers.services import loopback
+
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google_key))
+    monkeypatch.delenv("KFP_TOKEN", raising=False)
+    server, settings = loopback(request.param, work, tmp_path)
+    with server:
+        yield settings()
+
+
+class Work:
+    """What jobs do, one after the other: each function returns an error text, or nothing; beyond them, nothing."""
+
+    def __init__(self):
+        self.plan = []
+        self.jobs = []
+        self.released = threading.Event()
+
+    def __call__(self, job):
+        self.jobs.append(job)
+        step = self.plan.pop(0) if self.plan else None
+        return (step() if step else None) or ""
+
+    def wait(self):
+        """A step that ends when the test says so."""
+        self.released.wait(60)
+
+
+@pytest.fixture
+def work():
+    work = Work()
+    yield work
+    work.released.set()

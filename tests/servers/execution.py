@@ -1,0 +1,91 @@
+"""Run packages for real, through kfp.local in a child process; or end them as a test likes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a server was given to run."""
+
+    name: str
+    spec: dict
+    platform: dict | None
+    parameters: dict
+
+
+class LocalExecution:
+    """job -> error text, empty where it succeeded; kfp.local on a copy of the package."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._processes = {}
+
+    def __call__(self, job):
+        folder = self.folder / job.name
+        folder.mkdir(parents=True)
+        documents = [_without_retries(job.spec), *([job.platform] if job.platform else [])]
+        (folder / "package.yaml").write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+        (folder / "parameters.json").write_text(json.dumps(job.parameters), encoding="utf-8")
+        with (folder / "log.txt").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, __file__, str(folder)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+            self._processes[job.name] = process
+            status = process.wait()
+        if status == 0:
+            return ""
+        return "the node was lost" if status < 0 else (folder / "log.txt").read_text(errors="replace")[-300:]
+
+    def kill(self, name):
+        """End everything of a run at once, as when its node goes away."""
+        os.killpg(self._processes[name].pid, signal.SIGKILL)
+
+    def close(self):
+        """End what is left."""
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def in_background(execute, job, ended):
+    """Call `ended` with the error text once the job is done."""
+
+    def run():
+        try:
+            error = execute(job)
+        except Exception as failed:
+            ended(repr(failed))
+            raise
+        ended(error)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _without_retries(spec):
+    """kfp.local would wait the pauses of a cluster's retries."""
+    if isinstance(spec, dict):
+        return {key: _without_retries(value) for key, value in spec.items() if key != "retryPolicy"}
+    return [_without_retries(value) for value in spec] if isinstance(spec, list) else spec
+
+
+if __name__ == "__main__":
+    from kfp import local
+    from kfp.components import load_component_from_file
+
+    here = Path(sys.argv[1])
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(here / "root"), raise_on_error=True)
+    load_component_from_file(str(here / "package.yaml"))(**json.loads((here / "parameters.json").read_text()))

@@ -1,0 +1,197 @@
+"""The API v2beta1 of Kubeflow Pipelines as its real client sees it, for one user; runs are executed.
+
+Rules that a client can break are those of backend/src/apiserver of kubeflow/pipelines 2.17: sizes, filters, cron of six
+fields, unique names of pipelines and versions, unknown ids.
+"""
+
+import email.parser
+import email.policy
+import json
+import uuid
+
+import yaml
+
+from servers.execution import Job, in_background
+from servers.rest import RestError, RestServer, now
+
+_API = "/apis/v2beta1"
+_FILTERED = {
+    "experiments": {"display_name"},
+    "pipelines": {"display_name"},
+    "runs": {"display_name", "recurring_run_id", "state"},
+    "recurring_runs": {"display_name"},
+}
+
+_ROUTES = {
+    ("GET", f"{_API}/healthz"): "health",
+    ("GET", f"{_API}/experiments"): "list_experiments",
+    ("POST", f"{_API}/experiments"): "create_experiment",
+    ("GET", f"{_API}/runs"): "list_runs",
+    ("POST", f"{_API}/runs"): "create_run",
+    ("GET", f"{_API}/runs/([^/:]+)"): "get_run",
+    ("POST", f"{_API}/runs/([^/:]+):terminate"): "terminate_run",
+    ("GET", f"{_API}/recurringruns"): "list_recurring_runs",
+    ("POST", f"{_API}/recurringruns"): "create_recurring_run",
+    ("DELETE", f"{_API}/recurringruns/([^/:]+)"): "delete_recurring_run",
+    ("POST", f"{_API}/recurringruns/([^/:]+):(enable|disable)"): "switch_recurring_run",
+    ("GET", f"{_API}/pipelines"): "list_pipelines",
+    ("POST", f"{_API}/pipelines/upload"): "upload_pipeline",
+    ("POST", f"{_API}/pipelines/upload_version"): "upload_version",
+    ("GET", f"{_API}/pipelines/([^/:]+)/versions"): "list_versions",
+}
+
+
+class KfpServer(RestServer):
+    """Holds everything in memory; `execute` runs a Job and returns its error, or an empty text."""
+
+    def __init__(self, execute):
+        super().__init__(_ROUTES)
+        self._execute = execute
+        self.multi_user = False
+        self.experiments, self.runs, self.recurring_runs, self.pipelines, self.versions = {}, {}, {}, {}, {}
+
+    def health(self, *, query, body):
+        return {"multi_user": self.multi_user, "pipeline_store": "database"}
+
+    def create_experiment(self, *, query, body):
+        if self.multi_user and body.get("namespace") not in {"team"}:
+            raise RestError(403, f"User is not authorized to create experiments in {body.get('namespace')!r}")
+        return _add(self.experiments, "experiment_id", dict(body))
+
+    def list_experiments(self, *, query, body):
+        return _page(self.experiments, "experiments", query)
+
+    def create_run(self, *, query, body):
+        _check_parameters(body)
+        if body["experiment_id"] not in self.experiments:
+            raise RestError(404, f"Experiment {body['experiment_id']} not found")
+        return self._start(dict(body))
+
+    def list_runs(self, *, query, body):
+        return _page(self.runs, "runs", query)
+
+    def get_run(self, run_id, *, query, body):
+        return _known(self.runs, "Run", run_id)
+
+    def terminate_run(self, run_id, *, query, body):
+        _known(self.runs, "Run", run_id)["state"] = "CANCELED"
+        return {}
+
+    def create_recurring_run(self, *, query, body):
+        _check_parameters(body)
+        if len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
+            raise RestError(400, "Schedule cron is not a supported format. Expected 5 to 6 fields, seconds first")
+        if not 1 <= int(body["max_concurrency"]) <= 10:
+            raise RestError(400, "Max concurrency of a recurring run must be at least 1 and at most 10")
+        _known(self.versions, "PipelineVersion", body["pipeline_version_reference"]["pipeline_version_id"])
+        status = "ENABLED" if body["mode"] == "ENABLE" else "DISABLED"
+        return _add(self.recurring_runs, "recurring_run_id", dict(body, status=status))
+
+    def list_recurring_runs(self, *, query, body):
+        return _page(self.recurring_runs, "recurringRuns", query)
+
+    def switch_recurring_run(self, recurring_run_id, action, *, query, body):
+        _known(self.recurring_runs, "RecurringRun", recurring_run_id)["status"] = f"{action.upper()}D"
+        return {}
+
+    def delete_recurring_run(self, recurring_run_id, *, query, body):
+        _known(self.recurring_runs, "RecurringRun", recurring_run_id)
+        del self.recurring_runs[recurring_run_id]
+        return {}
+
+    def list_pipelines(self, *, query, body):
+        return _page(self.pipelines, "pipelines", query)
+
+    def list_versions(self, pipeline_id, *, query, body):
+        return {"pipeline_versions": [one for one in self.versions.values() if one["pipeline_id"] == pipeline_id]}
+
+    def upload_pipeline(self, *, query, body):
+        if any(one["display_name"] == query["name"] for one in self.pipelines.values()):
+            raise RestError(409, f"Already exist error: the pipeline {query['name']} exists")
+        made = _add(self.pipelines, "pipeline_id", {"display_name": query["name"]})
+        self._add_version(made["pipeline_id"], query["name"], body)
+        return made
+
+    def upload_version(self, *, query, body):
+        _known(self.pipelines, "Pipeline", query["pipelineid"])
+        return self._add_version(query["pipelineid"], query["name"], body)
+
+    def come_due(self, name):
+        """What the controller of scheduled workflows does when a time of the cron has come."""
+        for recurring in list(self.recurring_runs.values()):
+            if recurring["display_name"] == name and recurring["status"] == "ENABLED":
+                body = {key: recurring[key] for key in ("experiment_id", "runtime_config", "recurring_run_id")}
+                reference = recurring["pipeline_version_reference"]["pipeline_version_id"]
+                spec = self.versions[reference]["pipeline_spec"]
+                self._start(dict(body, display_name=f"{name}-1", pipeline_spec=spec))
+
+    def _add_version(self, pipeline_id, name, body):
+        siblings = self.list_versions(pipeline_id, query={}, body=None)["pipeline_versions"]
+        if any(one["display_name"] == name for one in siblings):
+            raise RestError(409, f"Already exist error: the version {name} exists")
+        spec, *platform = yaml.safe_load_all(_file(body))
+        whole = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+        version = {"pipeline_id": pipeline_id, "display_name": name, "pipeline_spec": whole}
+        return _add(self.versions, "pipeline_version_id", version)
+
+    def _start(self, run):
+        run = _add(self.runs, "run_id", dict(run, state="RUNNING"))
+        spec = run["pipeline_spec"]
+        inner, platform = (spec["pipeline_spec"], spec["platform_spec"]) if "platform_spec" in spec else (spec, None)
+        parameters = run["runtime_config"].get("parameters", {})
+        in_background(
+            self._execute, Job(run["display_name"], inner, platform, parameters), lambda error: self._end(run, error)
+        )
+        return run
+
+    def _end(self, run, error):
+        with self.lock:
+            if run["state"] == "RUNNING":
+                run |= {"state": "FAILED" if error else "SUCCEEDED", "finished_at": now()}
+                run |= {"error": {"code": 2, "message": error}} if error else {}
+
+
+def _add(known, key, value):
+    value |= {key: str(uuid.uuid4()), "created_at": now()}
+    known[value[key]] = value
+    return value
+
+
+def _known(known, kind, identity):
+    if identity not in known:
+        raise RestError(404, f"ResourceNotFoundError: {kind} {identity} not found")
+    return known[identity]
+
+
+def _check_parameters(body):
+    if len(json.dumps(body["runtime_config"].get("parameters", {}))) > 10_000:
+        raise RestError(400, "The input parameter length exceed maximum size of 10000")
+
+
+def _page(known, kind, query):
+    """One page of what the query asks for, as the backend filters, sorts and cuts."""
+    found = list(known.values())
+    if experiment := query.get("experiment_id"):
+        found = [one for one in found if one.get("experiment_id") == experiment]
+    for predicate in json.loads(query.get("filter") or '{"predicates": []}')["predicates"]:
+        key, value = predicate["key"], predicate["stringValue"]
+        if key not in _FILTERED["recurring_runs" if kind == "recurringRuns" else kind]:
+            raise RestError(400, f"no support for filtering on unrecognized field {key!r}")
+        found = [one for one in found if _matches(one.get(key, ""), predicate["operation"], value)]
+    if query.get("sort_by", "").startswith("created_at"):
+        found.sort(key=lambda one: one["created_at"], reverse=query["sort_by"].endswith("desc"))
+    first, size = int(query.get("page_token") or 0), int(query.get("page_size") or 10)
+    more = {"next_page_token": str(first + size)} if first + size < len(found) else {}
+    return {kind: found[first : first + size], "total_size": len(found)} | more
+
+
+def _matches(field, operation, value):
+    return {1: field == value, 9: value in field}[operation]
+
+
+def _file(body):
+    kind, raw = body
+    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
+        f"Content-Type: {kind}\r\n\r\n".encode() + raw
+    )
+    return next(message.iter_parts()).get_payload(decode=True)

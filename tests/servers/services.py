@@ -1,0 +1,68 @@
+"""A loopback service with settings that lead to it, and jobs that end as a test says."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pipelines.cluster import Cluster
+from pipelines.services import KfpService, VertexService
+from pipelines.submit_settings import Service
+from servers.kfp import KfpServer
+from servers.vertex import VertexServer
+
+
+@dataclass
+class Loopback:
+    """A server and how it is reached."""
+
+    server: Any
+    target: Service
+    cluster: Cluster
+
+    def names(self):
+        """Of all runs, oldest first."""
+        if self.target is Service.KFP:
+            return [run["display_name"] for run in self.server.runs.values()]
+        return [name.rpartition("/")[2] for name in self.server.jobs]
+
+    def cancel(self, name):
+        """As a person does in the UI."""
+        if self.target is Service.KFP:
+            (run,) = (run for run in self.server.runs.values() if run["display_name"] == name)
+            self.server.terminate_run(run["run_id"], query={}, body=None)
+        else:
+            self.server.cancel(name)
+
+
+def loopback(target, execute, shared_folder):
+    """A server that is not started yet, and a function that makes its Loopback once it is."""
+    server = KfpServer(execute) if target == "kfp" else VertexServer(execute)
+
+    def settings():
+        kfp = KfpService(host=server.url if target == "kfp" else None, shared_folders=(str(shared_folder),))
+        vertex = VertexService(project="p", endpoint=server.url, pipeline_root="gs://bucket/root")
+        return Loopback(server, Service(target), Cluster(kfp=kfp, vertex=vertex))
+
+    return server, settings
+
+
+def write_google_key(path):
+    """A service account's key file as Google makes them; its requests are signed here, no other server is asked."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "project_id": "p",
+        "private_key_id": "1",
+        "private_key": private.decode(),
+        "client_email": "tester@p.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    path.write_text(json.dumps(account), encoding="utf-8")
+    return path

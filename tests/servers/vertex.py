@@ -1,0 +1,121 @@
+"""pipelineJobs and schedules of Vertex AI over REST, as Google's generated clients see them; jobs are executed."""
+
+import re
+import uuid
+
+from servers.execution import Job, in_background
+from servers.rest import RestError, RestServer, now
+
+_PARENT = r"/v1/(projects/[^/]+/locations/[^/]+)"
+_STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+_DONE = {"done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}}
+
+_ROUTES = {
+    ("GET", f"{_PARENT}/pipelineJobs"): "list_jobs",
+    ("POST", f"{_PARENT}/pipelineJobs"): "create_job",
+    ("GET", f"{_PARENT}/pipelineJobs/([^/:]+)"): "get_job",
+    ("GET", f"{_PARENT}/schedules"): "list_schedules",
+    ("POST", f"{_PARENT}/schedules"): "create_schedule",
+    ("POST", f"{_PARENT}/schedules/([^/:]+):(pause|resume)"): "switch_schedule",
+    ("DELETE", f"{_PARENT}/schedules/([^/:]+)"): "delete_schedule",
+}
+
+
+class VertexServer(RestServer):
+    """Holds everything in memory; `execute` runs a Job and returns its error, or an empty text."""
+
+    def __init__(self, execute):
+        super().__init__(_ROUTES)
+        self._execute = execute
+        self.jobs, self.schedules = {}, {}
+
+    def error(self, status, message):
+        return {"error": {"code": status, "message": message, "status": _STATUS.get(status, "UNKNOWN")}}
+
+    def list_jobs(self, parent, *, query, body):
+        label, value = re.fullmatch(r'labels\.(\w+)="([^"]*)"', query["filter"]).groups()
+        found = [
+            job for name, job in self.jobs.items() if name.startswith(parent) and job["labels"].get(label) == value
+        ]
+        return {"pipelineJobs": found[::-1]}
+
+    def create_job(self, parent, *, query, body):
+        identity = query.get("pipelineJobId") or f"job-{uuid.uuid4()}"
+        name = f"{parent}/pipelineJobs/{identity}"
+        if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", identity):
+            raise RestError(400, f"pipeline_job_id {identity!r} is invalid")
+        if name in self.jobs:
+            raise RestError(409, f"Resource {name} already exists")
+        _check(body)
+        job = self.jobs[name] = dict(body, name=name, state="PIPELINE_STATE_RUNNING", createTime=now())
+        parameters = job["runtimeConfig"]["parameterValues"]
+        in_background(
+            self._execute, Job(identity, job["pipelineSpec"], None, parameters), lambda error: self._end(job, error)
+        )
+        return job
+
+    def get_job(self, parent, identity, *, query, body):
+        return self._known(self.jobs, f"{parent}/pipelineJobs/{identity}")
+
+    def create_schedule(self, parent, *, query, body):
+        if not re.fullmatch(r"(TZ=\S+ )?\S+ \S+ \S+ \S+ \S+", body["cron"]):
+            raise RestError(400, f"cron {body['cron']!r} is invalid")
+        _check(body["createPipelineJobRequest"]["pipelineJob"])
+        name = f"{parent}/schedules/{len(self.schedules) + 1}"
+        first = {"state": "ACTIVE", "createTime": now(), "nextRunTime": "2030-01-07T02:00:00Z"}
+        self.schedules[name] = dict(body, name=name, **first)
+        return self.schedules[name]
+
+    def list_schedules(self, parent, *, query, body):
+        return {"schedules": [one for name, one in self.schedules.items() if name.startswith(parent)]}
+
+    def switch_schedule(self, parent, identity, action, *, query, body):
+        schedule = self._known(self.schedules, f"{parent}/schedules/{identity}")
+        schedule |= {"state": "PAUSED" if action == "pause" else "ACTIVE", **(body or {})}
+        return {}
+
+    def delete_schedule(self, parent, identity, *, query, body):
+        name = f"{parent}/schedules/{identity}"
+        self._known(self.schedules, name)
+        del self.schedules[name]
+        return {"name": f"{parent}/operations/1", **_DONE}
+
+    def come_due(self, display_name):
+        """What the service does when a time of the cron has come."""
+        for one in self.schedules.values():
+            if one["displayName"] == display_name and one["state"] == "ACTIVE":
+                request = one["createPipelineJobRequest"]
+                job = self.create_job(request["parent"], query={}, body=request["pipelineJob"])
+                one["lastScheduledRunResponse"] = {"scheduledRunTime": now(), "runResponse": job["name"]}
+
+    def cancel(self, identity):
+        """As by the button in the console."""
+        with self.lock:
+            for name, job in self.jobs.items():
+                if name.endswith(f"/{identity}"):
+                    job["state"] = "PIPELINE_STATE_CANCELLED"
+
+    def _known(self, known, name):
+        if name not in known:
+            raise RestError(404, f"Resource {name} is not found")
+        return known[name]
+
+    def _end(self, job, error):
+        with self.lock:
+            if job["state"] == "PIPELINE_STATE_RUNNING":
+                job |= {"state": f"PIPELINE_STATE_{'FAILED' if error else 'SUCCEEDED'}", "endTime": now()}
+                job |= {"error": {"code": 9, "message": error}} if error else {}
+
+
+def _check(job):
+    """What the service refuses of a job."""
+    if not job["runtimeConfig"]["gcsOutputDirectory"].startswith("gs://"):
+        raise RestError(400, "gcs_output_directory must be a gs:// folder")
+    if any(not re.fullmatch(r"[a-z0-9_-]{1,63}", text) for pair in job["labels"].items() for text in pair):
+        raise RestError(400, f"labels {job['labels']} are invalid")
+    unknown = (
+        job["runtimeConfig"]["parameterValues"].keys()
+        - job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"].keys()
+    )
+    if unknown:
+        raise RestError(400, f"the pipeline has no parameters {sorted(unknown)}")
