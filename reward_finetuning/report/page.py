@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import Comparison
+from reward_finetuning.report.comparison import DIVERSITY, KL, Comparison
 from reward_finetuning.report.curves import Points, draw_curves
 from reward_finetuning.report.drawing import Overlay
 from reward_finetuning.report.html import render
+from reward_finetuning.report.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.pairs import gallery
 from reward_finetuning.report.sections import sections
 from reward_finetuning.report.stages import Stage
@@ -78,6 +79,8 @@ def render_page(
         "sections": sections(comparison),
         "stages": by_epoch,
         "overlays": against_kl,
+        "kl_steps": draw_kl_by_step({comparison.after: after}),
+        "measures": {row.reward for row in comparison.rows} & {DIVERSITY, KL},
         "curves": draw_curves(curves),
         "facts": [(shortened(name, 80), shortened(value, LONGEST_FACT)) for name, value in facts.items()],
         "first_pairs": FIRST_PAIRS,

@@ -60,7 +60,7 @@ def commit(run, settings, samples):
     """A report artifact with the samples, and one part with their pictures, which is all that `rft report` reads."""
     identity = run.identity("report", samples.epoch, "", settings)
     part = Part(run.name(samples.epoch, f"evaluated-{settings}"), 0, 1)
-    run.commit(part.name, run.identity("evaluated", samples.epoch), lambda folder: _pictures(folder, samples))
+    run.commit(part.name, run.identity("evaluated", samples.epoch, ""), lambda folder: _pictures(folder, samples))
     name = run.name(samples.epoch, f"report-{settings}")
     run.commit(name, identity, lambda folder: _written(folder, samples, part))
 

@@ -236,3 +236,17 @@ def test_a_page_without_curves_and_facts_has_no_empty_sections(two):
 
     assert "Training" not in parsed.text
     assert "Where this comes from" not in parsed.text
+
+
+def test_the_kl_of_every_step_is_drawn_and_measures_are_explained(make_samples):
+    kl = np.tile(np.array([0.5, 0.25], dtype=np.float32), (4, 1))
+    before = make_samples([0] * 4, measures={"kl": np.zeros(4), "diversity": np.ones(4)}, kl=np.zeros_like(kl))
+    after = make_samples([1] * 4, epoch=1, measures={"kl": kl.sum(axis=1), "diversity": np.ones(4)}, kl=kl)
+
+    page = page_of(before, after)
+    plain = page_of(make_samples([0] * 4), make_samples([1] * 4, epoch=1))
+
+    assert "KL by denoising step, train. epoch 1: 0.75 in all, most at step 1 of 2 with 0.5" in page
+    assert "diversity is the mean distance between images of one prompt" in page
+    assert 'id="kl-steps"' not in plain
+    assert "No rewards:" not in plain
