@@ -18,6 +18,7 @@ from pipelines.report_commands import report
 from pipelines.reward_commands import register
 from pipelines.serve_rewards import serve_rewards
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
+from reward_finetuning.storage.uri import absolute
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
@@ -115,7 +116,7 @@ app.command()(export)
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with a run_root that means the same in every task's working directory."""
     loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": str(Path(loaded.run_root).absolute())})
+    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from pipelines.here import folder_here
 from pipelines.local_runner import Runner
 from pipelines.package import compile_package
 from pipelines.placement import TargetName
@@ -43,7 +44,7 @@ def run_until_done(run: RunDirectory, runner: Runner, console: Console) -> Outco
         runner: how tasks run.
         console: where progress goes.
     """
-    config, folder = run.config, Path(run.uri)
+    config, folder = run.config, folder_here(run)
     package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "package.yaml")
     while not is_done(run):
         before = run.latest().epoch

@@ -24,7 +24,7 @@ class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
     source: str = Field(default="shapes", min_length=1)
-    """`shapes` (the built-in model), a folder saved by diffusers, or a hub id."""
+    """`shapes` (the built-in model), a folder saved by diffusers (or gs://BUCKET/PREFIX), or a hub id."""
 
     revision: str | None = None
     """Commit, tag or branch of a hub id; pin a commit, or results may change under the same config."""

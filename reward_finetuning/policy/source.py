@@ -11,6 +11,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.diffusion.grid import Grid, alphas_cumprod, strided_grid
+from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
 _PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -22,7 +23,7 @@ def locate(model: ModelConfig) -> Path | None:
     Raises:
         UserError: the folder is no Stable Diffusion pipeline saved by diffusers, or the source is neither.
     """
-    folder = BUILT_IN if model.source == "shapes" else Path(model.source)
+    folder = BUILT_IN if model.source == "shapes" else _here(model.source)
     if not folder.exists():
         if model.source.count("/") == 1 and not model.source.startswith((".", "/", "~")):
             return None
@@ -36,6 +37,11 @@ def locate(model: ModelConfig) -> Path | None:
     if missing := [part for part in _PARTS if not (folder / part).is_dir()]:
         raise UserError(f"model.source {folder} is no whole pipeline: {', '.join(missing)} missing")
     return folder
+
+
+def _here(source: str) -> Path:
+    """The path of a source on this machine."""
+    return local_path(source) if in_bucket(source) else Path(source)
 
 
 def model_digest(model: ModelConfig) -> str:

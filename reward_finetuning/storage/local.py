@@ -89,22 +89,26 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
+    def read_all(self, folder: str, suffix: str) -> dict[str, dict[str, Any]]:
+        """See Store."""
+        read = {name: self.read_json(f"{folder}/{name}") for name in self.names(folder) if name.endswith(suffix)}
+        return {name: value for name, value in read.items() if value is not None}
+
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
+        return self._create(self._root / name, to_text(value))
+
+    def create_text(self, name: str, text: str) -> str:
+        """See Store."""
         path = self._root / name
-        attempt = self._attempt(path, value)
-        try:
-            os.link(attempt, path)  # unlike rename, refuses to replace
-        except FileExistsError:
-            return False
-        finally:
-            attempt.unlink()
-        return True
+        if not self._create(path, text) and path.read_bytes() != text.encode():
+            raise ArtifactError(f"{path} holds another text than the one to be written; delete it if it was altered")
+        return str(path)
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """See Store."""
         path = self._root / name
-        attempt = self._attempt(path, value)
+        attempt = self._attempt(path, to_text(value))
         with self._locked():
             if self.read_json(name) != expected:
                 attempt.unlink()
@@ -126,11 +130,21 @@ class LocalStore:
         _sync(final.parent)
         return manifest
 
+    def _create(self, path: Path, text: str) -> bool:
+        attempt = self._attempt(path, text)
+        try:
+            os.link(attempt, path)  # unlike rename, refuses to replace
+        except FileExistsError:
+            return False
+        finally:
+            attempt.unlink()
+        return True
+
     @staticmethod
-    def _attempt(path: Path, value: Mapping[str, Any]) -> Path:
+    def _attempt(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         attempt = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        _write_text(attempt, to_text(value))
+        _write_text(attempt, text)
         return attempt
 
     @contextmanager
