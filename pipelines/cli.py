@@ -21,6 +21,7 @@ from pipelines.schedule_commands import schedule
 from pipelines.serve_rewards import serve_rewards
 from pipelines.submit_commands import submit
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
+from reward_finetuning.storage.uri import absolute
 
 if TYPE_CHECKING:
     from pipelines.launch import Outcome
@@ -67,7 +68,7 @@ def run(
     if here.retraining is not None:
         from pipelines.retrain import retrain
 
-        checked, outcome = retrain(here, runner, console)
+        checked, outcome = retrain(here, runner, console, ContainerOptions(gpus, network))
         _stop_where_it_failed(outcome)
     elif is_done(checked := check_run(here)):
         done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
@@ -150,7 +151,7 @@ def _stop_where_it_failed(outcome: Outcome) -> None:
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with a run_root that means the same in every task's working directory."""
     loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": str(Path(loaded.run_root).absolute())})
+    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
 
 
 def main() -> None:

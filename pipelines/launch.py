@@ -24,6 +24,7 @@ from pipelines.containers import (
     engine,
     give_to_tasks,
 )
+from pipelines.here import folder_here
 from pipelines.local_runner import Runner
 from pipelines.package import compile_package
 from pipelines.placement import TargetName
@@ -56,13 +57,9 @@ def run_until_done(
         console: where progress goes.
         containers: the user's choice, for Runner.DOCKER.
     """
-    folder = Path(run.uri)
+    folder = folder_here(run)
     package = folder / "pipeline" / "package.yaml"
-    arguments: dict[str, Any] = {}
-    if runner is Runner.DOCKER:
-        arguments = _compile_for_docker(run.config, package, console, containers or ContainerOptions())
-    else:
-        compile_package(run.config, TargetName.LOCAL, package)
+    arguments = compile_here(run.config, package, runner, console, containers)
     while not is_done(run):
         before = run.latest().epoch
         outcome = run_once(package, runner, folder, console, arguments)
@@ -89,6 +86,16 @@ def describe(config: RunConfig) -> str:
         f"{config.name}: {config.objective.name} on {config.model.source}, {loop.epochs} epochs of "
         f"{config.prompts.prompts_per_epoch} prompts × {sampling.images_per_prompt} images, {loop.granularity}"
     )
+
+
+def compile_here(
+    config: RunConfig, package: Path, runner: Runner, console: Console, containers: ContainerOptions | None
+) -> dict[str, Any]:
+    """Compile the package for this machine; returns the runner's arguments."""
+    if runner is Runner.DOCKER:
+        return _compile_for_docker(config, package, console, containers or ContainerOptions())
+    compile_package(config, TargetName.LOCAL, package)
+    return {}
 
 
 def _compile_for_docker(

@@ -9,6 +9,7 @@ from reward_finetuning.rewards.scorer import check_scorers
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.steps.inputs import input_digests
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking import check_server
 
 
 def check_run(config: RunConfig) -> RunDirectory:
@@ -26,6 +27,7 @@ def check_run(config: RunConfig) -> RunDirectory:
     check_model(config.model, config.sampling)
     digests = input_digests(config)
     run = RunDirectory(config)
+    check_server(run)
     if run.describe() is not None:
         run.check(config.numbers() | digests)
         _check_artifacts(run)
@@ -37,8 +39,9 @@ def _check_artifacts(run: RunDirectory) -> None:
     if latest.epoch > run.config.loop.epochs:
         raise UserError(f"loop.epochs={run.config.loop.epochs}, but {run.uri} is at epoch {latest.epoch}: raise it")
     if latest.name:
-        run.open(latest)
+        run.open(latest, [])
+        run.store.check(latest.name)
     for epoch in (0, latest.epoch, latest.epoch + 1):
         for artifact in run.store.names(f"epochs/{epoch:04d}"):
             if "scores-" not in artifact:  # a cache: a damaged one is computed anew
-                run.store.fetch(run.name(epoch, artifact))
+                run.store.check(run.name(epoch, artifact))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from pipelines.here import folder_here
 from pipelines.options import Override
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.storage import RunDirectory
@@ -51,7 +52,7 @@ def _single(run: RunDirectory, output: Path | None, console: Console) -> Path:
     from reward_finetuning.steps.reports import PAGE
 
     before, after = _newest(run)
-    page = output or Path(run.uri) / PAGE
+    page = output or folder_here(run) / PAGE
     run_page(run, compare(before, after), before, after).write(page)
     print_evaluation(run, console)
     return page

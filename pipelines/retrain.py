@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.launch import Outcome, run_once
+from pipelines.containers import ContainerOptions
+from pipelines.here import folder_here
+from pipelines.launch import Outcome, compile_here, run_once
 from pipelines.local_runner import Runner
-from pipelines.package import compile_package
-from pipelines.placement import TargetName
 from pipelines.preflight import check_run
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.prompts.pointer import follow
@@ -19,7 +19,9 @@ from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.tracking.journal import Journal
 
 
-def retrain(config: RunConfig, runner: Runner, console: Console) -> tuple[RunDirectory, Outcome]:
+def retrain(
+    config: RunConfig, runner: Runner, console: Console, containers: ContainerOptions
+) -> tuple[RunDirectory, Outcome]:
     """Run the retraining pipeline once; the same prompts and settings go on with, or find, what is there.
 
     Returns:
@@ -28,9 +30,10 @@ def retrain(config: RunConfig, runner: Runner, console: Console) -> tuple[RunDir
     from reward_finetuning.steps.begin_retraining import find_or_begin
 
     check_run(with_prompts_of_today(config))
-    folder = Path(config.run_root) / config.name
-    package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "package.yaml")
-    outcome = run_once(package, runner, folder, console, {})
+    folder = folder_here(RunDirectory(config))
+    package = folder / "pipeline" / "package.yaml"
+    arguments = compile_here(config, package, runner, console, containers)
+    outcome = run_once(package, runner, folder, console, arguments)
     if outcome.exit_code:
         return RunDirectory(config), outcome
     return RunDirectory(find_or_begin(config).config(config)), outcome

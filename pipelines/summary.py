@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.here import folder_here
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import MlflowTracker, history
 
@@ -88,14 +88,15 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
 
     if (names := newest_report(run)) is None:
         return
-    page = Path(run.uri) / PAGE
+    page = folder_here(run) / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
     report = run.store.fetch(names[1])
     shutil.copyfile(report / PAGE, page)
     if (report / PICTURES).is_dir():
         shutil.copytree(report / PICTURES, page.parent / PICTURES, dirs_exist_ok=True)
     tracker = MlflowTracker(run)
     places = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
-    if run.config.tracking.enabled:
+    if run.config.tracking.enabled and tracker.has_server:
         places["MLflow"] = f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})"
     for what, where in places.items():
         console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)

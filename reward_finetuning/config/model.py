@@ -24,8 +24,8 @@ class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
     source: str = Field(default="shapes", min_length=1)
-    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x or XL), a hub id, or one
-    .safetensors file in the original Stable Diffusion format."""
+    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x or XL; or gs://BUCKET/PREFIX),
+    a hub id, or one .safetensors file in the original Stable Diffusion format."""
 
     revision: str | None = None
     """Commit of a hub id, 40 hex digits; the one that is known here when not given."""

@@ -10,7 +10,8 @@ class PromptsConfig(Frozen):
 
     train: str = Field(default="shapes:train", min_length=1)
     """A prompt file (JSON Lines or text); a built-in set: `shapes:train|heldout|large`, `animals`, or
-    `ppod:colour|count|composition|location` with `-unseen` or without; `hpdv2:PATH` or `pickapic:PATH`."""
+    `ppod:colour|count|composition|location` with `-unseen` or without; `hpdv2:PATH` or `pickapic:PATH`. A file or PATH
+    may be gs://BUCKET/NAME."""
 
     prompts_per_epoch: PositiveInt = 16
     """N, distinct prompts drawn each epoch; every prompt comes once before any comes twice."""

@@ -16,7 +16,7 @@ class ScorerConfig(Frozen):
     """Settings of one scorer; a scorer refuses those that it has no use for."""
 
     source: str | None = None
-    """Where its weights lie: a folder, or a hub id."""
+    """Where its weights lie: a folder (or gs://BUCKET/PREFIX), or a hub id."""
 
     revision: str | None = None
     """Commit of a hub id."""

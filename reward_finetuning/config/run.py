@@ -27,7 +27,7 @@ class RunConfig(Frozen):
     """The run's folder under run_root, and its name in MLflow."""
 
     run_root: str = Field(default="runs", min_length=1)
-    """Folder of all runs."""
+    """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
     """Where all randomness comes from."""

@@ -12,7 +12,7 @@ class TrackingConfig(Frozen):
     """False: numbers stay in the run directory's journal, and can be sent later."""
 
     uri: str | None = None
-    """Tracking server; not given: MLFLOW_TRACKING_URI, and else a sqlite file in the run root."""
+    """Tracking server; not given: MLFLOW_TRACKING_URI, and else a sqlite file in the run root, if that is no bucket."""
 
     experiment: str = Field(default="reward-finetuning", min_length=1)
     """MLflow experiment."""

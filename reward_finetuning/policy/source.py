@@ -14,6 +14,7 @@ from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.policy.known_models import KNOWN_MODELS
 from reward_finetuning.policy.schedule import sampler_grid
+from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
@@ -44,13 +45,6 @@ def locate(model: ModelConfig) -> Path | None:
     raise UserError(f"model.source {model.source!r} is no folder, no file and no hub id (owner/name)")
 
 
-def _here(source: str) -> Path:
-    """The path of a source on this machine."""
-    if source.startswith("gs://"):
-        raise UserError(f"{source} cannot be read yet: copy it here (gcloud storage cp -r), give the folder")
-    return Path(source).expanduser()
-
-
 def pinned_revision(model: ModelConfig) -> str:
     """The commit of a hub id.
 
@@ -79,6 +73,11 @@ def configs_of(model: ModelConfig) -> Path | None:
 def pipeline_class(folder: Path) -> str:
     """Name of the diffusers class that a pipeline's folder was saved by."""
     return str(_json(folder / "model_index.json").get("_class_name"))
+
+
+def _here(source: str) -> Path:
+    """The path of a source on this machine."""
+    return local_path(source) if in_bucket(source) else Path(source).expanduser()
 
 
 def model_digest(model: ModelConfig) -> str:

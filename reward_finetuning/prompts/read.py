@@ -10,6 +10,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts import hpdv2, pickapic, text
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.prompts.prompt_set import PromptSet, collect
+from reward_finetuning.storage.folders import in_bucket, local_path
 
 MAX_TEXT_BYTES = 64 * 2**10
 _FORMATS: dict[str, ModuleType] = {"hpdv2": hpdv2, "pickapic": pickapic}
@@ -20,7 +21,8 @@ def read_prompts(source: str) -> PromptSet:
 
     Args:
         source: a file of JSON Lines or text (see prompts/text.py); a built-in set such as `shapes:train`, `animals` or
-            `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or `pickapic:PATH` (pickapic.py).
+            `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or `pickapic:PATH` (pickapic.py). A PATH may be in a
+            bucket: gs://BUCKET/NAME.
 
     Raises:
         UserError: naming the file and, where there is one, the line.
@@ -29,9 +31,20 @@ def read_prompts(source: str) -> PromptSet:
     form = _FORMATS.get(notation, text)
     if form is not text and not rest:
         raise UserError(f"prompt set {source!r} names no file; write {notation}:PATH")
-    path = Path(rest) if form is not text else built_in(source) or Path(source)
-    files: list[Path] = form.locate(path)
-    return _read(source, form, str(path), tuple((file, *_stamp(file)) for file in files))
+    where = source if form is text else rest
+    path = (built_in(source) if form is text else None) or _here(where)
+    try:
+        files: list[Path] = form.locate(path)
+        return _read(source, form, str(path), tuple((file, *_stamp(file)) for file in files))
+    except UserError as error:
+        if in_bucket(where):  # named as the config names it
+            raise UserError(str(error).replace(str(path), where)) from None
+        raise
+
+
+def _here(source: str) -> Path:
+    """The path of a source on this machine; of an object, by its generation now: a copy is never of two minds."""
+    return local_path(source) if in_bucket(source) else Path(source)
 
 
 def read_text_at(source: str) -> str:
@@ -40,7 +53,7 @@ def read_text_at(source: str) -> str:
     Raises:
         UserError: it is not there, or no text.
     """
-    return text.read_text(Path(source), MAX_TEXT_BYTES)
+    return text.read_text(_here(source), MAX_TEXT_BYTES)
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 
@@ -113,9 +114,7 @@ def _folder(model: Model, settings: ScorerConfig) -> Path | None:
         return None
     where = f"reward.scorers.{model.scorer}.source"
     if settings.source.startswith("gs://"):
-        raise UserError(
-            f"{where}: {settings.source} cannot be read yet: copy it here (gcloud storage cp -r), give the folder"
-        )
+        return from_bucket(model, settings.source)
     folder = Path(settings.source).expanduser()
     if folder.is_dir():
         return folder
@@ -124,6 +123,17 @@ def _folder(model: Model, settings: ScorerConfig) -> Path | None:
     if _HUB_ID.fullmatch(settings.source):
         return None
     raise UserError(f"{where}: {settings.source!r} is no folder and no hub id (owner/name)")
+
+
+def from_bucket(model: Model, uri: str) -> Path:
+    """A folder in a bucket as one of this machine, with those files that the scorer reads."""
+    from reward_finetuning.storage.folders import local_folder  # an official package's environment has no client
+
+    def choose(names: Sequence[str]) -> list[str]:
+        wanted = (next((name for name in file.names if name in names), None) for file in model.files.values())
+        return ["config.json", *(name for name in wanted if name is not None)]
+
+    return local_folder(uri, choose)
 
 
 def _from_folder(model: Model, folder: Path) -> dict[str, Path]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.rewards import sources
+from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.protocol import ScorerModule
 
 OFFICIAL_PYTHON = "RFT_OFFICIAL_PYTHON"
@@ -123,7 +125,9 @@ def compare(
         raise UserError(f"{scorer} has no official package to compare with; choose from {', '.join(VERIFIABLE)}")
     module: ScorerModule = import_module(f"reward_finetuning.rewards.{scorer}")
     # What is compared is the port, not a type or a kernel: hpsv2 on a GPU rounds to steps of 2e-4.
-    settings = settings.model_copy(update={"device": "cpu", "dtype": "float32", "source": _absolute(settings.source)})
+    settings = settings.model_copy(
+        update={"device": "cpu", "dtype": "float32", "source": _here(scorer, settings.source)}
+    )
     score = module.load(settings)
     ours = np.concatenate([score(image[None], [prompt]) for image, prompt in zip(images, prompts, strict=True)])
     return Comparison(scorer, prompts, ours, _official(scorer, settings, images, prompts, python))
@@ -150,7 +154,10 @@ def _verifiable(config: RewardConfig) -> dict[str, ScorerConfig]:
     return {name: config.scorers.get(name, ScorerConfig()) for name in config.weights if name in VERIFIABLE}
 
 
-def _absolute(source: str | None) -> str | None:
+def _here(scorer: str, source: str | None) -> str | None:
+    """A source that means the same to another process, one that can read no bucket."""
+    if source and source.startswith("gs://"):
+        return str(sources.from_bucket(MODELS[scorer], source))
     return str(Path(source).absolute()) if source and Path(source).is_dir() else source
 
 

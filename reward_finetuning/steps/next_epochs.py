@@ -15,7 +15,7 @@ from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
 from reward_finetuning.steps.reports import prompt_datasets
 from reward_finetuning.steps.watch import alarms_of, refuse
 from reward_finetuning.storage import RunDirectory, write_reference
-from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
+from reward_finetuning.tracking import Entry, MlflowTracker, check_server, code_version, pipeline_run
 
 
 def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
@@ -51,6 +51,7 @@ def _beginning(run: RunDirectory, epoch: int) -> Entry:
 def begin(run: RunDirectory, inputs: str = "") -> dict[str, object]:
     """Check all inputs and write (or compare) run.json; returns it."""
     config = run.config
+    check_server(run)
     check_scorers(config.reward)
     check_model(config.model, config.sampling)
     check_enough(read_prompts(config.prompts.train), config.prompts.prompts_per_epoch)

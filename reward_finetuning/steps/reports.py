@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
@@ -61,11 +61,10 @@ def evaluation_entry(run: RunDirectory, policy: Reference) -> Entry:
     name = report_name(run, policy.epoch)
     metrics = reported_metrics(run, policy.epoch)
     assert metrics is not None, f"{name} is committed before it is reported"
-    folder = Path(run.uri) / name
-    page = {f"reports/epoch_{policy.epoch:05d}.html": folder / PAGE} if policy.epoch else {}
+    page = {f"reports/epoch_{policy.epoch:05d}.html": f"{name}/{PAGE}"} if policy.epoch else {}
     evaluation = Evaluation(metrics, name, report_name(run, 0), checkpoint_of(run, policy) if policy.epoch else None)
     return Entry(
-        "evaluate", policy.epoch, headline(metrics), {"samples": folder / GRID}, files=page, evaluation=evaluation
+        "evaluate", policy.epoch, headline(metrics), {"samples": f"{name}/{GRID}"}, files=page, evaluation=evaluation
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from reward_finetuning.config.errors import ArtifactError, RetryableError, UserError
 from reward_finetuning.storage import cache
 from reward_finetuning.storage.documents import from_text, to_text
+from reward_finetuning.storage.gcs_client import WORKERS
 from reward_finetuning.storage.gcs_objects import Bucket, Stored
 from reward_finetuning.storage.gcs_transfers import Wanted, download, upload
 from reward_finetuning.storage.manifest import (
@@ -44,6 +46,7 @@ class GcsStore:
     def __init__(self, uri: str) -> None:
         bucket, self._prefix = split_uri(uri)
         self._bucket = Bucket(bucket)
+        self._read: dict[tuple[str, str], dict[str, Any]] = {}
         self.uri = f"gs://{bucket}/{self._prefix}".rstrip("/")
 
     def manifest(self, name: str) -> Manifest | None:
@@ -117,18 +120,31 @@ class GcsStore:
         """See Store."""
         return self._read_json(name)[0]
 
+    def read_all(self, folder: str, suffix: str) -> dict[str, dict[str, Any]]:
+        """See Store."""
+        names = [name for name in self.names(folder) if name.endswith(suffix)]
+        unread = [name for name in names if (folder, name) not in self._read]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            values = pool.map(lambda name: self.read_json(f"{folder}/{name}"), unread)
+            self._read |= {
+                (folder, name): value for name, value in zip(unread, values, strict=True) if value is not None
+            }
+        return {name: self._read[folder, name] for name in names if (folder, name) in self._read}
+
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
         return self._bucket.put(self._object(name), to_text(value).encode(), generation=0)
 
     def create_text(self, name: str, text: str) -> str:
         """See Store."""
-        data = text.encode()
+        where, data = f"{self.uri}/{name}", text.encode()
         if not self._bucket.put(self._object(name), data, generation=0):
             found = self._bucket.read(self._object(name))
             if found is None or found[0] != data:
-                raise ArtifactError(f"{self.uri}/{name} holds another text than the one to be written")
-        return f"{self.uri}/{name}"
+                raise ArtifactError(
+                    f"{where} holds another text than the one to be written; delete it if it was altered"
+                )
+        return where
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """See Store."""

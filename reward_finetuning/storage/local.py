@@ -89,6 +89,11 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
+    def read_all(self, folder: str, suffix: str) -> dict[str, dict[str, Any]]:
+        """See Store."""
+        read = {name: self.read_json(f"{folder}/{name}") for name in self.names(folder) if name.endswith(suffix)}
+        return {name: value for name, value in read.items() if value is not None}
+
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
         return self._create(self._root / name, to_text(value))

@@ -119,6 +119,16 @@ class RunDirectory:
         assert manifest is not None
         return folder, manifest
 
+    def file(self, path: str) -> Path:
+        """A file of an epoch's artifact on this machine, checked; `path` is below the run directory.
+
+        Raises:
+            ArtifactError: see Store.fetch.
+        """
+        epochs, number, artifact, *names = path.split("/")
+        name = "/".join(names)
+        return self.store.fetch(f"{epochs}/{number}/{artifact}", [name]) / name
+
     def _described(self) -> dict[str, Any]:
         described = self.describe()
         if described is None:

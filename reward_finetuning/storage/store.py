@@ -57,6 +57,13 @@ class Store(Protocol):
         """A small JSON object; None where there is none."""
         ...
 
+    def read_all(self, folder: str, suffix: str) -> dict[str, dict[str, Any]]:
+        """The JSON objects directly below `folder` whose names end in `suffix`, by name, sorted.
+
+        They are taken to stay as they were created: a bucket is asked for each only once.
+        """
+        ...
+
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """Write a JSON object that must not exist yet; False where it does."""
         ...

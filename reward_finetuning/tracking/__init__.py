@@ -6,7 +6,7 @@ stores a point (key, step, timestamp, value) once however often it is sent, so s
 
 from reward_finetuning.tracking.code import code_version, pipeline_run
 from reward_finetuning.tracking.journal import Checkpoint, Dataset, Entry, Evaluation, history
-from reward_finetuning.tracking.mlflow import MlflowTracker
+from reward_finetuning.tracking.mlflow import MlflowTracker, check_server
 from reward_finetuning.tracking.system import system_metrics
 from reward_finetuning.tracking.tracker import MemoryTracker, Tracker
 
@@ -18,6 +18,7 @@ __all__ = [
     "MemoryTracker",
     "MlflowTracker",
     "Tracker",
+    "check_server",
     "code_version",
     "history",
     "pipeline_run",

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from reward_finetuning.storage import RunDirectory
@@ -54,8 +53,8 @@ class Entry:
     task: str
     epoch: int
     metrics: Mapping[str, float]
-    images: Mapping[str, Path] = field(default_factory=dict)  # name of the series -> picture in the run directory
-    files: Mapping[str, Path] = field(default_factory=dict)  # MLflow file -> file inside the run directory
+    images: Mapping[str, str] = field(default_factory=dict)  # name of the series -> picture, see RunDirectory.file
+    files: Mapping[str, str] = field(default_factory=dict)  # MLflow file -> file, see RunDirectory.file
     references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # MLflow file -> what it says, e.g. a URI
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
@@ -66,7 +65,7 @@ class Journal:
     """The entries of a run, and which of them MLflow has."""
 
     def __init__(self, run: RunDirectory) -> None:
-        self._store, self._root = run.store, Path(run.uri)
+        self._store = run.store
 
     def add(self, report: Entry) -> None:
         """Write an entry, unless this task has reported this epoch already."""
@@ -74,8 +73,8 @@ class Journal:
             "epoch": report.epoch,
             "timestamp_ms": int(time.time() * 1000),
             "metrics": _accepted(report.metrics),
-            "images": {key: self._inside(path) for key, path in report.images.items()},
-            "files": {file: self._inside(path) for file, path in report.files.items()},
+            "images": dict(report.images),
+            "files": dict(report.files),
             "references": {file: dict(facts) for file, facts in report.references.items()},
             "tags": dict(report.tags),
             "datasets": [asdict(dataset) for dataset in report.datasets],
@@ -84,9 +83,9 @@ class Journal:
             entry["evaluation"] = asdict(report.evaluation) | {"metrics": _accepted(report.evaluation.metrics)}
         self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
 
-    def names(self) -> list[str]:
-        """All entries, by epoch."""
-        return [name for name in self._store.names(_FOLDER) if name.endswith(".json")]
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries as they were written, by epoch."""
+        return list(self._store.read_all(_FOLDER, ".json").values())
 
     def unsent(self) -> list[str]:
         """Entries that MLflow may not have."""
@@ -104,15 +103,11 @@ class Journal:
         """Remember that MLflow has it."""
         self._store.create_json(f"{_FOLDER}/{name}{_SENT}", {})
 
-    def _inside(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
-
 
 def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
     """Every metric of the journal: name -> [(epoch, value)], by epoch."""
-    journal = Journal(run)
     curves: dict[str, list[tuple[int, float]]] = {}
-    for entry in map(journal.read, journal.names()):
+    for entry in Journal(run).entries():
         for key, value in entry["metrics"].items():
             curves.setdefault(key, []).append((entry["epoch"], value))
     return {key: sorted(points) for key, points in curves.items()}

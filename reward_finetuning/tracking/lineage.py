@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.uri import in_bucket
 from reward_finetuning.tracking.code import code_version
 
 _RUN = "mlflow.json"
@@ -144,7 +145,9 @@ class Lineage:
             return str(known.experiment_id)
         location = None
         if self._uri.startswith("sqlite:"):
-            location = (Path(self._run.config.run_root).absolute() / "mlflow-artifacts").as_uri()
+            root = self._run.config.run_root
+            folder = Path(self._uri.removeprefix("sqlite:///")).parent if in_bucket(root) else Path(root)
+            location = (folder.absolute() / "mlflow-artifacts").as_uri()
         try:
             # The kind that the UI would otherwise guess, between training and language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}

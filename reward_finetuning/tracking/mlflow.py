@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.uri import in_bucket
 from reward_finetuning.tracking.journal import Entry, Journal
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.sender import Sender
@@ -30,6 +33,11 @@ class MlflowTracker:
         """The tracking server, or the sqlite file in the run root."""
         return tracking_uri(self._run)
 
+    @property
+    def has_server(self) -> bool:
+        """Whether there is a place to send to."""
+        return _known_uri(self._run) is not None
+
     def log(self, report: Entry) -> None:
         """See Tracker."""
         self._journal.add(report)
@@ -38,6 +46,10 @@ class MlflowTracker:
     def flush(self) -> bool:
         """Send what has not been sent; False when the server could not be reached. Never raises for that."""
         if not self._run.config.tracking.enabled or time.monotonic() < self._paused_until:
+            return False
+        if not self.has_server:
+            print(f"warning: {_no_server(self._run)}; points stay in the journal", flush=True)
+            self._paused_until = math.inf
             return False
         try:
             lineage = self._lineage()
@@ -70,9 +82,38 @@ class MlflowTracker:
 
 
 def tracking_uri(run: RunDirectory) -> str:
-    """The run's tracking server, or a sqlite file in the run root."""
+    """The run's tracking server, or a sqlite file in the run root.
+
+    Raises:
+        UserError: the run root is in a bucket, where no sqlite file can be, and no server is named.
+    """
+    if (uri := _known_uri(run)) is None:
+        raise UserError(_no_server(run))
+    return uri
+
+
+def check_server(run: RunDirectory) -> None:
+    """Refuse a run that is to be tracked and has nowhere to send to, before any work.
+
+    Raises:
+        UserError: as `tracking_uri`.
+    """
+    if run.config.tracking.enabled:
+        tracking_uri(run)
+
+
+def _known_uri(run: RunDirectory) -> str | None:
     configured = run.config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return configured or f"sqlite:///{Path(run.config.run_root).absolute()}/mlflow.db"
+    if configured or in_bucket(run.config.run_root):
+        return configured
+    return f"sqlite:///{Path(run.config.run_root).absolute()}/mlflow.db"
+
+
+def _no_server(run: RunDirectory) -> str:
+    return (
+        f"run_root {run.config.run_root} cannot hold MLflow's sqlite file: set tracking.uri or MLFLOW_TRACKING_URI "
+        "to a server (or to sqlite:////a/file/here.db), or tracking.enabled: false"
+    )
 
 
 def mlflow_client(run: RunDirectory) -> Any:

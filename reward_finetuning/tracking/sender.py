@@ -28,9 +28,9 @@ class Sender:
         """Send all of an entry."""
         self._log_points(self._run_id, entry, entry["metrics"])
         for series, path in entry["images"].items():
-            self._log_image(series, self._local(path), entry)
+            self._log_image(series, self._run.file(path), entry)
         for file, path in entry.get("files", {}).items():
-            self._log_file(self._run_id, file, self._local(path))
+            self._log_file(self._run_id, file, self._run.file(path))
         for file, facts in entry["references"].items():
             self._client.log_dict(self._run_id, facts, file)
         for key, value in entry.get("tags", {}).items():
@@ -91,7 +91,7 @@ class Sender:
             dataset = Dataset(
                 each["name"],
                 each["digest"][:32],  # MLflow takes 36 characters
-                "local",
+                "gs" if each["source"].startswith("gs://") else "local",
                 json.dumps({"uri": each["source"]}),
                 json.dumps({"mlflow_colspec": [{"type": "string", "name": "prompt", "required": True}]}),
                 json.dumps({"num_prompts": each["num_prompts"], "sha256": each["digest"]}),
@@ -109,9 +109,6 @@ class Sender:
         )
         listed = [{"path": path, "type": "table"} for path in tables[-_MOST_TABLES:]]
         self._client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(listed))
-
-    def _local(self, path: str) -> Path:
-        return Path(self._run.uri) / path
 
 
 def _table_file(epoch: int) -> str:

@@ -58,7 +58,6 @@ def test_an_empty_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": "gs://bucket/weights"}, "gs://bucket/weights cannot be read yet: copy it here"),
         ({"source": "./nowhere"}, "'./nowhere' is no folder and no hub id"),
         (
             {"source": __file__},

@@ -251,6 +251,16 @@ class GcsServer(ThreadingHTTPServer):
         with self.lock:
             return self.objects.write(bucket, {"name": name}, {}, data)
 
+    def put_folder(self, folder, prefix):
+        """Write every file below a folder."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def downloads(self):
+        """Names of the objects that were read, sorted."""
+        return sorted(request.name for request in self.requests if request.kind == "read")
+
 
 if __name__ == "__main__":
     given = GcsServer(port=int(sys.argv[1]))

@@ -10,7 +10,6 @@ import json
 import uuid
 
 import yaml
-
 from servers.execution import Job, in_background
 from servers.rest import RestError, RestServer, now
 

@@ -32,15 +32,19 @@ def points(run, key):
     return sorted((point.step, point.value) for point in history)
 
 
+def draw_grid(folder):
+    Image.new("RGB", (8, 8), "red").save(folder / "grid.png")
+    return {}
+
+
 def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     run = begun()
-    picture = tmp_path / "runs" / "tiny" / "grid.png"
-    Image.new("RGB", (8, 8), "red").save(picture)
+    run.commit("epochs/0002/report-a", run.identity("report", 2, ""), draw_grid)
 
     for epoch in (1, 2):  # a tracker for each task, as in the pipeline
         checkpoint = {f"checkpoints/epoch_{epoch:05d}.json": {"uri": f"runs/{epoch}"}}
         MlflowTracker(run).log(Entry("train", epoch, {"reward/mean": epoch / 10}, references=checkpoint))
-    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples": picture}))
+    MlflowTracker(run).log(Entry("evaluate", 2, {"eval/x": 1.0}, {"samples": "epochs/0002/report-a/grid.png"}))
 
     tracker = MlflowTracker(run)
     client = MlflowClient(tracker.uri)
@@ -122,8 +126,8 @@ def test_an_entry_sent_twice_is_there_once(nudged_run):
     lineage = Lineage(run, tracker.uri, lambda: MlflowClient(tracker.uri))
     seen = everything_of(lineage)
 
-    for name in Journal(run).names():  # as if the marks of what was sent had been lost
-        Sender(run, lineage).send(Journal(run).read(name))
+    for entry in Journal(run).entries():  # as if the marks of what was sent had been lost
+        Sender(run, lineage).send(entry)
 
     assert everything_of(lineage) == seen
 

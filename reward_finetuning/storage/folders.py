@@ -1,0 +1,85 @@
+"""Models, scorer weights and prompt sets in a bucket, as files of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from reward_finetuning.config.errors import UserError
+from reward_finetuning.storage import cache
+from reward_finetuning.storage.gcs_objects import Bucket, Stored
+from reward_finetuning.storage.gcs_transfers import Wanted, download
+from reward_finetuning.storage.uri import in_bucket, split_uri
+
+__all__ = ["in_bucket", "local_folder", "local_path"]
+
+Choose = Callable[[Sequence[str]], Iterable[str]]
+"""Of a folder's files, by path below it, those that are needed."""
+
+
+def local_folder(uri: str, choose: Choose | None = None) -> Path:
+    """A folder of this machine with what lies below gs://bucket/prefix, file by file the same.
+
+    Every object is asked for its generation, each time; what is there already in that generation is not downloaded
+    again. When an object changes, the folder is another one.
+
+    Args:
+        uri: gs://bucket/prefix.
+        choose: gives the files to download; all of them when not given.
+
+    Raises:
+        UserError: nothing lies there, or a name that is no path below the folder.
+    """
+    bucket, prefix = split_uri(uri)
+    found = _below(Bucket(bucket), f"{prefix}/" if prefix else "")
+    if not found:
+        raise UserError(f"{uri} holds no files; give the folder's gs://BUCKET/PREFIX")
+    folder = _folder(bucket, prefix, found.values())
+    chosen = list(found) if choose is None else [name for name in choose(list(found)) if name in found]
+    _fetch(Bucket(bucket), {folder / name: found[name] for name in chosen})
+    return folder
+
+
+def local_path(uri: str) -> Path:
+    """A file of this machine with the content of an object; where there is no such object, a folder as `local_folder`.
+
+    Raises:
+        UserError: nothing lies there.
+    """
+    bucket, name = split_uri(uri)
+    found = Bucket(bucket).find(name) if name else None
+    if found is None:
+        try:
+            return local_folder(uri)
+        except UserError as error:
+            raise UserError(f"{uri} does not exist: there is no such object, and nothing below it") from error
+    path = _folder(bucket, name, [found]) / name.rpartition("/")[2]
+    _fetch(Bucket(bucket), {path: found})
+    return path
+
+
+def _below(bucket: Bucket, prefix: str) -> dict[str, Stored]:
+    """The objects below a prefix by what follows it; an object that ends in / is how consoles draw a folder."""
+    found = {stored.name.removeprefix(prefix): stored for stored in bucket.below(prefix)}
+    for name in found:
+        if {"", ".", ".."} & set(name.rstrip("/").split("/")) - ({""} if not name else set()):
+            raise UserError(f"gs://{bucket.name}/{prefix}{name} cannot be a file below a folder; rename it")
+    return {name: stored for name, stored in found.items() if name and not name.endswith("/")}
+
+
+def _folder(bucket: str, prefix: str, found: Iterable[Stored]) -> Path:
+    """Where these objects, in just these generations, lie; named as in the bucket, for messages show it."""
+    listing = "".join(f"{stored.name} {stored.generation} {stored.entry.crc32c}\n" for stored in found)
+    key = sha256(f"{bucket}\n{listing}".encode()).hexdigest()[:32]
+    return cache.source_folder(key) / prefix.rpartition("/")[2]
+
+
+def _fetch(bucket: Bucket, files: dict[Path, Stored]) -> None:
+    # A file gets its name when it was checked; to read gigabytes again at every question would take seconds.
+    missing = [Wanted(stored, path) for path, stored in files.items() if not _has_size(path, stored.entry.size)]
+    download(bucket, missing)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
