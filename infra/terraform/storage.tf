@@ -10,6 +10,12 @@ locals {
     pipelines = var.run_days
     mlflow    = null
   }
+
+  # A rule matches the beginning or the end of a name, not the epoch in its middle, and a bucket's rules may name 1000
+  # of both: so the files of the first 450 micro-batches of an epoch, as reward_finetuning/storage/rollouts.py calls them.
+  rollout_files = flatten([for kind in ["trajectories", "images"] : [
+    for micro_batch in range(450) : format("%s-%05d.safetensors", kind, micro_batch)
+  ]])
 }
 
 resource "google_storage_bucket" "buckets" {
@@ -41,8 +47,7 @@ resource "google_storage_bucket" "buckets" {
     }
   }
 
-  # Trainers delete rollouts themselves (retention.rollouts); what is left of killed attempts and given-up runs goes by
-  # the customTime that the writer gives to rollouts alone, for a rule cannot match the middle of a name.
+  # Trainers delete rollouts themselves (retention.rollouts); this takes what killed attempts and given-up runs left.
   dynamic "lifecycle_rule" {
     for_each = each.key == "runs" ? [var.rollout_days] : []
     content {
@@ -50,8 +55,9 @@ resource "google_storage_bucket" "buckets" {
         type = "Delete"
       }
       condition {
-        days_since_custom_time = lifecycle_rule.value
-        matches_prefix         = ["runs/"]
+        age            = lifecycle_rule.value
+        matches_prefix = ["runs/"]
+        matches_suffix = local.rollout_files
       }
     }
   }

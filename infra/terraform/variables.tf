@@ -73,7 +73,7 @@ variable "control_plane_cidrs" {
 }
 
 variable "rollout_days" {
-  description = "Days after which rollouts that no trainer deleted are deleted; longer than the longest offline run."
+  description = "Days after which rollouts that no trainer deleted are deleted; more than the longest offline run takes, which trains on its first ones to the end."
   type        = number
   default     = 30
 }

@@ -27,6 +27,13 @@ resource "google_service_account_iam_member" "act_as" {
   member             = google_service_account.submitter.member
 }
 
+# A task that launches a CustomJob (training over several nodes) launches it as itself.
+resource "google_service_account_iam_member" "launches_as_itself" {
+  service_account_id = google_service_account.roles["trainer"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.roles["trainer"].member
+}
+
 resource "google_storage_bucket_iam_member" "submitter" {
   bucket = google_storage_bucket.buckets["pipelines"].name
   role   = "roles/storage.objectUser" # the compiled package lies beside the artifacts
