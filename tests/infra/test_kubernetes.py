@@ -199,7 +199,11 @@ def test_every_gpu_pool_of_terraform_is_a_flavor_with_its_labels_and_taints(kueu
 
     assert set(flavors) == {"system", *pools}
     for name, pool in pools.items():
-        labels = {"cloud.google.com/gke-nodepool": name, "cloud.google.com/gke-accelerator": pool["accelerator"]}
+        labels = {
+            "cloud.google.com/gke-nodepool": name,
+            "cloud.google.com/gke-accelerator": pool["accelerator"],
+            "node.kubernetes.io/instance-type": pool["machine_type"],
+        }
         taints = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
         if pool["spot"]:
             labels["cloud.google.com/gke-spot"] = "true"
@@ -218,3 +222,24 @@ def test_the_queue_hands_out_as_many_gpus_as_the_pools_may_have(kueue, terraform
     }
 
     assert gpus == {"system": 0} | {name: pool["max_nodes"] * pool["gpus"] for name, pool in pools.items()}
+
+
+def test_every_gpu_task_of_the_cluster_file_has_a_node_pool(terraform):
+    pools = terraform.named("variable")["gpu_pools"]["default"].values()
+    cluster = yaml.safe_load((ROOT / "infra/cluster.gke.yaml").read_text("utf-8"))
+
+    for role, wanted in cluster["pools"].items():
+        if wanted.get("gpus"):
+            keys = {"machine_type", "accelerator", "gpus"}
+            fits = [each for each in pools if all(each[key] == wanted[key] for key in keys) and each["spot"] is wanted.get("spot", False)]
+            assert len(fits) == 1, role
+
+
+def test_the_cluster_file_names_what_is_deployed(kubeflow, kueue, mlflow):
+    cluster = yaml.safe_load((ROOT / "infra/cluster.gke.yaml").read_text("utf-8"))
+    address = cluster["pools"]["every"]["env"]["MLFLOW_TRACKING_URI"]
+    variables = {each["name"]: each.get("value") for each in container(mlflow)["env"]}
+
+    assert kueue.one("LocalQueue", cluster["pools"]["every"]["queue"])
+    assert kubeflow.one("ServiceAccount", cluster["kfp"]["service_account"])
+    assert address.removeprefix("http://") in variables["ALLOWED_HOSTS"].split(",")
