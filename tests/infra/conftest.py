@@ -31,9 +31,7 @@ class Terraform:
 
     def __init__(self) -> None:
         self.files = {path: path.read_text("utf-8") for path in sorted((INFRA / "terraform").glob("*.tf"))}
-        self._parsed = [
-            _mapping(hcl2.loads(text, serialization_options=_OPTIONS)) for text in self.files.values()
-        ]
+        self._parsed = [_mapping(hcl2.loads(text, serialization_options=_OPTIONS)) for text in self.files.values()]
 
     def resources(self, kind: str | None = None) -> dict[str, Object]:
         """`type.name` -> body of every resource, or of those of one type."""

