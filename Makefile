@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots goldens
+	scorer-environment test-rewards test-browser chromium screenshots goldens lint-infra
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -92,6 +92,21 @@ scorer-environment: .venv-scorer/.done ## the official reward packages, in .venv
 test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
 
+.venv-infra/.done: tests/infra/requirements.txt
+	test -x .venv-infra/bin/pip || $(PYTHON) -m venv .venv-infra
+	.venv-infra/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement tests/infra/requirements.txt
+	@# The provider's schema, read as text: without what would run it, and without compiling its 1500 files.
+	.venv-infra/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile cdktf-cdktf-provider-google==16.12.1
+	@touch $@
+
+.venv-checkov/.done: tests/infra/requirements-checkov.txt
+	test -x .venv-checkov/bin/pip || $(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement tests/infra/requirements-checkov.txt
+	@touch $@
+
+lint-infra: .venv-infra/.done .venv-checkov/.done ## infra/, Dockerfiles, shell scripts: format, schemas, policies; offline, needs kubectl
+	tests/infra/lint.sh
+
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser]'
@@ -99,4 +114,4 @@ lock: ## resolve the dependencies anew and write constraints.txt
 	mv constraints.new constraints.txt && rm -rf .venv-lock
 
 clean: ## remove the environments; runs stay
-	rm -rf .venv .venv-scorer
+	rm -rf .venv .venv-scorer .venv-infra .venv-checkov

@@ -70,8 +70,9 @@ def print_series(config: RunConfig, console: Console) -> None:
 
 def _outcome(run: RunDirectory) -> str:
     """What promotion decided, in its own words."""
-    decided = [name for name in Journal(run).names() if name.endswith(("-promote.json", "-refuse.json"))]
+    told = [file for entry in Journal(run).entries() for file in entry["references"].items()]
+    decided = [facts for file, facts in told if file.startswith("promotions/")]
     if not decided:
         return "not decided yet"
-    (facts,) = Journal(run).read(decided[-1])["references"].values()
+    facts = decided[-1]
     return f"{'promoted' if facts['promoted'] == 'True' else 'refused'}: {facts['reason']}"

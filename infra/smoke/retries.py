@@ -1,0 +1,46 @@
+"""Two pipelines that show what a Kubeflow installation does with a step that fails.
+
+    python infra/smoke/retries.py IMAGE FOLDER
+    kfp --endpoint http://localhost:8080 run create --experiment-name smoke --package-file FOLDER/fails-twice.yaml
+
+`fails-twice` succeeds where failed processes are tried again, and else fails. `fails-always` must fail after just two
+attempts: where it takes more, graphs are tried again as well (infra/kubernetes/kubeflow/patches/retry-always.yaml).
+IMAGE is any image with Python and kfp, such as reward-finetuning-light. docs/runbook.md says what to look at.
+"""
+
+import sys
+from pathlib import Path
+
+from kfp import compiler, dsl
+
+
+def attempt(failures: int) -> int:
+    """Exit with 1 on the first `failures` attempts; returns the number of the one that succeeds, from 0."""
+    import os
+    import sys
+
+    number = int(os.environ["KFP_RETRY_INDEX"])  # of Kubeflow Pipelines 2.17
+    print(f"attempt {number}", flush=True)
+    if number < failures:
+        sys.exit(1)
+    return number
+
+
+def compile_package(name: str, image: str, folder: Path, *, failures: int, retries: int) -> None:
+    """Write a pipeline of one task, which is tried again `retries` times."""
+    step = dsl.component(attempt, base_image=image, install_kfp_package=False)
+
+    @dsl.pipeline(name=f"smoke-{name}")
+    def smoke() -> int:
+        task = step(failures=failures)
+        task.set_caching_options(enable_caching=False)
+        task.set_retry(retries, backoff_duration="5s", backoff_factor=1.0, backoff_max_duration="604800s")
+        return task.output
+
+    compiler.Compiler().compile(smoke, str(folder / f"{name}.yaml"))
+
+
+if __name__ == "__main__":
+    image, folder = sys.argv[1], Path(sys.argv[2])
+    compile_package("fails-twice", image, folder, failures=2, retries=3)
+    compile_package("fails-always", image, folder, failures=100, retries=1)

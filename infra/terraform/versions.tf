@@ -1,0 +1,20 @@
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+
+  # One state for the team, in a bucket that the runbook makes first: terraform init -backend-config=bucket=...
+  backend "gcs" {
+    prefix = "reward-finetuning"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
