@@ -50,7 +50,9 @@ def evaluate(config: Config, policy: PolicyFile, report: ReportFile) -> dict[str
     tracker = MlflowTracker(run)
     scorers = cache(lambda: load_scorers(run.config.reward))
     for each in (Reference(epoch=0), reference):
-        evaluated = evaluate_policy(run, each, partial(policy_at, run, each, keep_reference=False), scorers, tracker)
+        averaged = run.config.evaluation.averaged
+        load = partial(policy_at, run, each, keep_reference=False, averaged=averaged)
+        evaluated = evaluate_policy(run, each, load, scorers, tracker)
     return publish(run, evaluated, report, tracker)
 
 

@@ -25,10 +25,11 @@ def report_name(run: RunDirectory, epoch: int) -> str:
 
 
 def settings_digest(run: RunDirectory) -> str:
-    """Digest of the evaluation's prompts and number of images."""
+    """Digest of the evaluation's prompts and number of images, and of which weights are evaluated."""
     evaluation = run.config.evaluation
     digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
-    return sha256(json.dumps([digests, evaluation.images_per_prompt]).encode()).hexdigest()
+    averaged = ["averaged"] if evaluation.averaged else []
+    return sha256(json.dumps([digests, evaluation.images_per_prompt, *averaged]).encode()).hexdigest()
 
 
 def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:

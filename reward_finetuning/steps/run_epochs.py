@@ -40,7 +40,10 @@ def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: Repor
             latest = _epoch(run, session, latest, scorers, tracker)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and evaluation_due(config, here, 0):
-            evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), scorers, tracker)
+            averaged = partial(policy_at, run, latest, keep_reference=False, averaged=True)
+            newest = partial(_policy, session, latest)
+            load = averaged if run.config.evaluation.averaged else newest
+            evaluated = evaluate_policy(run, latest, load, scorers, tracker)
     write_reference(policy, latest)
     return publish(run, evaluated, report, tracker)
 

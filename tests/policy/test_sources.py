@@ -8,17 +8,16 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
 
 from reward_finetuning.config import RetryableError, UserError
-from reward_finetuning.config.model import LoraConfig, ModelConfig
+from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.policy.hub import hub_folder
-from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.source import check_model, model_digest
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REFUSALS = {"gated": (403, "GatedRepo"), "missing": (404, "RepoNotFound"), "down": (409, "")}
 ASK = """
 import json, pathlib, sys
 from reward_finetuning.config.model import ModelConfig
@@ -42,14 +41,13 @@ class Hub(BaseHTTPRequestHandler):
     """Serves one folder as owner/small at one commit, as far as its client asks; refuses others as the hub does."""
 
     folder = None
-    refusals = {"gated": (403, "GatedRepo"), "missing": (404, "RepoNotFound"), "down": (409, "")}
 
     def do_HEAD(self):
         self.do_GET()
 
     def do_GET(self):
         owner_and_name = self.path.removeprefix("/api/models").split("/")[1:3]
-        if refusal := self.refusals.get(owner_and_name[1]):
+        if refusal := REFUSALS.get(owner_and_name[1]):
             status, code = refusal
             self.answer(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
             return
@@ -127,7 +125,7 @@ def test_a_hub_that_cannot_be_reached_is_worth_a_retry(monkeypatch, tmp_path):
 def test_a_revision_of_a_folder_and_a_file_that_is_no_safetensors_are_refused(family_folder, tmp_path):
     (tmp_path / "model.ckpt").write_bytes(b"")
 
-    with pytest.raises(UserError, match="model.revision belongs to a hub id"):
+    with pytest.raises(UserError, match=r"model.revision belongs to a hub id"):
         check_model(ModelConfig(source=str(family_folder("sd1")), revision=COMMIT), SAMPLING)
     with pytest.raises(UserError, match="pickles can run code"):
         check_model(ModelConfig(source=str(tmp_path / "model.ckpt")), SAMPLING)
