@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.model_commands import fetch_model
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.config.reward import RewardConfig, ScorerConfig
 from reward_finetuning.storage import RunDirectory
@@ -22,23 +23,34 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch_weights(
-    scorers: Annotated[
+    what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SCORER]...", help="Of which scorers; all when none is named."),
+        typer.Argument(
+            metavar="[SCORER | OWNER/NAME]...", help="Scorers, or hub ids of models; all scorers when none is named."
+        ),
     ] = None,
-    to: Annotated[Path, typer.Option(help="Folder that gets a folder of each scorer.")] = Path("weights"),
+    to: Annotated[Path, typer.Option(help="Folder that gets a folder of each.")] = Path("weights"),
     *,
+    revision: Annotated[str | None, typer.Option(help="Commit of a model; well-known ones have theirs.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant of a model's weight files, e.g. fp16.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download what is missing from the hub.")] = False,
 ) -> None:
     """Say what weights reward models need, from where, how big, under which licence; download and convert them.
 
     Without --download nothing is downloaded: files that lie in the folder already are converted to safetensors, once.
-    Then set `reward.scorers.SCORER.source` to that scorer's folder.
+    Then set `reward.scorers.SCORER.source` to that scorer's folder. A hub id, OWNER/NAME, is a model to finetune: it is
+    copied into a folder for `model.source`.
 
-    Example: `rft fetch-weights pickscore image_reward --to weights --download`
+    Example: `rft fetch-weights pickscore image_reward CompVis/stable-diffusion-v1-4 --to weights --download`
     """
     from reward_finetuning.rewards.catalogue import MODELS
 
+    models = [name for name in what or [] if "/" in name]
+    scorers = [name for name in what or [] if "/" not in name]
+    for name in models:
+        fetch_model(name, revision, variant, to, download=download)
+    if models and not scorers:
+        return
     names = scorers or list(MODELS)
     if unknown := sorted(set(names) - MODELS.keys()):
         raise UserError(f"no weights are known for {', '.join(unknown)}; choose from {', '.join(MODELS)}")
@@ -54,7 +66,7 @@ def fetch_weights(
             fetch(MODELS[name], folder, from_hub=download, tell=print)
             print(f"{name}: set reward.scorers.{name}.source to {folder}")
     if not download:
-        print(f"to download them into {to}: {' '.join(['rft fetch-weights', *(scorers or [])])} --to {to} --download")
+        print(f"to download them into {to}: {' '.join(['rft fetch-weights', *scorers])} --to {to} --download")
 
 
 def verify_rewards(

@@ -14,6 +14,9 @@ class EvaluationConfig(Frozen):
     images_per_prompt: PositiveInt = 8
     """Images for each prompt."""
 
+    averaged: bool = False
+    """Evaluate and export the averaged weights (training.ema_decay) instead of the newest: reports of their own."""
+
     grid_images: PositiveInt = 16
     """Images in the sample grid that MLflow shows for each evaluation."""
 

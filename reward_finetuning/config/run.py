@@ -81,6 +81,12 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _averages_are_kept(self) -> Self:
+        if self.evaluation.averaged and self.training.ema_decay is None:
+            raise ValueError("evaluation.averaged needs training.ema_decay, e.g. 0.99: no average is kept without it")
+        return self
+
+    @model_validator(mode="after")
     def _every_shard_has_work(self) -> Self:
         if self.loop.num_shards > self.num_micro_batches:
             raise ValueError(
@@ -130,6 +136,8 @@ class RunConfig(Frozen):
             del numeric["model"]["dtype"]  # as in runs from before there was a choice
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
+        if self.training.ema_decay is None:
+            del numeric["training"]["ema_decay"]
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]
         # What scores depend on is in the scorers' digests, not in where they run; a plug-in may have no digest.

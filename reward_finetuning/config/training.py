@@ -25,6 +25,10 @@ class TrainingConfig(Frozen):
     epsilon: PositiveFloat = 1e-8
     """AdamW's epsilon."""
 
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the trained weights, updated after every update; none when not given.
+    Sampling goes on with the newest weights; see evaluation.averaged."""
+
     max_grad_norm: PositiveFloat = 1.0
     """The gradient is scaled down to this norm."""
 

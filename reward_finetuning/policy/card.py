@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from reward_finetuning.config import RunConfig
-from reward_finetuning.policy.export import Form, form_of, scheduler_changes
+from reward_finetuning.policy.export import SINGLE_FILE, Exported, scheduler_changes
 from reward_finetuning.policy.known_models import KNOWN_MODELS
-from reward_finetuning.policy.source import BUILT_IN, locate
+from reward_finetuning.policy.source import BUILT_IN, locate, pinned_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,9 @@ class Provenance:
 
     config: RunConfig
     epoch: int
+    averaged: bool
+    """Whether the weights are the moving average."""
+
     weights_sha256: str
     fingerprint: str
     code_version: str
@@ -32,23 +35,23 @@ class Provenance:
     verdict: str
 
 
-def model_card(policy: Provenance, *, merge: bool) -> str:
+def model_card(policy: Provenance, exported: Exported) -> str:
     """The card's text."""
-    config, form = policy.config, form_of(policy.config.model, merge=merge)
-    title = f"# {config.name}, epoch {policy.epoch}"
-    sections = [_header(config, form), title, _summary(config), _use(config, form), _training(policy)]
-    return "\n\n".join([*sections, _results(policy), _licences(config), _limitations(config, form)]) + "\n"
+    config = policy.config
+    title = f"# {config.name}, epoch {policy.epoch}{', averaged weights' if policy.averaged else ''}"
+    sections = [_header(config, exported), title, _summary(config), _use(config, exported), _training(policy)]
+    return "\n\n".join([*sections, _results(policy), _licences(config), _limitations(config, exported)]) + "\n"
 
 
-def _header(config: RunConfig, form: Form) -> str:
+def _header(config: RunConfig, exported: Exported) -> str:
     tags = ["text-to-image", "stable-diffusion", "reward-finetuning", config.objective.name]
     header: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     if locate(config.model) is None:
-        relation = "adapter" if form == "adapter" else "finetune"
+        relation = "adapter" if exported.form == "adapter" else "finetune"
         header |= {"base_model": config.model.source, "base_model_relation": relation}
     if (licence := _base_licence(config)) is not None:
         header["license"] = licence
-    header["tags"] = [*tags, "lora"] if form == "adapter" else tags
+    header["tags"] = [*tags, "lora"] if exported.form == "adapter" else tags
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
 
 
@@ -57,26 +60,31 @@ def _summary(config: RunConfig) -> str:
     return f"{_base(config)}, finetuned by {config.objective.name} to raise a reward: {rewards}."
 
 
-def _use(config: RunConfig, form: Form) -> str:
-    sampling = config.sampling
-    loading = 'pipe = StableDiffusionPipeline.from_pretrained("THIS_FOLDER")'
-    if form == "adapter":
-        base = "THE_BUILT_IN_MODEL" if config.model.source == "shapes" else config.model.source
-        revision = f", revision={config.model.revision!r}" if config.model.revision else ""
-        changes = ", ".join(f"{key}={value!r}" for key, value in scheduler_changes(sampling).items())
-        loading = (
-            f"pipe = StableDiffusionPipeline.from_pretrained({base!r}{revision})\n"
-            f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})\n"
-            'pipe.load_lora_weights("THIS_FOLDER")'
-        )
+def _use(config: RunConfig, exported: Exported) -> str:
+    sampling, name = config.sampling, exported.pipeline
+    imported = name if exported.form == "pipeline" else f"DDIMScheduler, {name}"
     size = "".join(f", {side}={value}" for side in ("height", "width") if (value := getattr(sampling, side)))
     call = f"num_inference_steps={sampling.num_steps}, guidance_scale={sampling.guidance_scale:g}"
-    imported = "DDIMScheduler, StableDiffusionPipeline" if form == "adapter" else "StableDiffusionPipeline"
     return (
-        f"## How to use\n\n```python\nfrom diffusers import {imported}\n\n{loading}\n"
+        f"## How to use\n\n```python\nfrom diffusers import {imported}\n\n{_loading(config, exported)}\n"
         f'image = pipe("a prompt", {call}, eta={sampling.ddim_eta:g}{size}).images[0]\n```\n\n'
         "These are the steps and the guidance that it was trained and evaluated with."
     )
+
+
+def _loading(config: RunConfig, exported: Exported) -> str:
+    name = exported.pipeline
+    if exported.form == "pipeline":
+        return f'pipe = {name}.from_pretrained("THIS_FOLDER")'
+    changes = ", ".join(f"{key}={value!r}" for key, value in scheduler_changes(config.sampling).items())
+    own_steps = f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})"
+    base = "THE_BUILT_IN_MODEL" if config.model.source == "shapes" else config.model.source
+    if exported.form == "file":
+        loading = f'pipe = {name}.from_single_file("THIS_FOLDER/{SINGLE_FILE}", config={base!r})'
+        return f"{loading}\n{own_steps}"
+    revision = f", revision={pinned_revision(config.model)!r}" if locate(config.model) is None else ""
+    loading = f"pipe = {name}.from_pretrained({base!r}{revision})"
+    return f'{loading}\n{own_steps}\npipe.load_lora_weights("THIS_FOLDER")'
 
 
 def _training(policy: Provenance) -> str:
@@ -84,6 +92,7 @@ def _training(policy: Provenance) -> str:
     trained = f"LoRA of rank {config.model.lora.rank}" if config.model.trainable == "lora" else "all UNet weights"
     facts = {
         "Base model": _base(config) + (f", revision {config.model.revision}" if config.model.revision else ""),
+        "Started from": config.model.adapter or "the base model",
         "Trained": trained,
         "Objective": config.objective.name,
         "Prompts": f"{policy.num_prompts} (sha256 {policy.prompts_digest[:16]})",
@@ -113,15 +122,15 @@ def _licences(config: RunConfig) -> str:
     return "## Licences\n\n" + _table([("Part", "Licence"), *parts.items()])
 
 
-def _limitations(config: RunConfig, form: Form) -> str:
+def _limitations(config: RunConfig, exported: Exported) -> str:
     limits = [
         "A reward is a stand-in for what people like: pictures may exploit what it overlooks, and become less varied.",
         "It was judged on the prompt sets above; for other prompts nothing is claimed.",
         "The base model's biases and limits remain.",
     ]
-    if form == "adapter" and config.model.source == "shapes":
+    if exported.form == "adapter" and config.model.source == "shapes":
         limits.append("Its base model comes with reward-finetuning alone: export with --merge to give it to others.")
-    if form == "pipeline":
+    if exported.form != "adapter" and not exported.safety_checker:
         limits.append("There is no safety checker in this folder: add one before strangers see pictures.")
     if config.sampling.scheduler == "own" and config.sampling.spacing == "quadratic":
         limits.append(
@@ -141,7 +150,7 @@ def _base_licence(config: RunConfig) -> str | None:
     if folder is None:
         known = KNOWN_MODELS.get(config.model.source)
         return known.licence if known else None
-    return _licence_of_card(folder / "README.md")
+    return _licence_of_card(folder / "README.md") if folder.is_dir() else None
 
 
 def _licence_of_card(card: Path) -> str | None:

@@ -87,3 +87,31 @@ def _explained(source: str, revision: str) -> Iterator[None]:
     except OSError as error:
         line = " ".join(str(error).split())[:300]
         raise RetryableError(f"{what} cannot be downloaded: {line}; try again with: {fetch}") from error
+
+
+def push_folder(folder: Path, repository: str) -> str:
+    """Upload an exported folder as a private model; returns its address.
+
+    Raises:
+        UserError: no token, or one that may not write there.
+        RetryableError: the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if get_token() is None:
+        raise UserError(
+            f"to push to {repository} the hub wants a token that may write: set HF_TOKEN; {folder} is whole"
+        )
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=True, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Reward-finetuned policy"))
+    except HFValidationError as error:
+        raise UserError(f"--push {repository!r} is no hub id (owner/name): {error}") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        kind = UserError if status in {400, 401, 403, 404} else RetryableError
+        raise kind(f"the hub answered {status} to the upload of {folder} as {repository}: {error}") from error
+    except OSError as error:
+        raise RetryableError(f"{folder} cannot be uploaded to {repository}: {error}") from error

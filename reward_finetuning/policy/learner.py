@@ -12,8 +12,9 @@ from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.objectives import Objective, build_objective
 from reward_finetuning.policy.engine import Engine
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.policy.restore import WEIGHTS, policy_at
-from reward_finetuning.policy.save import load_tensors, save_tensors
+from reward_finetuning.policy.moving_average import MovingAverage
+from reward_finetuning.policy.restore import AVERAGED, WEIGHTS, policy_at
+from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
 from reward_finetuning.storage import Reference, RunDirectory
 
 OPTIMIZER, OBJECTIVE, STATE = "optimizer.safetensors", "objective.safetensors", "state.json"
@@ -22,14 +23,19 @@ OPTIMIZER, OBJECTIVE, STATE = "optimizer.safetensors", "objective.safetensors", 
 class Learner:
     """A policy in training."""
 
-    def __init__(self, policy: Policy, engine: Engine, objective: Objective) -> None:
+    def __init__(
+        self, policy: Policy, engine: Engine, objective: Objective, average: MovingAverage | None = None
+    ) -> None:
         self.policy = policy
         self.engine = engine
         self.objective = objective
+        self.average = average
 
     def save(self, folder: Path, about: dict[str, Any]) -> str:
         """Write the checkpoint's files; returns the sha256 of the weights file."""
         weights = save_tensors(self.policy.trainable(), folder / WEIGHTS)
+        if self.average is not None:
+            save_tensors(self.average.weights, folder / AVERAGED)
         save_tensors(self.engine.state(), folder / OPTIMIZER)
         save_tensors(self.objective.state_dict(), folder / OBJECTIVE)
         (folder / STATE).write_text(json.dumps(about, indent=1, sort_keys=True), encoding="utf-8")
@@ -45,14 +51,18 @@ def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool)
     objective = build_objective(run.config.objective)
     policy = policy_at(run, reference, keep_reference=keep_reference or objective.needs_reference)
     engine = Engine(policy, run.config.training)
+    decay = run.config.training.ema_decay
+    average = None if decay is None else MovingAverage(policy.trainable(), decay)
     if reference.name:
         folder, _ = run.open(reference)
         engine.load_state(load_tensors(folder / OPTIMIZER), folder / OPTIMIZER)
+        if average is not None:
+            restore_weights(average.weights, load_tensors(folder / AVERAGED), folder / AVERAGED)
         objective.load_state_dict(load_tensors(folder / OBJECTIVE))
         epoch = json.loads((folder / STATE).read_text(encoding="utf-8"))["epoch"]
         if epoch != reference.epoch:
             raise ArtifactError(f"{folder / STATE} is of epoch {epoch}, expected {reference.epoch}")
-    return Learner(policy, engine, objective)
+    return Learner(policy, engine, objective, average)
 
 
 def surroundings(policy: Policy) -> dict[str, Any]:

@@ -8,18 +8,19 @@ from reward_finetuning.policy.warm_start import warm_start_weights
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
 
-__all__ = ["WEIGHTS", "load_weights", "policy_at", "weights_sha256"]
+__all__ = ["AVERAGED", "WEIGHTS", "load_weights", "policy_at", "weights_sha256"]
 
-WEIGHTS = "policy.safetensors"
+WEIGHTS, AVERAGED = "policy.safetensors", "averaged.safetensors"
 
 
-def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) -> Policy:
+def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool, averaged: bool = False) -> Policy:
     """The pretrained model with the weights of `reference`; where it names none, with those that the run starts from.
 
     Args:
         run: the run.
         reference: a policy of the run.
         keep_reference: whether the reference network will be evaluated too.
+        averaged: the averaged weights of that epoch instead of the newest.
     """
     config = run.config
     policy = load_policy(config.model, config.sampling, seed=config.seed)
@@ -31,12 +32,13 @@ def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) 
         restore_weights(policy.trainable(), load_tensors(path), path)
         if start.reference == "warm_start":
             policy.keep_reference(as_it_is=True)
-    load_weights(policy, run, reference)
+    load_weights(policy, run, reference, averaged=averaged)
     return policy
 
 
-def load_weights(policy: Policy, run: RunDirectory, reference: Reference) -> None:
+def load_weights(policy: Policy, run: RunDirectory, reference: Reference, *, averaged: bool = False) -> None:
     """Put the weights of `reference` into an untouched policy; nothing happens where it names none."""
     if reference.name:
-        folder, _ = run.open(reference, [WEIGHTS])
-        restore_weights(policy.trainable(), load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+        file = AVERAGED if averaged else WEIGHTS
+        folder, _ = run.open(reference, [file])
+        restore_weights(policy.trainable(), load_tensors(folder / file), folder / file)

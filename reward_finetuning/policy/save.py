@@ -33,7 +33,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore_weights(trainable: Mapping[str, torch.nn.Parameter], tensors: Mapping[str, Tensor], path: Path) -> None:
+def restore_weights(trainable: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy saved tensors into the policy's trainable weights; names, shapes and types must be exactly theirs.
 
     Raises:

@@ -64,7 +64,7 @@ class _Updates:
         epoch: int,
         advance: Callable[[int], None],
     ) -> None:
-        self._engine, self._objective = learner.engine, learner.objective
+        self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
         policy = learner.policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -96,6 +96,8 @@ class _Updates:
             if objective.uses_log_probs and (update > 0 or not on_policy):
                 log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
             norms.append(self._update(log_probs, batch, order))
+            if self._average is not None:
+                self._average.update()
             metrics = dict(objective.metrics(log_probs, batch))
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
 

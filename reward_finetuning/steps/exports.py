@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.policy.card import Provenance, model_card
-from reward_finetuning.policy.export import export_weights
+from reward_finetuning.policy.export import export_weights, form_of
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.report.comparison import as_table, compare
 from reward_finetuning.steps.reports import read_scores, report_name
@@ -16,21 +16,41 @@ from reward_finetuning.storage.reference import weights_sha256
 CARD = "README.md"
 
 
-def export_policy(run: RunDirectory, policy: Reference, folder: Path, *, merge: bool = False) -> None:
-    """Write the policy's weights as stock diffusers loads them, and the model card, into `folder`."""
+def export_policy(
+    run: RunDirectory,
+    policy: Reference,
+    folder: Path,
+    *,
+    merge: bool = False,
+    single_file: bool = False,
+    averaged: bool | None = None,
+) -> None:
+    """Write the policy's weights as stock diffusers loads them, and the model card, into `folder`.
+
+    Args:
+        run: the run.
+        policy: which of its policies.
+        folder: where to; made if it is not there.
+        merge: put a LoRA policy's adapters into the base model's weights, and write the whole pipeline.
+        single_file: write one file of all weights, merged, by their original names.
+        averaged: the averaged weights, or the newest; what is evaluated when not given.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    export_weights(run, policy, folder, merge=merge)
-    (folder / CARD).write_text(model_card(provenance(run, policy), merge=merge), encoding="utf-8")
+    averaged = run.config.evaluation.averaged if averaged is None else averaged
+    form = "file" if single_file else form_of(run.config.model, merge=merge)
+    exported = export_weights(run, policy, folder, form, averaged=averaged)
+    (folder / CARD).write_text(model_card(provenance(run, policy, averaged=averaged), exported), encoding="utf-8")
 
 
-def provenance(run: RunDirectory, policy: Reference) -> Provenance:
+def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Provenance:
     """What the card says of a policy."""
     described, prompts = run.describe(), read_prompts(run.config.prompts.train)
     assert described is not None
-    verdict, results = _results(run, policy)
+    verdict, results = _results(run, policy) if averaged == run.config.evaluation.averaged else ("", [])
     return Provenance(
         config=run.config,
         epoch=policy.epoch,
+        averaged=averaged,
         weights_sha256=weights_sha256(policy),
         fingerprint=run.fingerprint,
         code_version=str(described["code_version"]),

@@ -25,10 +25,11 @@ def report_name(run: RunDirectory, epoch: int) -> str:
 
 
 def settings_digest(run: RunDirectory) -> str:
-    """Digest of the evaluation's prompts, number of images, and of what is measured."""
+    """Digest of the evaluation's prompts, number of images, what is measured, and which weights are."""
     evaluation = run.config.evaluation
     digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
-    return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl]).encode()).hexdigest()
+    averaged = ["averaged"] if evaluation.averaged else []
+    return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl, *averaged]).encode()).hexdigest()
 
 
 def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:

@@ -47,7 +47,9 @@ def run_epochs(
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and evaluation_due(config, here, 0):
             subject = Subject.of_run(run, latest)
-            evaluated = evaluate_policy(run, subject, partial(_policy, session, latest), scorers, tracker)
+            newest = partial(_policy, session, latest)
+            load = subject.load if run.config.evaluation.averaged else newest
+            evaluated = evaluate_policy(run, subject, load, scorers, tracker)
     write_reference(policy, latest)
     return publish(run, evaluated, Outputs(report, metrics, summary), tracker)
 

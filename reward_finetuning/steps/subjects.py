@@ -53,4 +53,5 @@ class Subject:
 
     def load(self) -> Policy:
         """The policy; with the pretrained network beside it where its KL is measured."""
-        return policy_at(self.source, self.reference, keep_reference=self.is_compared)
+        averaged = self.source.config.evaluation.averaged
+        return policy_at(self.source, self.reference, keep_reference=self.is_compared, averaged=averaged)

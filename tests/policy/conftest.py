@@ -31,7 +31,7 @@ def unet(family, text_width):
             "transformer_layers_per_block": [1, 2],
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 6 * 8 + 32,
+            "projection_class_embeddings_input_dim": 6 * 8 + 48,
         },
     }[family]
     down = ("DownBlock2D", "CrossAttnDownBlock2D") if family == "sdxl" else ("CrossAttnDownBlock2D", "DownBlock2D")
@@ -78,11 +78,11 @@ def build(family, folder):
             ),
             "text_encoder": CLIPTextModel(text_config(tokenizer, 32, "gelu" if family == "sd2" else "quick_gelu")),
             "tokenizer": tokenizer,
-            "unet": unet(family, 64 if family == "sdxl" else 32),
+            "unet": unet(family, 32 + 48 if family == "sdxl" else 32),
             "scheduler": scheduler(family),
         }  # fmt: skip
         if family == "sdxl":
-            second = CLIPTextModelWithProjection(text_config(tokenizer, 32, "gelu"))
+            second = CLIPTextModelWithProjection(text_config(tokenizer, 48, "gelu"))
             pipeline = StableDiffusionXLPipeline(**parts, text_encoder_2=second, tokenizer_2=tokenizer)
         else:
             checker, extractor = safety_checker() if family == "sd1" else (None, None)

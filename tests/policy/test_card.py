@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from reward_finetuning.policy.card import Provenance, model_card
+from reward_finetuning.policy.export import Exported, form_of
 
 RESULTS = [("prompt set", "reward", "before", "after"), ("a|b", "shapes", "0.5", "0.7")]
 
@@ -11,7 +12,9 @@ def card(run_config):
     def write(*, merge=False, results=RESULTS, **changes):
         facts = {"epoch": 2, "weights_sha256": "w", "fingerprint": "f", "code_version": "c"}
         told = {"num_prompts": 64, "prompts_digest": "d" * 64, "results": results, "verdict": "Better."}
-        return model_card(Provenance(config=run_config(**changes), **facts, **told), merge=merge)
+        config = run_config(**changes)
+        exported = Exported(form_of(config.model, merge=merge), "StableDiffusionPipeline", False)
+        return model_card(Provenance(config=config, averaged=False, **facts, **told), exported)
 
     return write
 
@@ -22,7 +25,7 @@ def header(text):
 
 def test_the_header_names_a_hubs_base_model_how_it_was_changed_and_its_licence(card):
     full = header(card(model={"source": "CompVis/stable-diffusion-v1-4"}))
-    adapter = header(card(model={"source": "owner/unknown", "trainable": "lora"}))
+    adapter = header(card(model={"source": "owner/unknown", "revision": "a" * 40, "trainable": "lora"}))
 
     assert (full["base_model"], full["base_model_relation"]) == ("CompVis/stable-diffusion-v1-4", "finetune")
     assert full["license"] == "creativeml-openrail-m"
@@ -31,10 +34,10 @@ def test_the_header_names_a_hubs_base_model_how_it_was_changed_and_its_licence(c
 
 
 def test_the_card_says_what_was_trained_how_to_load_it_and_what_came_of_it(card):
-    text = card(model={"source": "owner/base", "revision": "abc", "trainable": "lora"})
+    text = card(model={"source": "owner/base", "revision": "a" * 40, "trainable": "lora"})
 
     assert "LoRA of rank 4" in text
-    assert "from_pretrained('owner/base', revision='abc')" in text
+    assert f"from_pretrained('owner/base', revision='{'a' * 40}')" in text
     assert "load_lora_weights" in text
     assert "| a\\|b | shapes | 0.5 | 0.7 |" in text
     assert "not known here" in text
