@@ -12,6 +12,7 @@ from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.objectives import Objective, build_objective
 from reward_finetuning.policy.engine import Engine
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.processes import Processes
 from reward_finetuning.policy.restore import WEIGHTS, policy_at
 from reward_finetuning.policy.save import load_tensors, save_tensors
 from reward_finetuning.storage import Reference, RunDirectory
@@ -36,15 +37,23 @@ class Learner:
         return weights
 
 
-def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) -> Learner:
+def learner_at(
+    run: RunDirectory, reference: Reference, *, keep_reference: bool, processes: Processes | None = None
+) -> Learner:
     """Go on from a policy of the run, or from the pretrained model.
+
+    Args:
+        run: the run.
+        reference: a policy of it.
+        keep_reference: whether the pretrained network will be evaluated too.
+        processes: that learn together; None for this one alone.
 
     Raises:
         ArtifactError: the checkpoint is damaged or belongs to another epoch.
     """
     objective = build_objective(run.config.objective)
     policy = policy_at(run, reference, keep_reference=keep_reference or objective.needs_reference)
-    engine = Engine(policy, run.config.training)
+    engine = Engine(policy, run.config.training, processes or Processes())
     if reference.name:
         folder, _ = run.open(reference)
         engine.load_state(load_tensors(folder / OPTIMIZER), folder / OPTIMIZER)
@@ -55,12 +64,20 @@ def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool)
     return Learner(policy, engine, objective)
 
 
-def surroundings(policy: Policy) -> dict[str, Any]:
+def surroundings(policy: Policy, processes: Processes) -> dict[str, Any]:
     """What bit-exactness rests on besides the config, recorded with every checkpoint."""
-    exact = policy.device.type == "cpu"
     return {
+        "processes": processes.count,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if policy.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "bit_exact": "yes, with the same thread count" if exact else "no: GPU kernels may sum in another order",
+        "bit_exact": _bit_exact(policy, processes),
     }
+
+
+def _bit_exact(policy: Policy, processes: Processes) -> str:
+    if policy.device.type != "cpu":
+        return "no: GPU kernels may sum in another order"
+    if processes.count > 1:
+        return f"no: {processes.count} processes sum gradients in another order than one does"
+    return "yes, with the same thread count"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+from reward_finetuning.failures import leave_failure
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Plan = Annotated[str, typer.Option(help="The epochs of this pipeline run, as next_epochs returned them (JSON text).")]
@@ -39,5 +40,9 @@ def run_step(step: Callable[..., Any]) -> None:
     try:
         app()
     except (UserError, TrainingError, RetryableError) as error:
+        leave_failure(error)
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        leave_failure(error)
+        raise
