@@ -30,20 +30,20 @@ _PR_SET_PDEATHSIG = 1  # prctl(2): a signal for when the parent ends
 
 
 def processes_to_start(config: RunConfig) -> int:
-    """How many processes a step is to start on this node; 1 where it is one of them already."""
+    """How many processes a step is to start on this node; 0: none, it does the work itself."""
     import torch
     from torch.distributed import is_torchelastic_launched
 
-    asked = config.training.processes
     if is_torchelastic_launched():
-        return 1
-    if asked != "auto":
-        return asked
-    return max(1, torch.cuda.device_count()) if config.model.device != "cpu" else 1
+        return 0
+    asked = config.training.processes
+    found = torch.cuda.device_count() if config.model.device != "cpu" else 0
+    num_processes = max(1, found) if asked == "auto" else asked
+    return num_processes if num_processes > 1 or _other_nodes() else 0
 
 
 def start(step: str, options: Mapping[str, str | Sequence[str]], num_processes: int) -> None:
-    """Run a step's program on this node's processes, and wait until all are done.
+    """Run a step's program on this node's processes, and wait until all are done; on Vertex AI with the other nodes'.
 
     Args:
         step: its module.
@@ -55,7 +55,8 @@ def start(step: str, options: Mapping[str, str | Sequence[str]], num_processes: 
         RuntimeError: it failed in another way.
     """
     program = [step, *words(options)]
-    own = ["--standalone", f"--nproc-per-node={num_processes}", "-m", *program]
+    nodes = [] if _other_nodes() else ["--standalone"]
+    own = [*nodes, f"--nproc-per-node={num_processes}", "-m", *program]
     with TemporaryDirectory() as folder:
         failure = Path(folder) / "failure.json"
         command = [sys.executable, "-m", __spec__.name, *own]
@@ -78,8 +79,13 @@ def words(options: Mapping[str, str | Sequence[str]]) -> list[str]:
     ]
 
 
+def _other_nodes() -> bool:
+    spec = os.environ.get(CLUSTER_SPEC)
+    return spec is not None and len(vertex_nodes(spec)) > 0
+
+
 def vertex_nodes(cluster_spec: str) -> list[str]:
-    """torchrun's options for this node of a Vertex AI custom job.
+    """torchrun's options for this node of a Vertex AI custom job; none where it is the only one.
 
     Its nodes are those of all worker pools, in order; the first pool has one, which is the one where all meet.
 
@@ -91,6 +97,8 @@ def vertex_nodes(cluster_spec: str) -> list[str]:
     spec = json.loads(cluster_spec)
     pools: dict[str, list[str]] = {name: spec["cluster"][name] for name in sorted(spec["cluster"])}
     nodes = [(name, index) for name, hosts in pools.items() for index in range(len(hosts))]
+    if len(nodes) == 1:
+        return []
     first = pools["workerpool0"][0].rpartition(":")[0]
     rank = nodes.index((spec["task"]["type"], int(spec["task"]["index"])))
     return [f"--nnodes={len(nodes)}", f"--node-rank={rank}", f"--master-addr={first}", f"--master-port={PORT}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from torch import Tensor
 from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.objectives.two_pass import Share
+from reward_finetuning.policy.launch import end_with_parent
 from reward_finetuning.storage import Identity, Manifest, RunDirectory
 
 V = TypeVar("V")
@@ -108,6 +110,7 @@ def joined(model: ModelConfig) -> Iterator[Processes]:
     if count == 1:
         yield Processes()
         return
+    end_with_parent(signal.SIGKILL)  # torchrun itself may be killed
     on_gpu = model.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))

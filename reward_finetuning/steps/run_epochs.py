@@ -33,8 +33,8 @@ def run_epochs(config: Config, plan: PlanText, policy: PolicyFile, report: Repor
     """Do the plan's epochs from wherever latest.json is; writes the last policy's reference and the last page."""
     run, block = RunDirectory(parse_config(config)), Plan.parse(plan)
     run.check()
-    num_processes = processes_to_start(run.config) if block.epoch(0) is not None else 1
-    if num_processes > 1:
+    num_processes = processes_to_start(run.config) if block.epoch(0) is not None else 0
+    if num_processes:
         options = {"config": config, "plan": plan, "policy": policy, "report": report}
         start("reward_finetuning.steps.run_epochs", options, num_processes)  # all that it commits is found below
     with joined(run.config.model) as processes:
@@ -54,10 +54,11 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
         if epoch > 0 and processes.is_first and evaluation_due(run.config.model_dump_json(), here, 0):
             evaluated = evaluate_policy(run, latest, partial(_policy, session, latest), scorers, tracker)
-    if not processes.is_first:
-        return {}
-    write_reference(policy, latest)
-    return publish(run, evaluated, report, tracker)
+    facts: dict[str, Any] = {}
+    if processes.is_first:
+        write_reference(policy, latest)
+        facts = publish(run, evaluated, report, tracker)
+    return processes.agreed(facts)  # nobody ends before the last evaluation is there
 
 
 def _policy(session: _Session, reference: Reference) -> Policy:

@@ -24,7 +24,14 @@ from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajecto
 from reward_finetuning.steps.plan import sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.steps.watch import watch
-from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import (
+    Manifest,
+    Reference,
+    RunDirectory,
+    read_reference,
+    read_references,
+    write_reference,
+)
 from reward_finetuning.storage.rewards import read_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
@@ -39,16 +46,18 @@ def train_epoch(
 ) -> dict[str, Any]:
     """Update the policy on an epoch's rollouts, commit it, and move latest.json; returns facts of the artifact."""
     before = read_reference(policy)
-    drawn, scored = [read_reference(path) for path in rollouts], [read_reference(path) for path in rewards]
+    drawn, scored = read_references(rollouts), read_references(rewards)
     run = RunDirectory(parse_config(config))
     if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
         return write_reference(next_policy, before).facts
     run.check()
-    num_processes = processes_to_start(run.config)
-    if num_processes > 1 and run.store.manifest(run.name(before.epoch + 1, "policy")) is None:
+    num_processes, name = processes_to_start(run.config), run.name(before.epoch + 1, "policy")
+    if num_processes and run.store.manifest(name) is None:
         options = {"config": config, "policy": policy, "rollouts": rollouts, "rewards": rewards}
         start("reward_finetuning.steps.train_epoch", options | {"next_policy": next_policy}, num_processes)
-        return read_reference(next_policy).facts
+        made = run.store.manifest(name)
+        assert made is not None, "the first process commits before any ends"
+        return write_reference(next_policy, Reference.to(name, made)).facts
     with joined(run.config.model) as processes:
         learner = partial(learner_at, run, before, keep_reference=False, processes=processes)
         after = train_on(run, before, drawn, scored, learner, processes, MlflowTracker(run))

@@ -5,7 +5,7 @@ import pytest
 
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.failures import FAILURE_FILE, failure_in, leave_failure
-from reward_finetuning.policy.launch import processes_to_start, start, vertex_nodes, words
+from reward_finetuning.policy.launch import CLUSTER_SPEC, processes_to_start, start, vertex_nodes, words
 
 SPEC = {
     "cluster": {
@@ -25,14 +25,27 @@ def test_the_nodes_of_a_vertex_job_meet_at_the_first_one(pool, index, rank):
     assert options == ["--nnodes=3", f"--node-rank={rank}", "--master-addr=job-workerpool0-0", "--master-port=29500"]
 
 
+def test_a_vertex_job_of_one_node_is_a_machine_like_any_other(run_config, monkeypatch):
+    one = {"cluster": {"workerpool0": ["a:2222"]}, "task": {"type": "workerpool0", "index": 0}}
+    two = {"cluster": {**one["cluster"], "workerpool1": ["b:2222"]}, "task": {"type": "workerpool1", "index": 0}}
+    config = run_config(model={"device": "cpu"})
+
+    monkeypatch.setenv(CLUSTER_SPEC, json.dumps(one))
+    assert vertex_nodes(json.dumps(one)) == []
+    assert processes_to_start(config) == 0
+
+    monkeypatch.setenv(CLUSTER_SPEC, json.dumps(two))
+    assert processes_to_start(config) == 1
+
+
 def test_flags_are_written_as_a_step_reads_them():
     assert words({"next_policy": "p", "rollouts": ["a", "b"]}) == [
         "--next-policy", "p", "--rollouts", "a", "--rollouts", "b",
     ]  # fmt: skip
 
 
-def test_a_process_alone_is_what_a_machine_without_gpu_gets(run_config):
-    assert processes_to_start(run_config(model={"device": "cpu"})) == 1
+def test_without_a_gpu_no_process_is_started(run_config):
+    assert processes_to_start(run_config(model={"device": "cpu"})) == 0
 
 
 def test_processes_are_as_many_as_asked_for_but_none_within_one_of_them(run_config, monkeypatch):
@@ -40,7 +53,7 @@ def test_processes_are_as_many_as_asked_for_but_none_within_one_of_them(run_conf
     assert processes_to_start(config) == 3
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    assert processes_to_start(config) == 1
+    assert processes_to_start(config) == 0
 
 
 def test_the_number_of_processes_is_not_in_the_fingerprint(run_config):
