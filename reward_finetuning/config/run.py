@@ -140,6 +140,7 @@ class RunConfig(Frozen):
             del numeric["training"]["ema_decay"]
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]
+        del numeric["training"]["processes"]  # as the number of GPUs, it changes rounding alone
         # What scores depend on is in the scorers' digests, not in where they run; a plug-in may have no digest.
         numeric["reward"]["scorers"] = {
             name: each.model_dump(include={"dtype", "use"}) for name, each in self.reward.scorers.items()

@@ -44,3 +44,8 @@ class TrainingConfig(Frozen):
 
     gate_cells: PositiveInt = 256
     """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities."""
+
+    processes: PositiveInt | Literal["auto"] = "auto"
+    """Processes that train_epoch and run_epochs start on a node, each with a GPU of its own; `auto`: one a visible GPU,
+    and one where there is none. Where images and cells go depends on it, what is drawn does not; gradients are
+    summed in another order, which changes rounding alone. So a run may go on with another number."""

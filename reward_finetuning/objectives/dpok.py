@@ -10,7 +10,7 @@ The authors' published code clamps the ratio without a maximum and takes the KL 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class Dpok(Objective):
         kl = step_kl(cells.mean, cells.mean_ref, cells.std).sum() / self._advantages.numel()
         self._kl = self._kl.to(kl) + kl.detach()
         return self._kl_weight * kl
+
+    def merge(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Add up the KL."""
+        self._kl = total(self._kl.cpu())
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Loss, share of clipped cells, the advantages' spread; with a KL or a value network, theirs too."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reward_finetuning.objectives.cells import CellSource
-from reward_finetuning.objectives.two_pass import replay
+from reward_finetuning.objectives.two_pass import ALONE, Share, replay
 from reward_finetuning.records import Denoiser
 
 WARN_SHARE, FAIL_SHARE = 0.1, 0.5
@@ -34,9 +34,10 @@ def measure_noise_floor(
     *,
     clip_range: float,
     advance: Callable[[int], None],
+    share: Share = ALONE,
 ) -> NoiseFloor:
     """Replay `cells` (flat indices into [B, T]) and compare with `stored` [B, T]."""
-    replayed = replay(denoise, source, cells, cells_per_batch, advance)
+    replayed = replay(denoise, source, cells, cells_per_batch, advance, share)
     gap = (replayed.view(-1)[cells] - stored.reshape(-1)[cells]).abs()
     return NoiseFloor(float(gap.max()), float((gap > clip_range).double().mean()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +58,10 @@ class Objective(Protocol):
     def cell_loss(self, cells: Cells) -> Tensor:
         """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""
         raise NotImplementedError(f"{type(self).__name__} has no term of its own, but {len(cells.images)} cells came")
+
+    def merge(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Replace what `cell_loss` has counted for `metrics` by its `total` over the processes that share the cells."""
+        return
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Numbers to log at `log_probs`, after the update's cells went through `cell_loss`; at least `loss`."""

@@ -11,7 +11,7 @@ is compared, and groups are averaged. No log-prob is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -78,6 +78,10 @@ class Rwr(Objective):
         loss = (self._weights[cells.images].to(errors) * errors).sum() / self._num_steps
         self._loss = self._loss.to(loss) + loss.detach()
         return loss
+
+    def merge(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Add up the loss."""
+        self._loss = total(self._loss.cpu())
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """The update's loss, and how many images it amounts to: 1 / sum of squared weights, and those above 0."""

@@ -6,7 +6,8 @@ backpropagates sum g_it log_prob_it a few cells at a time. Cells of different st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,21 +18,57 @@ from reward_finetuning.objectives.protocol import Objective
 from reward_finetuning.records import Denoiser
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of a pass that this process does, and how the parts of all processes become the whole.
+
+    Batches of cells are the same for any number of processes, and a batch is evaluated by one of them: so the
+    log-probs of pass 1 do not depend on that number, not even in the last bit.
+    """
+
+    rank: int = 0
+    count: int = 1
+    total: Callable[[Tensor], Tensor] = lambda part: part
+    """A CPU tensor of this process -> the sum over all processes, the same on each."""
+
+    def rounds(self, order: Tensor, cells_per_batch: int) -> Iterator[tuple[Tensor, int]]:
+        """Batches of `order` for this process, each with the number of cells that all processes do meanwhile.
+
+        The last batch is empty where there is none left for this process.
+        """
+        batches = order.split(cells_per_batch) if len(order) else ()
+        for start in range(0, len(batches), self.count):
+            together = batches[start : start + self.count]
+            own = together[self.rank] if self.rank < len(together) else order[:0]
+            yield own, sum(len(batch) for batch in together)
+
+
+ALONE = Share()
+
+
 def replay(
-    denoise: Denoiser, source: CellSource, order: Tensor, cells_per_batch: int, advance: Callable[[int], None]
+    denoise: Denoiser,
+    source: CellSource,
+    order: Tensor,
+    cells_per_batch: int,
+    advance: Callable[[int], None],
+    share: Share = ALONE,
 ) -> Tensor:
     """Pass 1: log-probs of the cells in `order` (flat indices into [B, T]), evaluated again without gradient.
 
     Returns:
-        [B, T] float32 on the CPU; NaN for cells that are not in `order`.
+        [B, T] float32 on the CPU, whole on every process; NaN for cells that are not in `order`.
     """
-    log_probs = torch.full(source.shape, float("nan"), dtype=source.dtype)
-    flat = log_probs.view(-1)
+    found = torch.zeros(source.shape, dtype=source.dtype)
+    flat = found.view(-1)
     with torch.no_grad():
-        for cells in order.split(cells_per_batch) if len(order) else ():
-            flat[cells] = source.log_probs(denoise, cells).cpu()
-            advance(len(cells))
-    return log_probs
+        for cells, num_cells in share.rounds(order, cells_per_batch):
+            if len(cells):
+                flat[cells] = source.log_probs(denoise, cells).cpu()
+            advance(num_cells)
+    log_probs = torch.full_like(flat, float("nan"))
+    log_probs[order] = share.total(flat)[order]
+    return log_probs.view(source.shape)
 
 
 def backpropagate(
@@ -43,16 +80,21 @@ def backpropagate(
     cells_per_batch: int,
     backward: Callable[[Tensor], None],
     advance: Callable[[int], None],
+    share: Share = ALONE,
 ) -> None:
     """Pass 2: accumulate grad L, given g = `coefficients` [B, T] float64; `backward` is called once a batch of cells.
 
+    Each process accumulates the gradient of its share; their sum is grad L, for g carries every 1/n of the loss.
     Cells with g = 0 (clipped, or of a tied prompt) are left out where the objective has no term of its own: exact, and
     it costs nothing.
     """
     flat = coefficients.reshape(-1)
     kept = order if objective.has_cell_loss else order[flat[order] != 0]
     advance(len(order) - len(kept))
-    for cells in kept.split(cells_per_batch) if len(kept) else ():
+    for cells, num_cells in share.rounds(kept, cells_per_batch):
+        advance(num_cells)
+        if not len(cells):
+            continue
         evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs)
         loss = objective.cell_loss(evaluated) if objective.has_cell_loss else torch.zeros((), device=source.device)
         if objective.uses_log_probs:
@@ -60,4 +102,5 @@ def backpropagate(
             log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
             loss = loss + (flat[cells].to(log_probs) * log_probs).sum()
         backward(loss)
-        advance(len(cells))
+    if objective.has_cell_loss:
+        objective.merge(share.total)

@@ -13,13 +13,14 @@ from torch import Tensor
 from reward_finetuning.config.errors import ArtifactError, TrainingError
 from reward_finetuning.config.training import TrainingConfig
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.processes import Processes
 
 
 class Engine:
-    """AdamW on the policy's trainable weights."""
+    """AdamW on the policy's trainable weights; with several processes the same step on each."""
 
-    def __init__(self, policy: Policy, training: TrainingConfig) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, training: TrainingConfig, processes: Processes) -> None:
+        self.policy, self.processes = policy, processes
         self._max_grad_norm = training.max_grad_norm
         self._names = list(policy.trainable())
         self._accelerator = Accelerator(cpu=policy.device.type == "cpu")
@@ -30,18 +31,22 @@ class Engine:
             eps=training.epsilon,
             weight_decay=training.weight_decay,
         )
-        policy.unet, self._optimizer = self._accelerator.prepare(policy.unet, optimizer)
+        # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
+        # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
+        policy.unet = self._accelerator.prepare_model(policy.unet, evaluation_mode=True)
+        self._optimizer = self._accelerator.prepare_optimizer(optimizer)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of `loss`."""
         self._accelerator.backward(loss)
 
     def step(self) -> float:
-        """Clip the accumulated gradient, update the weights, clear it; returns its norm before clipping.
+        """Sum the gradient over processes, clip it, update the weights, clear it; returns its norm before clipping.
 
         Raises:
             TrainingError: the gradient is not finite; the weights are as before.
         """
+        self.processes.sum_gradients(self.policy.trainable().values())
         norm = self._accelerator.clip_grad_norm_(self.policy.trainable().values(), self._max_grad_norm)
         value = 0.0 if norm is None else float(norm)
         if not torch.isfinite(torch.tensor(value)):

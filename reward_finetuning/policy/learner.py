@@ -13,6 +13,7 @@ from reward_finetuning.objectives import Objective, build_objective
 from reward_finetuning.policy.engine import Engine
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.moving_average import MovingAverage
+from reward_finetuning.policy.processes import Processes
 from reward_finetuning.policy.restore import AVERAGED, WEIGHTS, policy_at
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
 from reward_finetuning.storage import Reference, RunDirectory
@@ -42,15 +43,23 @@ class Learner:
         return weights
 
 
-def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool) -> Learner:
+def learner_at(
+    run: RunDirectory, reference: Reference, *, keep_reference: bool, processes: Processes | None = None
+) -> Learner:
     """Go on from a policy of the run, or from the pretrained model.
+
+    Args:
+        run: the run.
+        reference: a policy of it.
+        keep_reference: whether the pretrained network will be evaluated too.
+        processes: that learn together; None for this one alone.
 
     Raises:
         ArtifactError: the checkpoint is damaged or belongs to another epoch.
     """
     objective = build_objective(run.config.objective)
     policy = policy_at(run, reference, keep_reference=keep_reference or objective.needs_reference)
-    engine = Engine(policy, run.config.training)
+    engine = Engine(policy, run.config.training, processes or Processes())
     decay = run.config.training.ema_decay
     average = None if decay is None else MovingAverage(policy.trainable(), decay)
     if reference.name:
@@ -65,12 +74,20 @@ def learner_at(run: RunDirectory, reference: Reference, *, keep_reference: bool)
     return Learner(policy, engine, objective, average)
 
 
-def surroundings(policy: Policy) -> dict[str, Any]:
+def surroundings(policy: Policy, processes: Processes) -> dict[str, Any]:
     """What bit-exactness rests on besides the config, recorded with every checkpoint."""
-    exact = policy.device.type == "cpu"
     return {
+        "processes": processes.count,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if policy.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "bit_exact": "yes, with the same thread count" if exact else "no: GPU kernels may sum in another order",
+        "bit_exact": _bit_exact(policy, processes),
     }
+
+
+def _bit_exact(policy: Policy, processes: Processes) -> str:
+    if policy.device.type != "cpu":
+        return "no: GPU kernels may sum in another order"
+    if processes.count > 1:
+        return f"no: {processes.count} processes sum gradients in another order than one does"
+    return "yes, with the same thread count"

@@ -34,7 +34,8 @@ def learn(
         on_policy: whether the learner's policy, as it is now, drew the rollouts: then its log-probs are known.
 
     Raises:
-        TrainingError: replayed log-probs are too far from the stored ones, or a gradient is not finite.
+        TrainingError: replayed log-probs are too far from the stored ones, a gradient is not finite, or processes do
+            not agree on what they learnt.
     """
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
@@ -47,6 +48,7 @@ def learn(
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
+    learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
     return {f"train/{key}": value for key, value in metrics.items()}
@@ -65,6 +67,7 @@ class _Updates:
         advance: Callable[[int], None],
     ) -> None:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
+        self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -105,7 +108,8 @@ class _Updates:
         objective, training = self._objective, self._training
         coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
         if objective.uses_log_probs:
-            coefficients = objective.coefficients(log_probs, batch)
+            # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
+            coefficients = self._processes.agreed(objective.coefficients(log_probs, batch))
         if not torch.isfinite(coefficients).all():
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
@@ -119,6 +123,7 @@ class _Updates:
             training.cells_per_batch,
             self._engine.backward,
             self._advance,
+            self._share,
         )
         return self._engine.step()
 
@@ -126,7 +131,8 @@ class _Updates:
         rows = self._objective.heldout_rows(update)
         if rows is None:
             return False
-        return self._objective.converged(self._replay(self._source.of_images(rows, self._order(0))), batch)
+        log_probs = self._replay(self._source.of_images(rows, self._order(0)))
+        return self._processes.agreed(self._objective.converged(log_probs, batch))
 
     def _order(self, update: int) -> Tensor:
         seed, epoch = self._key
@@ -134,7 +140,8 @@ class _Updates:
         return cell_order(seed, epoch, update, batch_size * num_steps)
 
     def _replay(self, order: Tensor) -> Tensor:
-        return replay(self._networks.policy, self._source, order, self._training.cells_per_batch, self._advance)
+        cells_per_batch = self._training.cells_per_batch
+        return replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range
@@ -146,6 +153,7 @@ class _Updates:
             self._training.cells_per_batch,
             clip_range=clip_range,
             advance=self._advance,
+            share=self._share,
         )
         finding = (
             f"replayed log-probs differ from the stored ones by up to {floor.max_gap:.2g} nats, clip_range is "

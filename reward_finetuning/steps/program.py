@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+from reward_finetuning.failures import leave_failure
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -43,5 +44,9 @@ def run_step(step: Callable[..., Any]) -> None:
     try:
         app()
     except (UserError, TrainingError, RetryableError) as error:
+        leave_failure(error)
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        leave_failure(error)
+        raise

@@ -1,5 +1,7 @@
 """The fused loop: many epochs in one task, each the other steps' functions in turn; nothing here is its own.
 
+With several processes each draws and scores a shard of an epoch, and all learn together; the first one evaluates.
+
 A crash costs at most the epoch it fell into: every artifact is committed as it is made, and the next attempt finds it.
 """
 
@@ -8,8 +10,10 @@ from __future__ import annotations
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
+from reward_finetuning.policy.launch import processes_to_start, start
 from reward_finetuning.policy.learner import Learner, learner_at
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.processes import Processes, joined
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
@@ -34,24 +38,38 @@ def run_epochs(
     summary: SummaryFile = "",
 ) -> dict[str, float]:
     """Do the plan's epochs from wherever latest.json is; writes the last policy's reference and the last page."""
-    run = RunDirectory(parse_config(config))
+    run, block = RunDirectory(parse_config(config)), Plan.parse(plan)
     run.check()
-    tracker, session = MlflowTracker(run), _Session(run)
+    num_processes = processes_to_start(run.config) if block.epoch(0) is not None else 0
+    if num_processes:
+        options = {"config": config, "plan": plan, "policy": policy, "report": report}
+        start("reward_finetuning.steps.run_epochs", options, num_processes)  # all that it commits is found below
+    with joined(run.config.model) as processes:
+        return _run_epochs(run, block, processes, policy, Outputs(report, metrics, summary))
+
+
+def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str, outputs: Outputs) -> dict[str, float]:
+    tracker, session = MlflowTracker(run), _Session(run, processes)
     scorers = cache(lambda: load_scorers(run.config.reward))
-    pretrained = Subject.of_run(run, Reference(epoch=0))
-    evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
-    latest = run.latest()
-    for epoch in range(latest.epoch, Plan.parse(plan).last + 1):
+    evaluated = Reference(epoch=0)
+    if processes.is_first:
+        pretrained = Subject.of_run(run, evaluated)
+        evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
+    latest = processes.agreed(run.latest())
+    for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, scorers, tracker)
         here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
-        if epoch > 0 and evaluation_due(config, here, 0):
+        if epoch > 0 and processes.is_first and evaluation_due(run.config.model_dump_json(), here, 0):
             subject = Subject.of_run(run, latest)
             newest = partial(_policy, session, latest)
             load = subject.load if run.config.evaluation.averaged else newest
             evaluated = evaluate_policy(run, subject, load, scorers, tracker)
-    write_reference(policy, latest)
-    return publish(run, evaluated, Outputs(report, metrics, summary), tracker)
+    found: dict[str, float] = {}
+    if processes.is_first:
+        write_reference(policy, latest)
+        found = publish(run, evaluated, outputs, tracker)
+    return processes.agreed(found)  # nobody ends before the last evaluation is there
 
 
 def _policy(session: _Session, reference: Reference) -> Policy:
@@ -61,11 +79,17 @@ def _policy(session: _Session, reference: Reference) -> Policy:
 def _epoch(
     run: RunDirectory, session: _Session, before: Reference, scorers: Scorers, tracker: MlflowTracker
 ) -> Reference:
-    drawn_by = sampling_policy(run.config, before)
-    (whole,) = cut(drawn_by.epoch + 1, run.config.num_micro_batches, 1)
-    rollouts = draw_shard(run, whole, drawn_by, lambda: session.at(drawn_by).policy)
-    rewards = score_rollouts(run, rollouts, scorers)
-    after = train_on(run, before, [rollouts], [rewards], lambda: session.learn_from(before), tracker)
+    processes, drawn_by = session.processes, sampling_policy(run.config, before)
+    num_micro_batches = run.config.num_micro_batches
+    parts = cut(drawn_by.epoch + 1, num_micro_batches, min(processes.count, num_micro_batches))
+    own = parts[processes.rank : processes.rank + 1]  # none where there are more processes than micro-batches
+    rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy) for part in own]
+    rewards = [score_rollouts(run, drawn, scorers) for drawn in rollouts]
+    of_all = processes.gathered((rollouts, rewards))
+    all_rollouts = [drawn for of_one, _ in of_all for drawn in of_one]
+    all_rewards = [scored for _, of_one in of_all for scored in of_one]
+    learner = partial(session.learn_from, before)
+    after = train_on(run, before, all_rollouts, all_rewards, learner, processes, tracker)
     session.learnt(after)
     return after
 
@@ -73,8 +97,8 @@ def _epoch(
 class _Session:
     """The learner in memory, for as long as it is the one that is asked for."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        self._run = run
+    def __init__(self, run: RunDirectory, processes: Processes) -> None:
+        self._run, self.processes = run, processes
         self._learner: Learner | None = None
         self._reference: Reference | None = None
         self._learning = False
@@ -82,7 +106,7 @@ class _Session:
     def at(self, reference: Reference) -> Learner:
         """The learner at `reference`: the one in memory, or read from the run directory."""
         if self._learner is None or self._reference is None or self._reference.checksum != reference.checksum:
-            self._learner = learner_at(self._run, reference, keep_reference=True)
+            self._learner = learner_at(self._run, reference, keep_reference=True, processes=self.processes)
             self._reference = reference
         return self._learner
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +15,23 @@ from torch import Tensor
 
 from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
+from reward_finetuning.policy.launch import processes_to_start, start
 from reward_finetuning.policy.learner import Learner, learner_at, surroundings
+from reward_finetuning.policy.processes import Processes, commit_together, joined
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.policy.update import learn
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
 from reward_finetuning.steps.plan import sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.steps.watch import watch
-from reward_finetuning.storage import Manifest, Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import (
+    Manifest,
+    Reference,
+    RunDirectory,
+    read_reference,
+    read_references,
+    write_reference,
+)
 from reward_finetuning.storage.rewards import read_rewards
 from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
@@ -36,15 +46,22 @@ def train_epoch(
 ) -> dict[str, Any]:
     """Update the policy on an epoch's rollouts, commit it, and move latest.json; returns facts of the artifact."""
     before = read_reference(policy)
-    drawn, scored = [read_reference(path) for path in rollouts], [read_reference(path) for path in rewards]
+    drawn, scored = read_references(rollouts), read_references(rewards)
     run = RunDirectory(parse_config(config))
     if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
         return write_reference(next_policy, before).facts
     run.check()
-    after = train_on(
-        run, before, drawn, scored, lambda: learner_at(run, before, keep_reference=False), MlflowTracker(run)
-    )
-    return write_reference(next_policy, after).facts
+    num_processes, name = processes_to_start(run.config), run.name(before.epoch + 1, "policy")
+    if num_processes and run.store.manifest(name) is None:
+        options = {"config": config, "policy": policy, "rollouts": rollouts, "rewards": rewards}
+        start("reward_finetuning.steps.train_epoch", options | {"next_policy": next_policy}, num_processes)
+        made = run.store.manifest(name)
+        assert made is not None, "the first process commits before any ends"
+        return write_reference(next_policy, Reference.to(name, made)).facts
+    with joined(run.config.model) as processes:
+        learner = partial(learner_at, run, before, keep_reference=False, processes=processes)
+        after = train_on(run, before, drawn, scored, learner, processes, MlflowTracker(run))
+        return write_reference(next_policy, after).facts if processes.is_first else after.facts
 
 
 def train_on(
@@ -53,9 +70,12 @@ def train_on(
     rollouts: Sequence[Reference],
     rewards: Sequence[Reference],
     learner: Callable[[], Learner],
+    processes: Processes,
     tracker: Tracker,
 ) -> Reference:
     """Commit the policy that follows `before`, unless it is there already.
+
+    Every process learns; the first one commits, reports, and moves latest.json.
 
     Args:
         run: the run.
@@ -63,6 +83,7 @@ def train_on(
         rollouts: the epoch's shards, all of them.
         rewards: of the same shards.
         learner: gives the learner at `before`; called only where there is something to learn.
+        processes: that learn together.
         tracker: where the epoch's numbers go.
 
     Raises:
@@ -71,10 +92,13 @@ def train_on(
     epoch = before.epoch + 1
     name = run.name(epoch, "policy")
     identity = run.identity("policy", epoch, weights_sha256(before))
-    manifest = run.commit(
-        name, identity, lambda folder: _train(run, before, _pairs(rollouts, rewards), learner(), folder)
+    pairs = _pairs(rollouts, rewards)
+    manifest = commit_together(
+        processes, run, name, identity, lambda folder: _train(run, before, pairs, learner(), folder)
     )
     after = Reference.to(name, manifest)
+    if not processes.is_first:
+        return after
     checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
     references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
     tracker.log(Entry("train", epoch, manifest.facts["metrics"] | system_metrics(), references=references))
@@ -90,7 +114,7 @@ def _train(
     before: Reference,
     pairs: Sequence[tuple[Reference, Reference]],
     learner: Learner,
-    folder: Path,
+    folder: Path | None,
 ) -> dict[str, Any]:
     epoch = before.epoch + 1
     rollouts, rewards, seconds = _read(run, before, pairs)
@@ -101,7 +125,10 @@ def _train(
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
     metrics["sample/kl_to_reference"] = float((batch.log_probs_old - batch.log_probs_ref).double().mean())
-    about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **surroundings(learner.policy)}
+    if folder is None:
+        return {}
+    where = surroundings(learner.policy, learner.engine.processes)
+    about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **where}
     return {"weights_sha256": learner.save(folder, about), "metrics": metrics}
 
 

@@ -2,7 +2,7 @@
 
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store
-from reward_finetuning.storage.reference import Reference, read_reference, write_reference
+from reward_finetuning.storage.reference import Reference, read_reference, read_references, write_reference
 from reward_finetuning.storage.run_directory import RunDirectory
 from reward_finetuning.storage.store import Store
 
@@ -14,5 +14,6 @@ __all__ = [
     "Store",
     "open_store",
     "read_reference",
+    "read_references",
     "write_reference",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +43,25 @@ def write_reference(path: str, reference: Reference) -> Reference:
 
 
 def read_reference(path: str) -> Reference:
-    """Read what an earlier task wrote.
+    """Read what an earlier task wrote; instead of the file's path its JSON text will do, where no file can be sent.
 
     Raises:
         ArtifactError: there is no such file, or it is something else.
     """
     try:
-        return Reference.model_validate_json(Path(path).read_bytes())
+        return Reference.model_validate_json(path if path.startswith("{") else Path(path).read_bytes())
     except OSError as error:
         raise ArtifactError(
             f"{path} cannot be read ({error.strerror}); an artifact reference of this project is needed"
         ) from None
     except ValidationError:
         raise ArtifactError(f"{path} is no artifact reference of this project") from None
+
+
+def read_references(paths: Sequence[str]) -> list[Reference]:
+    """All of them; a text in place of a path may also be a JSON list of references."""
+    texts = [json.dumps(item) for path in paths if path.startswith("[") for item in json.loads(path)]
+    return [read_reference(path) for path in [*(path for path in paths if not path.startswith("[")), *texts]]
 
 
 def weights_sha256(policy: Reference) -> str:

@@ -6,7 +6,9 @@ import pytest
 from kfp import dsl
 
 COMPONENTS = Path(__file__).parents[2] / "components"
-NAMES = sorted(path.stem for path in COMPONENTS.glob("*.py") if path.stem != "__init__")
+ALL = sorted(path.stem for path in COMPONENTS.glob("*.py") if path.stem != "__init__")
+LAUNCHERS = [name for name in ALL if name.startswith("launch_")]  # of a step on several nodes
+NAMES = [name for name in ALL if name not in LAUNCHERS]
 
 
 def component(name):
@@ -29,7 +31,14 @@ def test_a_component_takes_what_its_step_takes(name):
     assert list(inspect.signature(component(name)).parameters) == list(inspect.signature(step(name)).parameters)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launcher_takes_what_its_step_takes_and_the_nodes(name):
+    step_takes = inspect.signature(step(name.removeprefix("launch_"))).parameters
+
+    assert list(inspect.signature(component(name)).parameters) == [*step_takes, "job"]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_component_compiles_under_the_name_of_its_step(name):
     built = dsl.component(component(name), base_image="python", install_kfp_package=False)
 
@@ -37,7 +46,7 @@ def test_a_component_compiles_under_the_name_of_its_step(name):
     assert built.description
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_component_is_one_call(name):
     source = inspect.getsource(component(name))
 

@@ -1,0 +1,90 @@
+"""The steps that a TrainJob can run, seen from the task that launches it: the same inputs and outputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.launcher.attempt import run_to_end
+from components.launcher.manifest import job_name, train_job
+from components.launcher.settings import TrainJobSettings
+from reward_finetuning.config import UserError, parse_config
+from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.reports import PAGE, headline, report_name
+from reward_finetuning.storage import Reference, RunDirectory, read_reference, read_references, write_reference
+
+_IN_THE_POD = "/tmp/reference.json"
+"""Where a program in the TrainJob writes its outputs' references: nobody reads them, the run directory has it all."""
+
+
+def launch_train_epoch(
+    config: str, policy: str, rollouts: Sequence[str], rewards: Sequence[str], next_policy: str, job: str
+) -> dict[str, Any]:
+    """`steps.train_epoch` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
+    before = read_reference(policy)
+    drawn, scored = read_references(rollouts), read_references(rewards)
+    run, settings = RunDirectory(parse_config(config)), TrainJobSettings.parse(job)
+    if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
+        return write_reference(next_policy, before).facts
+    run.check()
+    epoch = before.epoch + 1
+    name = run.name(epoch, "policy")
+    if run.store.manifest(name) is None:
+        options = {
+            "config": config,
+            "policy": before.model_dump_json(),
+            "rollouts": _list(drawn),
+            "rewards": _list(scored),
+            "next-policy": _IN_THE_POD,
+        }
+        _run(run, settings, epoch, f"{run.uri}\n{before.checksum}", "train_epoch", options)
+    made = run.store.manifest(name)
+    if made is None:
+        raise _elsewhere(run, name)
+    return write_reference(next_policy, Reference.to(name, made)).facts
+
+
+def launch_run_epochs(config: str, plan: str, policy: str, report: str, job: str) -> dict[str, Any]:
+    """`steps.run_epochs` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
+    run, settings, block = RunDirectory(parse_config(config)), TrainJobSettings.parse(job), Plan.parse(plan)
+    run.check()
+    name = report_name(run, block.last)
+    if run.latest().epoch < block.last or run.store.manifest(name) is None:
+        options = {"config": config, "plan": plan, "policy": _IN_THE_POD, "report": f"{_IN_THE_POD}.html"}
+        _run(run, settings, block.last, run.uri, "run_epochs", options)
+    latest, made = run.latest(), run.store.manifest(name)
+    if latest.epoch < block.last or made is None:
+        raise _elsewhere(run, name)
+    write_reference(policy, latest)
+    folder, _ = run.open(Reference.to(name, made), [PAGE])
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / PAGE, report)
+    return headline(made.facts["metrics"])
+
+
+def _run(
+    run: RunDirectory, settings: TrainJobSettings, epoch: int, key: str, step: str, options: Mapping[str, str]
+) -> None:
+    program = [
+        f"reward_finetuning.steps.{step}",
+        *(word for name, value in options.items() for word in (f"--{name}", value)),
+    ]
+    processes = run.config.training.processes
+    num_processes = max(1, settings.gpus) if processes == "auto" else processes
+    name = job_name(run.config.name, epoch, key)
+    run_to_end(train_job(name, settings, program, num_processes=num_processes), settings)
+
+
+def _list(references: Sequence[Reference]) -> str:
+    """One word: a TrainJob takes 128 of them."""
+    return json.dumps([reference.model_dump() for reference in references])
+
+
+def _elsewhere(run: RunDirectory, name: str) -> UserError:
+    return UserError(
+        f"the TrainJob is complete, but {run.uri}/{name} is absent here: run_root must be one place for all nodes "
+        "and for the task that launches them, e.g. gs://bucket/runs"
+    )

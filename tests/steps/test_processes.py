@@ -1,0 +1,87 @@
+"""The steps on two processes: the same policy within rounding, and an error of one is the error of the step."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from reward_finetuning.config import TrainingError, UserError
+from reward_finetuning.steps.run_epochs import run_epochs
+
+pytestmark = pytest.mark.slow
+
+TRAINING = {"updates_per_epoch": 2, "max_grad_norm": 1e9}
+
+
+def weights(run, after):
+    return load_file(run.store.fetch(after.name) / "policy.safetensors")
+
+
+def distance(one, other):
+    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+
+
+def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks):
+    alone = tasks(name="alone", training=TRAINING)
+    plan = alone.begin()
+    first, second = (alone.epoch(plan, offset) for offset in range(2))
+
+    two = tasks(name="two", training={**TRAINING, "processes": 2})
+    together = two.epoch(two.begin())  # train_epoch on two processes
+    run_epochs(two.config, two.begin(), two.path("p"), two.path("report.html"))  # and run_epochs for the second epoch
+
+    change = distance(weights(alone.run, first), weights(alone.run, second))
+    assert two.run.latest().epoch == 2
+    assert distance(weights(two.run, together), weights(alone.run, first)) <= 1e-3 * change
+    assert distance(weights(two.run, two.run.latest()), weights(alone.run, second)) <= 1e-2 * change
+    names = two.run.store.names("epochs/0002")
+    assert [name for name in names if name.startswith("rollouts-")] == ["rollouts-00000-00001", "rollouts-00001-00002"]
+    about = json.loads((two.run.store.fetch("epochs/0002/policy") / "state.json").read_text())
+    assert about["processes"] == 2
+    assert about["bit_exact"].startswith("no: 2 processes")
+
+
+def test_what_stops_training_is_said_and_nothing_is_committed(tasks):
+    one = tasks(training={"processes": 2, "updates_per_epoch": 2, "learning_rate": 1e30})
+    drawn, scored = one.rollouts(one.begin())
+
+    with pytest.raises(TrainingError, match="gradient is not finite: nothing was updated"):
+        one.train(drawn, scored)
+
+    assert one.run.latest().epoch == 0
+    assert not any(name.endswith("policy") for name in one.run.store.names("epochs/0001"))
+
+
+def test_one_failing_process_ends_the_step_with_its_error(tasks, tmp_path, monkeypatch):
+    """The second process's reward fails while the first one waits for it."""
+    (tmp_path / "failing.py").write_text(
+        "import os\n"
+        "from reward_finetuning.config import UserError\n"
+        "def reward(images, prompts):\n"
+        "    if os.environ.get('RANK') == '1':\n"
+        "        raise UserError('the second process has no such weights')\n"
+        "    return [0.5] * len(images)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    one = tasks(
+        training={"processes": 2},
+        reward={"weights": {"failing": 1.0}, "scorers": {"failing": {"use": "failing:reward"}}},
+    )
+    arguments = {"config": one.config, "plan": one.begin(), "policy": one.path("p"), "report": one.path("r")}
+    command = [sys.executable, "-m", "reward_finetuning.steps.run_epochs"]
+    command += [word for name, value in arguments.items() for word in (f"--{name}", value)]
+
+    started = time.monotonic()
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    assert ended.returncode == UserError.exit_code
+    assert ended.stderr.splitlines()[-1].startswith("UserError: ")
+    assert "the second process has no such weights" in ended.stderr.splitlines()[-1]
+    assert one.run.latest().epoch == 0
+    assert not any(name.endswith("policy") for name in one.run.store.names("epochs/0001"))
+    print(time.monotonic() - started, ended.stderr)
