@@ -62,10 +62,11 @@ def local_path(uri: str) -> Path:
 def _below(bucket: Bucket, prefix: str) -> dict[str, Stored]:
     """The objects below a prefix by what follows it; an object that ends in / is how consoles draw a folder."""
     found = {stored.name.removeprefix(prefix): stored for stored in bucket.below(prefix)}
-    for name in found:
-        if {"", ".", ".."} & set(name.rstrip("/").split("/")) - ({""} if not name else set()):
+    files = {name: stored for name, stored in found.items() if name and not name.endswith("/")}
+    for name in files:
+        if {"", ".", ".."} & set(name.split("/")):
             raise UserError(f"gs://{bucket.name}/{prefix}{name} cannot be a file below a folder; rename it")
-    return {name: stored for name, stored in found.items() if name and not name.endswith("/")}
+    return files
 
 
 def _folder(bucket: str, prefix: str, found: Iterable[Stored]) -> Path:
