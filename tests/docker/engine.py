@@ -24,13 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "build" / "engine"
 STAND_IN = "python:3.11-slim-bookworm"
-PACKAGES = ("docker.io", "mmdebstrap")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def main() -> int:
     """Run the command of the command line; returns its exit code."""
-    install()
     with engine() as host:
         os.environ |= {"ENGINE": client(), "DOCKER_HOST": host}
         os.environ["BASE_IMAGE"] = base_image()
@@ -53,32 +51,34 @@ def answers(host: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def install() -> None:
-    """Have an engine, by apt if need be; ends the program where that cannot be."""
-    running = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    missing = [name for name in ("dockerd", "mmdebstrap") if shutil.which(name) is None]
-    if answers(running) or not missing:
+def install(program: str, package: str, otherwise: str) -> None:
+    """Have a program, by apt if need be; where that cannot be, ends with what would help."""
+    if shutil.which(program) is not None:
         return
     if os.getuid() != 0 or shutil.which("apt-get") is None:
         sys.exit(
-            f"engine: no Docker Engine answers at {running}, and only root on Debian or Ubuntu can have one installed "
-            f"here: start one, name it by DOCKER_HOST, or install {' and '.join(PACKAGES)}"
+            f"engine: {program} is missing, and only root on Debian or Ubuntu can have it installed here: {otherwise}"
         )
-    with timed("install " + " ".join(PACKAGES)):
+    with timed(f"install {package}"), services_stay_down():
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "--quiet=2"], check=True)
-        # The engine's service would be started by its package, and be the machine's.
-        policy = Path("/usr/sbin/policy-rc.d")
-        ours = not policy.exists()
-        if ours:
-            policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
-            policy.chmod(0o755)
-        try:
-            apt = ["apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends", *PACKAGES]
-            subprocess.run(apt, check=True, env=environment, stdout=subprocess.DEVNULL)
-        finally:
-            if ours:
-                policy.unlink()
+        apt = ["apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends", package]
+        subprocess.run(apt, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def services_stay_down() -> Iterator[None]:
+    """The engine's package would start it as the machine's service; Debian asks this file first."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 @contextmanager
@@ -88,8 +88,10 @@ def engine() -> Iterator[str]:
     if answers(running):
         yield running
         return
+    advice = f"no Docker Engine answers at {running}: start one, or say where it is by DOCKER_HOST"
     if os.getuid() != 0:
-        sys.exit(f"engine: no Docker Engine answers at {running}, and only root can start one here")
+        sys.exit(f"engine: only root can start a private one, and {advice}")
+    install("dockerd", "docker.io", advice)
     DATA.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="engine-"))  # private, and short: a socket's path has at most 108 characters
     host, log = f"unix://{folder}/docker.sock", DATA / "dockerd.log"
@@ -136,6 +138,7 @@ def base_image() -> str:
 
 def make_stand_in(docker: str) -> None:
     """Debian's Python as the published image lays it out: `python` and `pip` in /usr/local/bin."""
+    install("mmdebstrap", "mmdebstrap", "give BASE_IMAGE, an image that this engine has")
     DATA.mkdir(parents=True, exist_ok=True)
     sources = [*Path("/etc/apt/sources.list.d").glob("debian.sources"), Path("/etc/apt/sources.list")]
     hooks = [

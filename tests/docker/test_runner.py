@@ -66,10 +66,11 @@ def test_split_in_containers_without_a_network_ends_in_the_bits_of_fused_in_proc
     inside = start_rft("run", split, "--runner", "docker", "--network", "none", "-o", sets, RFT_IMAGES_LOCK=lock)
     _, errors = inside.communicate()
     taken = time.monotonic() - started
-    outside = start_rft("run", run_file("processes"))
-
     assert inside.returncode == 0, errors
-    assert outside.wait() == 0
+    outside = start_rft("run", run_file("processes"))
+    _, errors = outside.communicate()
+
+    assert outside.returncode == 0, errors
     with capsys.disabled():
         print(
             f"\n{policy(tmp_path, 'containers')}  containers, {taken:.0f} s\n{policy(tmp_path, 'processes')}  processes"
@@ -114,8 +115,8 @@ def one_task(folder, image, command):
 
 
 def arguments_of_a_run(folder):
-    (folder / "runs").mkdir(exist_ok=True)
-    folder.joinpath("runs").chmod(0o777)
+    (folder / "runs" / "pipeline").mkdir(parents=True)
+    (folder / "runs" / "pipeline").chmod(0o777)
     config = RunConfig.model_validate({"name": "any", "run_root": str(folder / "runs"), **RUN})
     return container_arguments(engine(), config, ContainerOptions())
 
@@ -124,10 +125,10 @@ def arguments_of_a_run(folder):
 def test_a_container_that_fails_at_once_is_never_called_done(tmp_path, images, attempt):
     package = one_task(tmp_path, images["light"], "echo 'ValueError: on purpose'; exit 7")
 
-    done = ended(package, tmp_path / "runs", arguments_of_a_run(tmp_path))
+    done = ended(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
 
     assert done.returncode != 0
-    assert "ValueError: on purpose" in done.stdout
+    assert "ValueError: on purpose" in done.stdout, done.stderr
 
 
 def test_tasks_are_nobody_in_particular_on_a_read_only_root_with_no_network(tmp_path, images):
@@ -135,16 +136,16 @@ def test_tasks_are_nobody_in_particular_on_a_read_only_root_with_no_network(tmp_
         [
             "id -u",
             "touch /new /opt/new",
-            f"touch /tmp/new {tmp_path}/runs/new && grep -c : /proc/net/dev",
+            f"touch /tmp/new {tmp_path}/runs/pipeline/new && grep -c : /proc/net/dev",
             "grep CapEff /proc/self/status",
         ]
     )
     package = one_task(tmp_path, images["light"], asks)
 
-    done = ended(package, tmp_path / "runs", arguments_of_a_run(tmp_path))
+    done = ended(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
 
     answers = [line.strip() for line in done.stdout.splitlines()]
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert str(os.getuid() or 10001) in answers
     assert sum("Read-only file system" in line for line in answers) == 2
     assert "1" in answers  # the loopback interface alone
