@@ -107,7 +107,7 @@ sbom: .venv/.images ## list the Python packages of built images, with licences: 
 test-docker: .venv/.images ## build the light and trainer images and run pipelines in them; root may have an engine installed
 	$(BIN)/python tests/docker/engine.py bash -ec '\
 	  $(BIN)/python images/build.py light trainer --engine $$ENGINE --base-image $$BASE_IMAGE --lock build/images.lock; \
-	  PATH=$(CURDIR)/$(BIN):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
+	  PATH=$(abspath $(BIN)):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
 
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
