@@ -58,6 +58,9 @@ def run(
     from pipelines.summary import print_evaluation, print_where_to_look
 
     console = Console()
+    containers = ContainerOptions(gpus, network)
+    if runner is not Runner.DOCKER and containers != ContainerOptions():
+        raise UserError("--gpus and --network are settings of containers: add --runner docker, or leave them out")
     here = _absolute(config, override)
     checked = check_run(here)
     if is_done(checked):
@@ -66,7 +69,7 @@ def run(
     else:
         console.print(describe(here), highlight=False)
         verify_before_training(checked, console)
-        outcome = run_until_done(checked, runner, console, ContainerOptions(gpus, network))
+        outcome = run_until_done(checked, runner, console, containers)
         if outcome.exit_code:
             hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
             print(f"rft: {outcome.error}; {hint}", file=sys.stderr)

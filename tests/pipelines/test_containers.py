@@ -115,18 +115,24 @@ def test_root_of_a_rootless_engine_is_its_user(run_config):
     assert container_arguments(engine, run_config(), ContainerOptions())["user"] == "0:0"
 
 
-def test_without_an_engine_the_run_is_refused(run_config, tmp_path):
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(run_config().model_dump(mode="json")), encoding="utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "run", path, "--runner", "docker"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"},
-    )
-
+def refused(config, folder, *options):
+    """The line with which `rft run` refuses."""
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    command = [sys.executable, "-m", "pipelines.cli", "run", path, *options]
+    environment = os.environ | {"DOCKER_HOST": f"unix://{folder}/no.sock"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
-    assert f"no Docker Engine answers at unix://{tmp_path}/no.sock" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (folder / "runs").exists()
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_without_an_engine_the_run_is_refused(run_config, tmp_path):
+    line = refused(run_config(), tmp_path, "--runner", "docker")
+
+    assert f"no Docker Engine answers at unix://{tmp_path}/no.sock" in line
+
+
+def test_settings_of_containers_are_refused_for_processes(run_config, tmp_path):
+    assert "add --runner docker" in refused(run_config(), tmp_path, "--network", "none")
