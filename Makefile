@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots goldens lint-infra
+	scorer-environment test-rewards test-browser chromium screenshots goldens lint-infra images sbom test-docker
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -107,11 +107,32 @@ test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the off
 lint-infra: .venv-infra/.done .venv-checkov/.done ## infra/, Dockerfiles, shell scripts: format, schemas, policies; offline, needs kubectl
 	tests/infra/lint.sh
 
+.venv/.images: .venv/.dev
+	$(PIP) --editable '.[train,dev,images]'
+	@touch $@
+
+ENGINE ?= docker
+IMAGES ?= light trainer scorer
+BUILD_IMAGES = $(BIN)/python images/build.py $(IMAGES) --engine $(ENGINE) $(if $(REGISTRY),--registry $(REGISTRY)) \
+	$(if $(TAG),--tag $(TAG)) $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
+
+images: .venv/.images ## build the images and their lock (REGISTRY, TAG, PUSH=1, IMAGES, ENGINE, BASE_IMAGE: docs/docker.md)
+	$(BUILD_IMAGES) $(if $(PUSH),--push)
+
+sbom: .venv/.images ## list the Python packages of built images, with licences: build/sbom-*.json
+	$(BUILD_IMAGES) --sbom
+
+test-docker: .venv/.images ## build the light and trainer images and run pipelines in them; root may have an engine installed
+	$(BIN)/python tests/docker/engine.py bash -ec '\
+	  $(BIN)/python images/build.py light trainer --engine $$ENGINE --base-image $$BASE_IMAGE --lock build/images.lock; \
+	  PATH=$(abspath $(BIN)):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
+
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
-	mv constraints.new constraints.txt && rm -rf .venv-lock
+	mv constraints.new constraints.txt
+	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
-clean: ## remove the environments; runs stay
-	rm -rf .venv .venv-scorer .venv-infra .venv-checkov
+clean: ## remove the environments and what was built; runs stay
+	rm -rf .venv .venv-scorer .venv-infra .venv-checkov build

@@ -107,7 +107,13 @@ def write_sbom(engine: str, reference: str, path: Path) -> None:
         (site,) = Path(folder).glob("lib/python3*/site-packages")
         with tarfile.open(fileobj=BytesIO(tar)) as archive:
             archive.extractall(site, filter="data")
-        made = ["cyclonedx_py", "environment", "--mc-type=container", f"--pyproject={ROOT / 'pyproject.toml'}"]
+        made = [
+            "cyclonedx_py",
+            "environment",
+            "--no-validate",
+            "--mc-type=application",
+            f"--pyproject={ROOT / 'pyproject.toml'}",
+        ]
         subprocess.run([sys.executable, "-m", *made, f"--output-file={path}", folder], check=True)
     print(f"{path}: {len(json.loads(path.read_text(encoding='utf-8'))['components'])} packages")
 
@@ -145,9 +151,10 @@ def project() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The commit that is built; `-dirty` where files differ from it; empty outside a checkout."""
+    """The commit that is built, `-dirty` where files (the lock apart) differ from it; empty outside a checkout."""
     commit = output("git", "rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and output("git", "status", "--porcelain") else commit
+    changed = output("git", "status", "--porcelain", ".", ":!images/images.lock")
+    return f"{commit}-dirty" if commit and changed else commit
 
 
 def output(*command: str) -> str:

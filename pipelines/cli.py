@@ -64,11 +64,14 @@ def run(
     from pipelines.summary import print_evaluation, print_where_to_look
 
     console = Console()
+    containers = ContainerOptions(gpus, network)
+    if runner is not Runner.DOCKER and containers != ContainerOptions():
+        raise UserError("--gpus and --network are settings of containers: add --runner docker, or leave them out")
     here = _absolute(config, override)
     if here.retraining is not None:
         from pipelines.retrain import retrain
 
-        checked, outcome = retrain(here, runner, console, ContainerOptions(gpus, network))
+        checked, outcome = retrain(here, runner, console, containers)
         _stop_where_it_failed(outcome)
     elif is_done(checked := check_run(here)):
         done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
@@ -76,7 +79,7 @@ def run(
     else:
         console.print(describe(here), highlight=False)
         verify_before_training(checked, console)
-        _stop_where_it_failed(run_until_done(checked, runner, console, ContainerOptions(gpus, network)))
+        _stop_where_it_failed(run_until_done(checked, runner, console, containers))
     print_evaluation(checked, console)
     print_where_to_look(checked, console)
 

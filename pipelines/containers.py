@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +22,12 @@ IMAGE_USER = 10001
 """The user of our images. Where root calls, tasks run as this one, who is given the run's folder."""
 
 REVISION = "org.opencontainers.image.revision"
+_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 _PASSED_ON = (
     "OMP_NUM_THREADS",
     SECONDS,
+    _CREDENTIALS,
+    "GOOGLE_CLOUD_PROJECT",
     "HF_HUB_OFFLINE",
     "HF_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",
@@ -119,7 +123,7 @@ def container_arguments(client: Any, config: RunConfig, options: ContainerOption
         writable.append(cache)
         environment["HF_HOME"] = str(cache)
     mounts = [docker.types.Mount(str(path), str(path), "bind") for path in writable]
-    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config)]
+    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config, environment)]
     all_gpus = docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])
     return {
         "user": _user(client),
@@ -186,10 +190,11 @@ def _written(config: RunConfig) -> list[Path]:
     return root + [path for path in [store] if path is not None and not _inside(path, root)]
 
 
-def _read(config: RunConfig) -> list[Path]:
+def _read(config: RunConfig, environment: Mapping[str, str]) -> list[Path]:
     """Files and folders of the host that tasks read."""
     sources = [config.model.source, config.prompts.train, *config.evaluation.prompt_sets.values()]
     sources += [each.source for each in config.reward.scorers.values() if each.source]
+    sources += [environment[_CREDENTIALS]] if _CREDENTIALS in environment else []
     paths = {Path(source.removeprefix(_notation(source))) for source in sources if _is_path(source)}
     return sorted(path for path in paths if not _inside(path, _written(config)))
 

@@ -1,0 +1,46 @@
+"""The images that `make test-docker` built, and the engine that has them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Image -> reference, as images/build.py wrote it."""
+    return json.loads(Path(os.environ["RFT_IMAGES_LOCK"]).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def docker_output():
+    """What a docker command prints."""
+
+    def call(*arguments):
+        done = subprocess.run([os.environ["ENGINE"], *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+@pytest.fixture
+def start_rft():
+    """Start `rft` as its user does."""
+
+    def start(*arguments, **environment):
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
