@@ -9,7 +9,7 @@ from pipelines.cli import app
 from pipelines.cluster import load_cluster
 from pipelines.package import compile_package
 from pipelines.placement import TargetName
-from reward_finetuning.config import UserError, load_config
+from reward_finetuning.config import load_config
 from reward_finetuning.prompts import read_prompts
 
 ROOT = Path(__file__).parents[2]
@@ -125,12 +125,3 @@ def test_compile_takes_a_cluster_file_and_refuses_what_its_target_cannot_do(tmp_
     assert done.exit_code == 0, done.output
     assert "nvidia-tesla-a100" in file.read_text()
     assert "pools.train.tolerations: Vertex has no taints" in str(refused.exception)
-
-
-def test_vertex_is_refused_more_shards_than_it_collects(package):
-    shards = ("loop.granularity=split", "sampling.micro_batch_size=4", "loop.num_shards=101")
-
-    with pytest.raises(UserError, match=r"loop.num_shards=101, but Vertex collects at most 100 shards"):
-        package("vertex", *shards)
-
-    assert package("kfp", *shards).path.exists()
