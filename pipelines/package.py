@@ -13,6 +13,7 @@ from pipelines.cluster import Cluster
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
+from pipelines.refusals import refuse_graph
 from pipelines.retraining import retraining
 from pipelines.staged import staged
 from pipelines.target import Target
@@ -36,8 +37,9 @@ def compile_package(config: RunConfig, target: TargetName, path: Path, cluster: 
     the pipeline has one: KFP never looks at contents, so the first task compares them with what it finds.
 
     Raises:
-        UserError: the cluster asks for something that the target cannot do.
+        UserError: the run or the cluster asks for something that the target cannot do.
     """
+    refuse_graph(config, target)
     pipeline = graph(config)(Target(target, cluster or Cluster()), config)
     path.parent.mkdir(parents=True, exist_ok=True)
     inputs = {"inputs": json.dumps(known_digests(config))} if "inputs" in pipeline.component_spec.inputs else {}

@@ -8,7 +8,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from pipelines.cluster import Cluster
-from pipelines.pool import Pool, Role
+from pipelines.pool import Pool, Role, Toleration
 
 
 class TargetName(StrEnum):
@@ -48,9 +48,10 @@ def _set_container(task: PipelineTask, pool: Pool, accelerator: str | None) -> N
 
 def _set_pod(task: PipelineTask, pool: Pool) -> None:
     """Write the platform document, which Vertex does not read: only kfp.kubernetes has these."""
-    for label, value in _node_selectors(pool).items():
+    for label, value in node_labels(pool).items():
         kubernetes.add_node_selector(task, label, value)
-    _add_tolerations(task, pool)
+    for taint in tolerations(pool):
+        kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect)
     for secret, variables in pool.secrets.items():
         for variable, key in variables.items():  # one call each: two variables may read one key
             kubernetes.use_secret_as_env(task, secret, {key: variable})
@@ -69,7 +70,8 @@ def _set_pod(task: PipelineTask, pool: Pool) -> None:
     kubernetes.set_security_context(task, run_as_user=pool.run_as_user, run_as_non_root=True)
 
 
-def _node_selectors(pool: Pool) -> dict[str, str]:
+def node_labels(pool: Pool) -> dict[str, str]:
+    """Labels of the Kubernetes nodes that a pool's pods may go to."""
     labels = {}
     if pool.gpus and pool.accelerator:
         labels["cloud.google.com/gke-accelerator"] = pool.accelerator
@@ -80,12 +82,8 @@ def _node_selectors(pool: Pool) -> dict[str, str]:
     return labels | pool.node_selectors
 
 
-def _add_tolerations(task: PipelineTask, pool: Pool) -> None:
-    if pool.gpus:
-        kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
-    if pool.spot:
-        kubernetes.add_toleration(
-            task, key="cloud.google.com/gke-spot", operator="Equal", value="true", effect="NoSchedule"
-        )
-    for taint in pool.tolerations:
-        kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect)
+def tolerations(pool: Pool) -> tuple[Toleration, ...]:
+    """Taints that a pool's pods run beside: those of GPU and Spot nodes, and the pool's own."""
+    gpu = Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    spot = Toleration(key="cloud.google.com/gke-spot", operator="Equal", value="true", effect="NoSchedule")
+    return (*([gpu] if pool.gpus else []), *([spot] if pool.spot else []), *pool.tolerations)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipelines.cluster import Cluster
 from pipelines.placement import TargetName
 from pipelines.pool import ROLES, Pool, Role
-from reward_finetuning.config import UserError
+from reward_finetuning.config import RunConfig, UserError
 
 _KUBERNETES_ONLY = {
     "node_selectors": "Vertex chooses nodes by machine_type and accelerator alone",
@@ -22,7 +22,7 @@ _KUBERNETES_ONLY = {
 }
 _CUSTOM_JOB_ONLY = ("spot", "boot_disk_gb", "timeout")
 _PLAIN_ACCELERATORS = ("nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-p4", "nvidia-tesla-p100", "nvidia-tesla-v100")
-_MOST_CORES, _MOST_GIGABYTES = 96, 624
+_MOST_CORES, _MOST_GIGABYTES, _MOST_COLLECTED = 96, 624, 100
 
 
 def refuse(cluster: Cluster, target: TargetName) -> None:
@@ -35,6 +35,20 @@ def refuse(cluster: Cluster, target: TargetName) -> None:
     found = [f"pools.{role}.{text}" for role in ROLES for text in rules(role, cluster.pools.of(role))]
     if found:
         raise UserError(f"--target {target}: " + "; ".join(found))
+
+
+def refuse_graph(config: RunConfig, target: TargetName) -> None:
+    """Refuse a run that `target` cannot hold.
+
+    Raises:
+        UserError: saying how much it holds.
+    """
+    shards = config.loop.num_shards
+    if target is TargetName.VERTEX and config.loop.granularity != "fused" and shards > _MOST_COLLECTED:
+        raise UserError(
+            f"--target {target}: loop.num_shards={shards}, but Vertex collects at most {_MOST_COLLECTED} shards "
+            "for one train-epoch: lower it"
+        )
 
 
 def _nothing(role: Role, pool: Pool) -> Iterator[str]:  # noqa: ARG001 one signature for all targets

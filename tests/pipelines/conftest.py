@@ -16,6 +16,19 @@ from reward_finetuning.config import load_config
 ROOT = Path(__file__).parents[2]
 LARGE = ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml"
 
+ROLES = {
+    "next-epochs": "light",
+    "shards": "light",
+    "evaluation-due": "light",
+    "gate": "light",
+    "sample": "sample",
+    "evaluate": "sample",
+    "reward": "reward",
+    "train-epoch": "train",
+    "run-epochs": "train",
+    "promote": "export",
+}
+
 
 @dataclass(frozen=True)
 class Package:
@@ -45,6 +58,14 @@ class Package:
         dags = [self.root["dag"], *(component["dag"] for component in components.values() if "dag" in component)]
         every = [(name, task) for dag in dags for name, task in dag["tasks"].items()]
         return [(name, task) for name, task in every if "executorLabel" in components[task["componentRef"]["name"]]]
+
+    @staticmethod
+    def by_role(pairs, read):
+        """What `read` finds for each role; all copies of all its components must agree."""
+        found = {}
+        for name, spec in pairs:
+            assert found.setdefault(ROLES[name], read(spec)) == read(spec), name
+        return found
 
     @staticmethod
     def _name(label):

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -15,8 +16,17 @@ ROOT = Path(__file__).parents[2]
 LARGE = ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml"
 RUNS = sorted((ROOT / "pipelines" / "runs").glob("*.yaml"))
 LARGEST_KIB = 200
-"""Argo keeps a run in etcd, whose entries end at 1.5 MiB; the workflow is about as large as the package, and the state
-of its tasks comes on top. Submitting more than this has failed."""
+"""A workflow is about as large as its package, and etcd takes 1.5 MiB of it together with the state of its tasks, which
+is many times that: a pipeline of 56 tasks reached 1.95 MiB and could not be retried (kubeflow/pipelines#13738)."""
+LARGEST_ARGUMENT = 128 * 1024
+"""KFP's driver is given a graph as one argument, and Linux takes no longer one (kubeflow/pipelines#12453)."""
+
+
+def check_budget(path):
+    document = next(yaml.safe_load_all(path.read_text()))
+    assert path.stat().st_size < LARGEST_KIB * 1024
+    for graph in (document["root"], *document["components"].values()):
+        assert len(json.dumps(graph)) < LARGEST_ARGUMENT
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.stem)
@@ -25,7 +35,7 @@ of its tasks comes on top. Submitting more than this has failed."""
 def test_every_run_compiles_for_every_target_below_the_budget(package, run, target, granularity):
     compiled = package(target, f"loop.granularity={granularity}", run=run)
 
-    assert compiled.path.stat().st_size < LARGEST_KIB * 1024
+    check_budget(compiled.path)
     assert len(compiled.documents) == (2 if target == "kfp" else 1)
 
 
@@ -47,9 +57,7 @@ def test_the_largest_packages_of_the_example_clusters_are_below_the_budget(tmp_p
     config = load_config(LARGE, [f"loop.granularity={granularity}", f"loop.{size}"])
     target = TargetName.VERTEX if "vertex" in file else TargetName.KFP
 
-    path = compile_package(config, target, tmp_path / "package.yaml", load_cluster(ROOT / "infra" / file))
-
-    assert path.stat().st_size < LARGEST_KIB * 1024
+    check_budget(compile_package(config, target, tmp_path / "package.yaml", load_cluster(ROOT / "infra" / file)))
 
 
 def test_nothing_is_installed_when_a_task_starts(package):
