@@ -51,11 +51,11 @@ def refuse_graph(config: RunConfig, target: TargetName) -> None:
         )
 
 
-def _nothing(role: Role, pool: Pool) -> Iterator[str]:  # noqa: ARG001 one signature for all targets
+def _nothing(_role: Role, _pool: Pool) -> Iterator[str]:
     yield from ()
 
 
-def _on_kfp(role: Role, pool: Pool) -> Iterator[str]:  # noqa: ARG001
+def _on_kfp(_role: Role, pool: Pool) -> Iterator[str]:
     if pool.boot_disk_gb:
         yield "boot_disk_gb: KFP 2.17 asks for no disk: give the node pool's boot disk that size"
     if pool.num_nodes > 1:

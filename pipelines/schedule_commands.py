@@ -165,7 +165,7 @@ def _each(name: str, connection: Connection, action: str, done: str) -> None:
 def _print(created: Schedule, done: str) -> None:
     lines = (
         f"{created.name}: {done}, {created.cron} in {created.timezone}" + ("" if created.active else ", paused"),
-        f"   next  {_when(created.next_run)}",
+        *([f"   next  {_when(created.next_run)}"] if created.next_run else []),
         f"   page  {created.url}",
     )
     for line in lines:

@@ -7,6 +7,7 @@ and it would ask the user for rights that are not needed.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -103,9 +104,10 @@ class VertexClient:
         with translated(self._service):
             made = self._schedules.create_schedule(parent=self._parent, schedule=schedule, timeout=_TIMEOUT_SECONDS)
         created = self._schedule(made)
-        if not active:
-            self.pause(created)
-        return created
+        if active:
+            return created
+        self.pause(created)
+        return replace(created, active=False, next_run=None)
 
     def pause(self, schedule: Schedule) -> None:
         """See Client."""

@@ -1,6 +1,7 @@
 """Compiled packages, read back from their YAML, and services on loopback that take them."""
 
 import re
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,3 +128,49 @@ def work():
     work = Work()
     yield work
     work.released.set()
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rft(monkeypatch, capsys):
+    """The command, in this process: importing kfp anew each time would take seconds."""
+    from pipelines.cli import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rft", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return Done(ended.value.code or 0, told.out, told.err)
+
+    monkeypatch.setenv("COLUMNS", "200")
+    return call
+
+
+@pytest.fixture
+def run_file(tmp_path, run_config):
+    """A factory of run files that pods could follow."""
+
+    def make(**changes):
+        remote = {"run_root": "gs://bucket/runs", "evaluation": {"prompt_sets": {"train": "shapes:heldout"}}}
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(run_config(**(remote | changes)).model_dump(mode="json")), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def to_service(service, tmp_path):
+    """Options that lead to the service."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(service.cluster.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    return ["--target", service.target, "--cluster", path]

@@ -38,7 +38,7 @@ class LocalExecution:
         (folder / "parameters.json").write_text(json.dumps(job.parameters), encoding="utf-8")
         with (folder / "log.txt").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, __file__, str(folder)],
+                [sys.executable, "-P", __file__, str(folder)],  # -P: else our kfp.py would be taken for the package
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},

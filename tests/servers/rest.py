@@ -24,6 +24,7 @@ class RestServer:
         self.requests = []  # (method, path, Authorization)
         self.token = None  # required of every request
         self.failures = []  # (status, message) of the next answers
+        self.refuse_next = None  # method: answered with 503
         self.lose_next_answer_to = None  # method: done, but the connection breaks before the answer
         self.lock = threading.RLock()
 
@@ -47,6 +48,9 @@ class RestServer:
         self.requests.append((method, parts.path, authorization))
         if self.failures:
             raise RestError(*self.failures.pop(0))
+        if self.refuse_next == method:
+            self.refuse_next = None
+            raise RestError(503, "try again")
         if self.token and authorization != f"Bearer {self.token}":
             raise RestError(401, "Unauthenticated: the token is missing or unknown")
         for (verb, pattern), name in self._routes.items():

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from itertools import count
 
 from servers.execution import Job, in_background
 from servers.rest import RestError, RestServer, now
@@ -27,7 +28,7 @@ class VertexServer(RestServer):
     def __init__(self, execute):
         super().__init__(_ROUTES)
         self._execute = execute
-        self.jobs, self.schedules = {}, {}
+        self.jobs, self.schedules, self._ids = {}, {}, count(1)
 
     def error(self, status, message):
         return {"error": {"code": status, "message": message, "status": _STATUS.get(status, "UNKNOWN")}}
@@ -61,7 +62,7 @@ class VertexServer(RestServer):
         if not re.fullmatch(r"(TZ=\S+ )?\S+ \S+ \S+ \S+ \S+", body["cron"]):
             raise RestError(400, f"cron {body['cron']!r} is invalid")
         _check(body["createPipelineJobRequest"]["pipelineJob"])
-        name = f"{parent}/schedules/{len(self.schedules) + 1}"
+        name = f"{parent}/schedules/{next(self._ids)}"
         first = {"state": "ACTIVE", "createTime": now(), "nextRunTime": "2030-01-07T02:00:00Z"}
         self.schedules[name] = dict(body, name=name, **first)
         return self.schedules[name]
