@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.evaluate_commands import evaluate
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.options import ConfigFile, Override
@@ -17,7 +18,14 @@ from pipelines.placement import TargetName
 from pipelines.report_commands import report
 from pipelines.reward_commands import register
 from pipelines.serve_rewards import serve_rewards
-from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
+from reward_finetuning.config import (
+    RetryableError,
+    RunConfig,
+    TrainingError,
+    UserError,
+    load_config,
+    load_run_or_evaluation,
+)
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
@@ -74,7 +82,7 @@ def compile_(
         typer.Option("-o", "--output", metavar="FILE | KEY=VALUE", help="The file to write, or a setting to override."),
     ] = None,
 ) -> None:
-    """Compile a run's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
+    """Compile a run's or an evaluation's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
 
     Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex -o package.yaml`
     """
@@ -84,10 +92,11 @@ def compile_(
     files = [option for option in options if "=" not in option]
     if len(files) > 1:
         raise UserError(f"one output file is written, got {', '.join(files)}")
-    run_config = load_config(config, [option for option in options if "=" in option])
-    path = Path(files[0]) if files else Path(f"{run_config.name}-{target}.yaml")
-    compile_package(run_config, target, path)
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {run_config.loop.epochs} epochs")
+    compiled = load_run_or_evaluation(config, [option for option in options if "=" in option])
+    path = Path(files[0]) if files else Path(f"{compiled.name}-{target}.yaml")
+    compile_package(compiled, target, path)
+    what = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {what}")
 
 
 @app.command()
@@ -109,6 +118,7 @@ def status(config: ConfigFile, override: Override = None) -> None:
 
 app.command()(serve_rewards)
 app.command()(report)
+app.command()(evaluate)
 app.command()(export)
 
 

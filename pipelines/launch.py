@@ -21,7 +21,7 @@ from reward_finetuning.config import RunConfig
 from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
 
-_PROGRESS = re.compile(r"^\s*((\w+), epoch \d+): (\d+)/(\d+) \w+$")
+_PROGRESS = re.compile(r"^\s*((\w+), [\w .-]+): (\d+)/(\d+) \w+$")
 _NEWS = re.compile(r"^\s*((?:epoch \d+:|warning:|MLflow at) .*)$")
 _ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(\w+(?:Error|Exception|Interrupt)): (.*)$")
 _EXIT_CODES = {"UserError": 2, "ArtifactError": 2, "TrainingError": 3, "RetryableError": 75}
@@ -47,7 +47,7 @@ def run_until_done(run: RunDirectory, runner: Runner, console: Console) -> Outco
     package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "package.yaml")
     while not is_done(run):
         before = run.latest().epoch
-        outcome = _run_once(package, runner, folder, console)
+        outcome = run_once(package, runner, folder, console)
         if outcome.exit_code or (run.latest().epoch == before and not is_done(run)):
             return (
                 outcome
@@ -73,7 +73,8 @@ def describe(config: RunConfig) -> str:
     )
 
 
-def _run_once(package: Path, runner: Runner, folder: Path, console: Console) -> Outcome:
+def run_once(package: Path, runner: Runner, folder: Path, console: Console) -> Outcome:
+    """Run a compiled package once; `folder` gets the log and KFP's artifacts, below pipeline/."""
     log = folder / "pipeline" / "log.txt"
     command = [sys.executable, "-m", "pipelines.local_runner", str(package), runner, str(folder / "pipeline")]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", SECONDS: "0.5" if console.is_terminal else "15"}

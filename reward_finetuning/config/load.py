@@ -7,17 +7,32 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.run import RunConfig
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run file; `overrides` are `section.key=value`, the value in YAML.
+
+    Raises:
+        UserError: the file, a key or a value is wrong; the text names each.
+    """
+    config = load_run_or_evaluation(path, overrides)
+    if isinstance(config, EvaluationRun):
+        raise UserError(f"{path} is an evaluation of policies, not a run: rft evaluate {path}")
+    return config
+
+
+def load_run_or_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig | EvaluationRun:
+    """Read a run file, or an evaluation file, which has the key `policies`.
 
     Raises:
         UserError: the file, a key or a value is wrong; the text names each.
@@ -33,16 +48,30 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
     for override in overrides:
         _apply(tree, override)
-    return _validated(tree, str(path))
+    return _run_or_evaluation(tree, str(path))
 
 
 def parse_config(text: str) -> RunConfig:
     """RunConfig from the JSON text that travels between tasks."""
+    return _validated(RunConfig, _parsed(text), "config")
+
+
+def parse_run_or_evaluation(text: str) -> RunConfig | EvaluationRun:
+    """RunConfig or EvaluationRun from the JSON text that travels between tasks."""
+    return _run_or_evaluation(_parsed(text), "config")
+
+
+def _parsed(text: str) -> object:
     try:
-        tree = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config must be JSON text: {error}") from None
-    return _validated(tree, "config")
+
+
+def _run_or_evaluation(tree: object, where: str) -> RunConfig | EvaluationRun:
+    if isinstance(tree, dict) and "policies" in tree:
+        return _validated(EvaluationRun, tree, where)
+    return _validated(RunConfig, tree, where)
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -60,21 +89,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r}: the value is no YAML") from None
 
 
-def _validated(tree: object, where: str) -> RunConfig:
+def _validated(kind: type[Config], tree: object, where: str) -> Config:
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors()]
+        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
         raise UserError(f"{where}: " + "; ".join(lines)) from None
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     if path[:1] == ["objective"] and path[1:2] and path[1] in _OBJECTIVES:
         del path[1]  # pydantic puts in which of the objectives it is
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _fields(path[:-1], problem["loc"])
+        known = _fields(kind, path[:-1], problem["loc"])
         near = get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
@@ -87,12 +116,14 @@ def _explain(problem: dict[str, Any]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 
-def _fields(sections: Sequence[str], loc: Sequence[object]) -> list[str]:
+def _fields(kind: type[BaseModel], sections: Sequence[str], loc: Sequence[object]) -> list[str]:
     """Names of a section's fields, as the user writes them; `loc` says which objective it is."""
-    model: type[BaseModel] = RunConfig
+    model = kind
     for section in sections:
+        if section.isdecimal():
+            continue  # which of a list's members it is
         annotation = model.model_fields[section].annotation
-        members = [m for m in get_args(annotation) or (annotation,) if m is not NoneType]
+        members = [m for m in get_args(annotation) or (annotation,) if m not in {NoneType, Ellipsis}]
         model = members[0] if len(members) == 1 else _OBJECTIVES[str(loc[1])]
     return list(model.model_fields)
 

@@ -36,7 +36,9 @@ def _overlay(prompt_set: str, policies: Mapping[str, EvaluatedSamples]) -> Overl
 
 def _means(samples: EvaluatedSamples, prompt_set: str) -> NDArray[np.float64]:
     assert samples.kl is not None
-    means: NDArray[np.float64] = samples.kl[np.asarray(samples.prompt_sets) == prompt_set].mean(axis=0, dtype=np.float64)
+    means: NDArray[np.float64] = samples.kl[np.asarray(samples.prompt_sets) == prompt_set].mean(
+        axis=0, dtype=np.float64
+    )
     return means
 
 

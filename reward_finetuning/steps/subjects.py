@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reward_finetuning.policy.load import Policy
-from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
+
+if TYPE_CHECKING:
+    from reward_finetuning.policy.load import Policy
+
+NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "height", "width")
+"""Settings of the section sampling on which it depends what a policy makes of the same noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +44,7 @@ class Subject:
 
     def load(self) -> Policy:
         """The policy; with the pretrained network beside it where its KL is measured."""
+        from reward_finetuning.policy.restore import policy_at
+
         keep = self.source.config.evaluation.kl and bool(self.reference.name)
         return policy_at(self.source, self.reference, keep_reference=keep)
