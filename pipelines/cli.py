@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pipelines.containers import ContainerOptions, Gpus
+from pipelines.evaluate_commands import evaluate
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.options import ConfigFile, Override
@@ -20,7 +21,14 @@ from pipelines.reward_commands import register
 from pipelines.schedule_commands import schedule
 from pipelines.serve_rewards import serve_rewards
 from pipelines.submit_commands import submit
-from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, load_config
+from reward_finetuning.config import (
+    RetryableError,
+    RunConfig,
+    TrainingError,
+    UserError,
+    load_config,
+    load_run_or_evaluation,
+)
 from reward_finetuning.storage.uri import absolute
 
 if TYPE_CHECKING:
@@ -97,7 +105,7 @@ def compile_(
         typer.Option(metavar="FILE", help="A cluster file: machines, images, secrets a role (docs/cluster.md)."),
     ] = None,
 ) -> None:
-    """Compile a run's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
+    """Compile a run's or an evaluation's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
 
     Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex --cluster cluster.yaml -o package.yaml`
     """
@@ -108,10 +116,11 @@ def compile_(
     files = [option for option in options if "=" not in option]
     if len(files) > 1:
         raise UserError(f"one output file is written, got {', '.join(files)}")
-    run_config = load_config(config, [option for option in options if "=" in option])
-    path = Path(files[0]) if files else Path(f"{run_config.name}-{target}.yaml")
-    compile_package(run_config, target, path, load_cluster(cluster))
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {run_config.loop.epochs} epochs")
+    compiled = load_run_or_evaluation(config, [option for option in options if "=" in option])
+    path = Path(files[0]) if files else Path(f"{compiled.name}-{target}.yaml")
+    compile_package(compiled, target, path, load_cluster(cluster))
+    what = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {what}")
 
 
 @app.command()
@@ -139,6 +148,7 @@ def status(config: ConfigFile, override: Override = None) -> None:
 
 app.command()(serve_rewards)
 app.command()(report)
+app.command()(evaluate)
 app.command()(export)
 app.command()(submit)
 app.add_typer(schedule, name="schedule")

@@ -9,7 +9,22 @@ from kfp.dsl import Input, Model
 
 from components.evaluate import evaluate as evaluate_component
 from components.evaluate_shard import evaluate_shard as evaluate_shard_component
+from components.plan_evaluation import plan_evaluation as plan_evaluation_component
 from pipelines.target import Target
+from reward_finetuning.config import EvaluationRun, RunConfig
+
+
+def standalone(target: Target, config: RunConfig | EvaluationRun) -> Any:
+    """The policies of an evaluation file; or of a run the newest one."""
+    plan_evaluation = target.component(plan_evaluation_component, "light")
+    compare = evaluation(target, config.evaluation.num_shards)
+
+    @dsl.pipeline(name="evaluation", description="Policies side by side on the same prompts and the same noise.")
+    def pipeline(config: str = config.model_dump_json()) -> None:
+        plan = plan_evaluation(config=config)
+        compare(config=config, policy=plan.outputs["policy"])
+
+    return pipeline
 
 
 def evaluation(target: Target, num_shards: int) -> Callable[..., Any]:

@@ -32,7 +32,7 @@ from reward_finetuning.config import RunConfig
 from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
 
-_PROGRESS = re.compile(r"^\s*((\w+), epoch \d+): (\d+)/(\d+) \w+$")
+_PROGRESS = re.compile(r"^\s*((\w+), [\w .-]+): (\d+)/(\d+) \w+$")
 _NEWS = re.compile(r"^\s*((?:epoch \d+:|retraining |warning:|MLflow at) .*)$")
 _ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(\w+(?:Error|Exception|Interrupt)): (.*)$")
 _EXIT_CODES = {"UserError": 2, "ArtifactError": 2, "TrainingError": 3, "RetryableError": 75}

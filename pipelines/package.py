@@ -10,6 +10,7 @@ from typing import Any
 from kfp.compiler import Compiler
 
 from pipelines.cluster import Cluster
+from pipelines.evaluation import standalone
 from pipelines.offline import offline
 from pipelines.online import fused, split
 from pipelines.placement import TargetName
@@ -17,12 +18,14 @@ from pipelines.refusals import refuse_graph
 from pipelines.retraining import retraining
 from pipelines.staged import staged
 from pipelines.target import Target
-from reward_finetuning.config import RunConfig
+from reward_finetuning.config import EvaluationRun, RunConfig
 from reward_finetuning.steps.inputs import known_digests
 
 
-def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
+def graph(config: RunConfig | EvaluationRun) -> Callable[[Target, Any], Any]:
     """The pipeline that the config asks for; its parameters are the config itself and the digests of its inputs."""
+    if isinstance(config, EvaluationRun):
+        return standalone
     if config.retraining is not None:
         return retraining
     if config.loop.granularity == "split" and config.sampling.rollouts == "offline":
@@ -30,8 +33,14 @@ def graph(config: RunConfig) -> Callable[[Target, RunConfig], Any]:
     return {"fused": fused, "split": split, "staged": staged}[config.loop.granularity]
 
 
-def compile_package(config: RunConfig, target: TargetName, path: Path, cluster: Cluster | None = None) -> Path:
-    """Write the pipeline of a run as KFP's YAML; its size does not depend on the number of epochs.
+def compile_package(
+    config: RunConfig | EvaluationRun,
+    target: TargetName,
+    path: Path,
+    cluster: Cluster | None = None,
+    build: Callable[[Target, Any], Any] | None = None,
+) -> Path:
+    """Write the config's pipeline, or that of `build`, as KFP's YAML; its size does not depend on the epochs.
 
     The digests of what can be read here (prompts, model, scorers) become the default of the parameter `inputs`, where
     the pipeline has one: KFP never looks at contents, so the first task compares them with what it finds.
@@ -39,9 +48,12 @@ def compile_package(config: RunConfig, target: TargetName, path: Path, cluster: 
     Raises:
         UserError: the run or the cluster asks for something that the target cannot do.
     """
-    refuse_graph(config, target)
-    pipeline = graph(config)(Target(target, cluster or Cluster()), config)
+    if isinstance(config, RunConfig):
+        refuse_graph(config, target)
+    pipeline = (build or graph(config))(Target(target, cluster or Cluster()), config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    inputs = {"inputs": json.dumps(known_digests(config))} if "inputs" in pipeline.component_spec.inputs else {}
+    inputs = {}
+    if isinstance(config, RunConfig) and "inputs" in pipeline.component_spec.inputs:
+        inputs = {"inputs": json.dumps(known_digests(config))}
     Compiler().compile(pipeline, str(path), pipeline_parameters=inputs)
     return path

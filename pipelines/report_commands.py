@@ -70,7 +70,7 @@ def _several(runs: Sequence[RunDirectory], output: Path | None, console: Console
     curves = {one.name: training_curves(run, history(run)) for one, run in zip(evaluated, runs, strict=True)}
     page = output or Path("comparison.html")
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render_runs(comparison, curves), encoding="utf-8")
+    page.write_text(render_runs(evaluated, comparison, curves), encoding="utf-8")
     print_runs(comparison, console)
     return page
 

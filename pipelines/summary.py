@@ -81,6 +81,20 @@ def print_runs(comparison: RunsComparison, console: Console) -> None:
             console.print(said, highlight=False, markup=False)
 
 
+def print_policies(comparison: RunsComparison, console: Console) -> None:
+    """Policies as rows below each prompt set and reward, held against the first; below it what was found."""
+    from reward_finetuning.report.runs_page import policies_table
+
+    header, *rows = policies_table(comparison)
+    title = f"every policy against {comparison.columns[0].name}, same noise, 95 % intervals"
+    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for sentence in comparison.verdicts:
+        console.print(sentence, highlight=False, markup=False)
+
+
 def print_where_to_look(run: RunDirectory, console: Console) -> None:
     """Copy the newest page to the run directory's top and say where everything lies."""
     from reward_finetuning.report.page import PICTURES

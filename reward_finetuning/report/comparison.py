@@ -136,8 +136,8 @@ def as_metrics(comparison: Comparison) -> dict[str, float]:
 
 def metric_name(row: Row, part: str) -> str:
     """What `as_metrics` calls a part of a row, such as "gain_low"."""
-    inside = [] if row.category is None else ["category", _segment(row.category)]
-    return "/".join(["eval", _segment(row.prompt_set), *inside, _segment(row.reward), part])
+    inside = [] if row.category is None else ["category", segment(row.category)]
+    return "/".join(["eval", segment(row.prompt_set), *inside, segment(row.reward), part])
 
 
 def as_table(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -170,7 +170,7 @@ def _cells(row: Row, places: int) -> tuple[str, ...]:
     )
 
 
-def _segment(name: str) -> str:
+def segment(name: str) -> str:
     """A name as part of an MLflow key; one that had to be changed carries a digest, so that no two fall together."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,63}", name):
         return name

@@ -1,10 +1,13 @@
-"""Several runs side by side: each against its own pretrained model, and against the first run where images pair up."""
+"""Several policies: each against its run's pretrained model, and against the first where images pair up."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import Comparison, Row, compare, judged
+from reward_finetuning.report.comparison import DIVERSITY, KL, Comparison, Row, compare, judged, segment
 from reward_finetuning.report.wording import verdict
 
 COMBINED = "reward"
@@ -12,10 +15,12 @@ COMBINED = "reward"
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRun:
-    """A run and the images of its newest evaluation."""
+    """A policy and its images; a run's newest one, or one of an evaluation of its own."""
 
     name: str
-    before: EvaluatedSamples
+    before: EvaluatedSamples | None
+    """Of the run's pretrained model; None where the policy is held against the first one alone."""
+
     after: EvaluatedSamples
     weights: Mapping[str, float]
     """Scorer -> weight in the combined reward."""
@@ -29,6 +34,9 @@ class RunColumn:
 
     name: str
     epoch: int
+    means: Mapping[tuple[str, str], float]
+    """(prompt set, reward or measure) -> mean over its images."""
+
     against_pretrained: Mapping[tuple[str, str], Row]
     """(prompt set, reward) -> after against before, of whole prompt sets."""
 
@@ -53,7 +61,21 @@ class RunsComparison:
     def verdicts(self) -> list[str]:
         """Against the first run where that is possible; the first run's own stands alone when nothing else can."""
         others = [column.verdict for column in self.columns[1:]]
-        return others if all(not column.unpaired for column in self.columns) else [self.columns[0].verdict, *others]
+        whole = others if all(not column.unpaired for column in self.columns) else [self.columns[0].verdict, *others]
+        return [said for said in whole if said]
+
+
+def runs_metrics(comparison: RunsComparison) -> dict[str, float]:
+    """`eval/<policy>/<set>/<reward>/mean`, and against the first policy `gain`, `gain_low`, `gain_high`."""
+    metrics: dict[str, float] = {}
+    for column in comparison.columns:
+        for (prompt_set, reward), mean in column.means.items():
+            stem = "/".join(["eval", *map(segment, (column.name, prompt_set, reward))])
+            values = {"mean": mean}
+            if row := column.against_first.get((prompt_set, reward)):
+                values |= {"gain": row.gain.mean, "gain_low": row.gain.low, "gain_high": row.gain.high}
+            metrics |= {f"{stem}/{part}": value for part, value in values.items() if math.isfinite(value)}
+    return metrics
 
 
 def compare_runs(runs: Sequence[EvaluatedRun]) -> RunsComparison:
@@ -62,14 +84,14 @@ def compare_runs(runs: Sequence[EvaluatedRun]) -> RunsComparison:
     combined = all(run.weights == runs[0].weights for run in runs)
     alike = runs if combined else [_by_scorer(run) for run in runs]
     columns = tuple(_column(run, alike[0], combined=combined) for run in alike)
-    rows = list(dict.fromkeys(key for column in columns for key in column.against_pretrained))
+    rows = list(dict.fromkeys(key for column in columns for key in column.means))
     return RunsComparison(columns, tuple(sorted(rows, key=lambda key: _rank(key, rows))))
 
 
-def _rank(key: tuple[str, str], rows: list[tuple[str, str]]) -> tuple[int, bool, str]:
-    """Prompt sets in the order in which they were met; the combined reward first."""
+def _rank(key: tuple[str, str], rows: list[tuple[str, str]]) -> tuple[int, int, str]:
+    """Prompt sets in the order in which they were met; the combined reward first, what is no reward last."""
     sets = list(dict.fromkeys(prompt_set for prompt_set, _ in rows))
-    return sets.index(key[0]), key[1] != COMBINED, key[1]
+    return sets.index(key[0]), {COMBINED: 0, DIVERSITY: 2, KL: 3}.get(key[1], 1), key[1]
 
 
 def _by_scorer(run: EvaluatedRun) -> EvaluatedRun:
@@ -80,18 +102,30 @@ def _by_scorer(run: EvaluatedRun) -> EvaluatedRun:
         scorers = {name: samples.rewards.get(name, combined) for name in run.weights}
         return replace(samples, rewards={COMBINED: combined, **scorers})
 
-    return replace(run, before=columns(run.before), after=columns(run.after))
+    return replace(run, before=None if run.before is None else columns(run.before), after=columns(run.after))
 
 
 def _column(run: EvaluatedRun, first: EvaluatedRun, *, combined: bool) -> RunColumn:
-    own = compare(run.before, run.after)
+    own = None if run.before is None else compare(run.before, run.after)
     paired, unpaired = _against_first(run, first)
     rows = _whole(paired, combined=combined) if paired else {}
+    said = ""
     if rows:
         said = _as_named(run.name, verdict(run.name, first.name, judged(rows.values())))
-    else:
+    elif own is not None:
         said = f"{run.name}: {own.verdict[0].lower()}{own.verdict[1:]}"
-    return RunColumn(run.name, run.after.epoch, _whole(own, combined=combined), rows, unpaired, said)
+    alone = {} if own is None else _whole(own, combined=combined)
+    return RunColumn(run.name, run.after.epoch, _means(run.after, combined=combined), alone, rows, unpaired, said)
+
+
+def _means(samples: EvaluatedSamples, *, combined: bool) -> dict[tuple[str, str], float]:
+    sets = np.asarray(samples.prompt_sets)
+    return {
+        (prompt_set, name): float(values[sets == prompt_set].mean())
+        for prompt_set in dict.fromkeys(samples.prompt_sets)
+        for name, values in (samples.rewards | samples.measures).items()
+        if combined or name != COMBINED
+    }
 
 
 def _as_named(name: str, sentence: str) -> str:
@@ -113,11 +147,16 @@ def _against_first(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Comparison |
         return None, ""
     if run.seed != first.seed:
         return None, f"its noise has seed {run.seed}, that of {first.name} has {first.seed}"
-    shared = run.after.rewards.keys() & first.after.rewards.keys()
     try:
-        return compare(_with_only(first.after, shared), _with_only(run.after, shared)), ""
+        return compare(*alike(first.after, run.after)), ""
     except ValueError as error:
         return None, str(error)
+
+
+def alike(one: EvaluatedSamples, other: EvaluatedSamples) -> tuple[EvaluatedSamples, EvaluatedSamples]:
+    """Both with the rewards that both have."""
+    shared = one.rewards.keys() & other.rewards.keys()
+    return _with_only(one, shared), _with_only(other, shared)
 
 
 def _with_only(samples: EvaluatedSamples, columns: set[str]) -> EvaluatedSamples:

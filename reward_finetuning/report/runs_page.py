@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from reward_finetuning.report.comparison import Row
+from reward_finetuning.report.comparison import DIVERSITY, KL, Row
 from reward_finetuning.report.curves import Points, thinned
 from reward_finetuning.report.drawing import Overlay, Series, draw, keys, plot_series
 from reward_finetuning.report.html import render
-from reward_finetuning.report.runs import RunColumn, RunsComparison
+from reward_finetuning.report.kl_by_step import draw_kl_by_step
+from reward_finetuning.report.page import MOST_BYTES
+from reward_finetuning.report.runs import EvaluatedRun, RunColumn, RunsComparison
+from reward_finetuning.report.side_by_side import strips
 from reward_finetuning.report.wording import decimals, number, shortened, signed
 
 _EDGES = ("/std", "_low", "_high")
@@ -47,14 +50,18 @@ class RunRow:
     cells: tuple[RunCell, ...]
 
 
-def render_runs(comparison: RunsComparison, curves: Mapping[str, Mapping[str, Points]]) -> str:
-    """The comparison as one HTML page.
+def render_runs(
+    runs: Sequence[EvaluatedRun], comparison: RunsComparison, curves: Mapping[str, Mapping[str, Points]]
+) -> str:
+    """The comparison as one HTML page below 2 MB.
 
     Args:
-        comparison: what `compare_runs` found.
+        runs: the policies.
+        comparison: what `compare_runs(runs)` found.
         curves: run -> name of a curve -> (epoch, value).
     """
     names = [shortened(column.name, 60) for column in comparison.columns]
+    own = any(column.against_pretrained for column in comparison.columns)
     content = {
         "names": names,
         "columns": comparison.columns,
@@ -63,16 +70,21 @@ def render_runs(comparison: RunsComparison, curves: Mapping[str, Mapping[str, Po
         "notes": [(name, column.unpaired) for name, column in zip(names, comparison.columns, strict=True)],
         "keys": keys(names),
         "overlays": draw_runs(curves),
+        "kl_steps": draw_kl_by_step({run.name: run.after for run in runs}),
+        "measures": {name for _, name in comparison.rows} & {DIVERSITY, KL},
+        "trained": own,
     }
-    return render("runs.html", content)
+    shell = render("runs.html", content | {"strips": ()})
+    room = MOST_BYTES - len(shell.encode())
+    return render("runs.html", content | {"strips": strips(runs, comparison, num_bytes=room)})
 
 
 def run_rows(comparison: RunsComparison) -> list[RunRow]:
     """Every reward on every prompt set, with as many decimals as its surest run deserves."""
     rows = []
     for key in comparison.rows:
-        known = [row for column in comparison.columns if (row := column.against_pretrained.get(key))]
-        places = decimals(min((row.gain.high - row.gain.low) / 2 for row in known))
+        known = [row for column in comparison.columns for row in (_rows(column, key)) if row]
+        places = decimals(min(((row.gain.high - row.gain.low) / 2 for row in known), default=0.0))
         cells = tuple(_cell(column, key, places) for column in comparison.columns)
         rows.append(RunRow(shortened(key[0], 60), shortened(key[1], 60), cells))
     return rows
@@ -84,6 +96,21 @@ def runs_table(comparison: RunsComparison) -> list[tuple[str, ...]]:
     against = [f"{column.name} − {first}" for column in comparison.columns[1:]]
     heading = ("prompt set", "reward", *(column.name for column in comparison.columns), *against)
     return [heading, *((row.prompt_set, row.reward, *_words(row)) for row in run_rows(comparison))]
+
+
+def policies_table(comparison: RunsComparison) -> list[tuple[str, ...]]:
+    """One row a policy, below each prompt set and reward, held against the first; the heading first."""
+    heading = ("prompt set", "reward", "policy", "mean", f"− {comparison.columns[0].name}", "95 % interval", "finding")
+    rows = [
+        (row.prompt_set, row.reward, cell.run, cell.after, *_against(cell.first))
+        for row in run_rows(comparison)
+        for cell in row.cells
+    ]
+    return [heading, *rows]
+
+
+def _against(change: Change | None) -> tuple[str, str, str]:
+    return ("", "", "") if change is None else (change.change, change.between, change.direction)
 
 
 def draw_runs(curves: Mapping[str, Mapping[str, Points]]) -> list[Overlay]:
@@ -113,9 +140,15 @@ def _plot(axes: Any, series: Sequence[Series]) -> None:
 
 
 def _cell(column: RunColumn, key: tuple[str, str], places: int) -> RunCell:
-    own, other = column.against_pretrained.get(key), column.against_first.get(key)
-    after = "" if own is None else number(own.after, places)
+    own, other = _rows(column, key)
+    mean = column.means.get(key)
+    after = "" if mean is None else number(mean, places)
     return RunCell(shortened(column.name, 60), after, _change(own, places), _change(other, places))
+
+
+def _rows(column: RunColumn, key: tuple[str, str]) -> tuple[Row | None, Row | None]:
+    """Against its own pretrained model, and against the first."""
+    return column.against_pretrained.get(key), column.against_first.get(key)
 
 
 def _change(row: Row | None, places: int) -> Change | None:
@@ -126,7 +159,7 @@ def _change(row: Row | None, places: int) -> Change | None:
 
 
 def _words(row: RunRow) -> list[str]:
-    means = [f"{cell.after} ({_starred(cell.pretrained)})" if cell.pretrained else "" for cell in row.cells]
+    means = [f"{cell.after} ({_starred(cell.pretrained)})" if cell.pretrained else cell.after for cell in row.cells]
     return means + [_starred(cell.first) if cell.first else "" for cell in row.cells[1:]]
 
 

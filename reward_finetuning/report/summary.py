@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from reward_finetuning.report.comparison import Comparison, as_table
+from reward_finetuning.report.runs import RunsComparison
+from reward_finetuning.report.runs_page import policies_table
 
 
 def as_markdown(comparison: Comparison, title: str) -> str:
@@ -15,6 +17,17 @@ def as_markdown(comparison: Comparison, title: str) -> str:
     """
     heading, *rows = ((row[0], *row[2:]) for row in as_table(comparison) if row[1] in {"", "category"})
     return markdown_page(title, [comparison.verdict], heading, rows)
+
+
+def policies_as_markdown(comparison: RunsComparison, title: str) -> str:
+    """The verdicts, and every policy on every whole prompt set, held against the first.
+
+    Args:
+        comparison: what `compare_runs` found.
+        title: of the evaluation.
+    """
+    heading, *rows = policies_table(comparison)
+    return markdown_page(title, comparison.verdicts, heading, rows)
 
 
 def markdown_page(

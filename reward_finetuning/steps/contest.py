@@ -12,12 +12,12 @@ from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.steps.objections import find_objections
 from reward_finetuning.steps.reports import read_scores, report_name
+from reward_finetuning.steps.subjects import NOISE
 from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.run_directory import RUN
 
 # Settings of the fingerprint on which the evaluation's noise and rewards depend.
 _YARDSTICK = ("seed", "reward.")
-_NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "height", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples
 
 
 def _yardstick(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    noise = {f"sampling.{setting}" for setting in _NOISE}
+    noise = {f"sampling.{setting}" for setting in NOISE}
     return {key: value for key, value in fingerprint.items() if key.startswith(_YARDSTICK) or key in noise}
 
 

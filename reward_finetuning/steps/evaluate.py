@@ -1,4 +1,4 @@
-"""Compare a policy with the pretrained model on the evaluation prompts, from the same noise."""
+"""Compare policies on the evaluation prompts, from the same noise: a run's with the pretrained model, or any others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from reward_finetuning.config import parse_config
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
@@ -18,6 +17,7 @@ from reward_finetuning.report.grid import write_grid
 from reward_finetuning.report.summary import as_markdown, markdown_page
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluated_parts import draw_parts, join, parts_of
+from reward_finetuning.steps.evaluations import open_evaluation
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.pages import run_page
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
@@ -31,8 +31,9 @@ from reward_finetuning.steps.reports import (
     report_name,
     settings_digest,
 )
+from reward_finetuning.steps.side_by_side import compare_policies
 from reward_finetuning.steps.subjects import Subject
-from reward_finetuning.storage import Reference, RunDirectory, read_reference
+from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
 
@@ -41,15 +42,15 @@ def evaluate(
     config: Config, policy: PolicyFile, report: ReportFile, metrics: MetricsFile = "", summary: SummaryFile = ""
 ) -> dict[str, float]:
     """Draw and score what is still missing, compare, and write page, numbers and summary; returns the numbers."""
-    run = RunDirectory(parse_config(config))
-    run.check()
-    reference = read_reference(policy)
-    tracker = MlflowTracker(run)
+    evaluation = open_evaluation(config, policy)
+    run, outputs = evaluation.run, Outputs(report, metrics, summary)
     scorers = cache(lambda: load_scorers(run.config.reward))
-    for each in (Reference(epoch=0), reference):
-        subject = Subject.of_run(run, each)
+    if evaluation.stands_alone:
+        return _publish(run, compare_policies(evaluation, scorers), outputs)
+    tracker = MlflowTracker(run)
+    for subject in evaluation.subjects:
         evaluated = evaluate_policy(run, subject, subject.load, scorers, tracker)
-    return publish(run, evaluated, Outputs(report, metrics, summary), tracker)
+    return publish(run, evaluated, outputs, tracker)
 
 
 def evaluate_policy(
@@ -79,12 +80,18 @@ def evaluate_policy(
 
 def publish(run: RunDirectory, evaluated: Reference, outputs: Outputs, tracker: Tracker) -> dict[str, float]:
     """Put what a report shows where KFP wants it; after the last epoch the lineage is finished in MLflow too."""
-    files = [PAGE, SUMMARY] if evaluated.epoch else [SUMMARY]
-    folder, manifest = run.open(evaluated, files)
-    found = headline(manifest.facts["metrics"])
-    outputs.publish(folder / PAGE if evaluated.epoch else None, folder / SUMMARY, found)
+    found = _publish(run, evaluated, outputs)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
+    return found
+
+
+def _publish(run: RunDirectory, evaluated: Reference, outputs: Outputs) -> dict[str, float]:
+    folder, manifest = run.open(evaluated, [])
+    shown = [file for file in (PAGE, SUMMARY) if file in manifest.files]  # the pretrained model alone has no page
+    run.store.fetch(evaluated.name, shown)
+    found = headline(manifest.facts["metrics"])
+    outputs.publish(folder / PAGE if PAGE in shown else None, folder / SUMMARY, found)
     return found
 
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 
-from reward_finetuning.config import parse_config
 from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.steps.evaluated_parts import draw_parts, parts_of
+from reward_finetuning.steps.evaluations import open_evaluation
 from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step
-from reward_finetuning.steps.subjects import Subject
-from reward_finetuning.storage import Reference, RunDirectory, read_reference
 
 
 def evaluate_shard(config: Config, policy: PolicyFile, shard: EvaluationShard) -> None:
-    """Commit the `shard`-th of evaluation.num_shards shares of all parts, of the pretrained model and of the policy."""
-    run = RunDirectory(parse_config(config))
-    run.check()
-    subjects = [Subject.of_run(run, each) for each in (Reference(epoch=0), read_reference(policy))]
+    """Commit the `shard`-th of evaluation.num_shards shares of all parts, of all policies that are compared."""
+    evaluation = open_evaluation(config, policy)
+    run = evaluation.run
     scorers = cache(lambda: load_scorers(run.config.reward))
-    work = [(subject, part) for subject in subjects for part in parts_of(run, subject)]
+    work = [(subject, part) for subject in evaluation.subjects for part in parts_of(run, subject)]
     num_shards = run.config.evaluation.num_shards
     first, last = (edge * len(work) // num_shards for edge in (shard, shard + 1))
-    for subject in subjects:
+    for subject in evaluation.subjects:
         mine = [part for owner, part in work[first:last] if owner is subject]
         if mine:
             draw_parts(run, subject, mine, subject.load, scorers)

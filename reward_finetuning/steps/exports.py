@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reward_finetuning.config import ArtifactError
 from reward_finetuning.policy.card import Provenance, model_card
 from reward_finetuning.policy.export import export_weights, form_of
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.report.comparison import as_table, compare
+from reward_finetuning.steps.kept_policies import policy_of_epoch
 from reward_finetuning.steps.reports import read_scores, report_name
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
+
+__all__ = ["CARD", "export_policy", "policy_of_epoch", "provenance"]
 
 CARD = "README.md"
 
@@ -59,25 +61,6 @@ def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Prove
         results=results,
         verdict=verdict,
     )
-
-
-def policy_of_epoch(run: RunDirectory, epoch: int | None) -> Reference:
-    """The policy of an epoch; of the newest one when not given.
-
-    Raises:
-        ArtifactError: the epoch is not trained, or its policy is no longer kept.
-    """
-    latest = run.latest()
-    if epoch is None or epoch == latest.epoch:
-        found = latest
-    else:
-        manifest = run.store.manifest(run.name(epoch, "policy"))
-        found = Reference(epoch=epoch) if manifest is None else Reference.to(run.name(epoch, "policy"), manifest)
-    if not found.name:
-        kept = [int(name) for name in run.store.names("epochs") if run.store.manifest(f"epochs/{name}/policy")]
-        listed = ", ".join(map(str, kept)) or "none"
-        raise ArtifactError(f"{run.uri} has no policy of epoch {found.epoch}; it has those of epochs {listed}")
-    return found
 
 
 def _results(run: RunDirectory, policy: Reference) -> tuple[str, list[tuple[str, ...]]]:

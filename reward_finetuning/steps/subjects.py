@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reward_finetuning.policy.load import Policy
-from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import PRETRAINED
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.reference import weights_sha256
+
+if TYPE_CHECKING:
+    from reward_finetuning.policy.load import Policy
+
+NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "height", "width")
+"""Settings of the section sampling on which it depends what a policy makes of the same noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +58,7 @@ class Subject:
 
     def load(self) -> Policy:
         """The policy; with the pretrained network beside it where its KL is measured."""
+        from reward_finetuning.policy.restore import policy_at
+
         averaged = self.source.config.evaluation.averaged
         return policy_at(self.source, self.reference, keep_reference=self.is_compared, averaged=averaged)

@@ -37,11 +37,11 @@ def test_images_of_other_prompts_do_not_count():
 def test_pseudo_values_are_those_of_the_jackknife():
     rows = features(6)
 
-    def U(kept):
+    def mean_distance(kept):
         return np.mean([np.linalg.norm(rows[i] - rows[j]) for i, j in itertools.combinations(kept, 2)])
 
-    whole = U(range(6))
-    left_out = [6 * whole - 5 * U([j for j in range(6) if j != i]) for i in range(6)]
+    whole = mean_distance(range(6))
+    left_out = [6 * whole - 5 * mean_distance([j for j in range(6) if j != i]) for i in range(6)]
 
     assert diversity(rows, ["a"] * 6) == pytest.approx(left_out)
 

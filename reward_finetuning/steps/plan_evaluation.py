@@ -1,0 +1,27 @@
+"""Which policies does an evaluation compare? Found and checked before any image is drawn."""
+
+from __future__ import annotations
+
+from reward_finetuning.config import UserError, parse_run_or_evaluation
+from reward_finetuning.config.run import RunConfig
+from reward_finetuning.steps.evaluations import begin_evaluation
+from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.storage import RunDirectory, write_reference
+
+
+def plan_evaluation(config: Config, policy: PolicyFile) -> None:
+    """Write a reference to the policies: those that an evaluation file names, or the newest one of a run."""
+    asked = parse_run_or_evaluation(config)
+    if not isinstance(asked, RunConfig):
+        write_reference(policy, begin_evaluation(asked))
+        return
+    run = RunDirectory(asked)
+    run.check()
+    latest = run.latest()
+    if not latest.name:
+        raise UserError(f"{run.uri} has trained no epoch yet: there is nothing to compare with the pretrained model")
+    write_reference(policy, latest)
+
+
+if __name__ == "__main__":
+    run_step(plan_evaluation)
