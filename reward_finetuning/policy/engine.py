@@ -40,13 +40,20 @@ class Engine:
         """Accumulate the gradient of `loss`."""
         self._accelerator.backward(loss)
 
-    def step(self) -> float:
+    def step(self, scale: float = 1.0) -> float:
         """Sum the gradient over processes, clip it, update the weights, clear it; returns its norm before clipping.
+
+        Args:
+            scale: what the losses were multiplied by; the gradient is divided by it first.
 
         Raises:
             TrainingError: the gradient is not finite; the weights are as before.
         """
         self.processes.sum_gradients(self.policy.trainable().values())
+        if scale != 1.0:
+            for weight in self.policy.trainable().values():
+                if weight.grad is not None:
+                    weight.grad /= scale
         norm = self._accelerator.clip_grad_norm_(self.policy.trainable().values(), self._max_grad_norm)
         value = 0.0 if norm is None else float(norm)
         if not torch.isfinite(torch.tensor(value)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -69,6 +70,7 @@ class _Updates:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
         self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
+        self._is_half = policy.dtype == torch.float16
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
             unguided=policy.unguided_denoiser(),
@@ -114,6 +116,7 @@ class _Updates:
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
             )
+        scale = loss_scale(coefficients, self._source.latents[0, 0].numel()) if self._is_half else 1.0
         backpropagate(
             objective,
             self._networks,
@@ -121,11 +124,11 @@ class _Updates:
             coefficients,
             order,
             training.cells_per_batch,
-            self._engine.backward,
+            self._engine.backward if scale == 1.0 else lambda loss: self._engine.backward(scale * loss),
             self._advance,
             self._share,
         )
-        return self._engine.step()
+        return self._engine.step(scale)
 
     def _has_converged(self, update: int, batch: Batch) -> bool:
         rows = self._objective.heldout_rows(update)
@@ -165,6 +168,20 @@ class _Updates:
             case "warn":
                 print(f"warning: {finding}", flush=True)
         return floor
+
+
+def loss_scale(coefficients: Tensor, num_elements: int) -> float:
+    """What a loss is multiplied by so that float16 holds its gradient: a power of two, so nothing is rounded.
+
+    The gradient of a log-prob, a mean over the latent's elements, is of the order of 1 / num_elements in each of them;
+    times g it should come to about 1, far from float16's smallest and largest numbers.
+
+    Args:
+        coefficients: [B, T] g; a term that is no function of log-probs counts as 1 / (B T).
+        num_elements: C H W.
+    """
+    largest = max(float(coefficients.abs().max()), 1.0 / coefficients.numel())
+    return float(2.0 ** round(math.log2(num_elements / largest)))
 
 
 def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
