@@ -1,5 +1,9 @@
 import json
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +90,27 @@ def test_a_process_that_is_killed_is_an_error_that_a_retry_may_heal(tmp_path, mo
 
     with pytest.raises(RetryableError, match="memory"):
         start("dies", {}, 2)
+
+
+@pytest.mark.slow
+def test_no_process_outlives_the_step_that_started_it(tmp_path):
+    (tmp_path / "sleeps.py").write_text(
+        f"import os, time\nopen({str(tmp_path)!r} + '/pid-' + os.environ['RANK'], 'w').write(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    program = "from reward_finetuning.policy.launch import start; start('sleeps', {}, 2)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    step = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    pids = [tmp_path / "pid-0", tmp_path / "pid-1"]
+    _until(lambda: all(path.exists() and path.read_text() for path in pids))
+    step.kill()
+    step.wait()
+
+    _until(lambda: not any(Path(f"/proc/{path.read_text()}").exists() for path in pids))
+
+
+def _until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
