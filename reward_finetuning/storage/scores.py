@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.storage.run_directory import RunDirectory
 
 SCORES = "scores.parquet"
@@ -58,7 +59,7 @@ class ScoreCache:
     def forget(self) -> None:
         """Delete what is on disk: an artifact that holds these scores was committed."""
         for name in self._names():
-            self._run.store.delete(name)
+            self._delete(name)
 
     def _names(self) -> list[str]:
         folder = self._run.name(self._epoch, "").rstrip("/")
@@ -70,9 +71,13 @@ class ScoreCache:
                 table = pq.read_table(self._run.store.fetch(name) / SCORES)
             except ArtifactError as error:
                 print(f"warning: cached scores are not used, they are computed anew: {error}", flush=True)
-                self._run.store.delete(name)
+                self._delete(name)
             else:
                 yield from zip(table["key"].to_pylist(), table["score"].to_pylist(), strict=True)
+
+    def _delete(self, name: str) -> None:
+        with suppress(UserError):  # an account that may only create leaves it to the trainer's retention
+            self._run.store.delete(name)
 
     def _write(self) -> None:
         if not self._fresh:

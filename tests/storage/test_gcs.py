@@ -8,8 +8,9 @@ import pytest
 from servers.gcs import Fault, GcsServer
 
 from reward_finetuning.config import ArtifactError, RetryableError, UserError
-from reward_finetuning.storage import Identity, cache, open_store
+from reward_finetuning.storage import Identity, RunDirectory, cache, open_store
 from reward_finetuning.storage.manifest import MANIFEST
+from reward_finetuning.storage.scores import ScoreCache
 
 IDENTITY = Identity(kind="policy", fingerprint="f", epoch=3, policy="p")
 BIG = 9 * 2**20  # above 8 MiB an upload is resumable
@@ -329,3 +330,27 @@ def test_what_two_servers_hold_is_not_mixed_up(store, monkeypatch):
     with GcsServer() as other:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", other.url)
         assert store.read_json("x.json") is None
+
+
+def test_an_account_that_may_only_create_commits_and_scores(gcs, run_config):
+    gcs.faults.append(Fault(403, "delete", times=10**6))
+    config = run_config(run_root="gs://bucket/runs", tracking={"enabled": False})
+    run = RunDirectory(config)
+    run.begin({}, {})
+
+    with ScoreCache(run, 1, "scores-a-") as scores:
+        scores.add([(b"k" * 32, 0.5)])
+    ScoreCache(run, 1, "scores-a-").forget()
+
+    assert ScoreCache(run, 1, "scores-a-").get(b"k" * 32) == 0.5
+
+
+def test_entries_that_stay_as_they_are_are_asked_for_once(gcs, store):
+    for number in range(3):
+        store.create_json(f"journal/{number}.json", {"n": number})
+    store.create_json("journal/0.json.sent", {})
+
+    read = [store.read_all("journal", ".json") for _ in range(2)]
+
+    assert read == [{f"{number}.json": {"n": number} for number in range(3)}] * 2
+    assert gcs.downloads() == [f"runs/tiny/journal/{number}.json" for number in range(3)]

@@ -174,6 +174,24 @@ def test_names_are_those_of_what_is_whole(store):
     assert store.names("elsewhere") == []
 
 
+def test_a_text_is_written_once_and_never_another(store):
+    uri = store.create_text("prompts/a.jsonl", "é\n")
+    assert uri == f"{store.uri}/prompts/a.jsonl" == store.create_text("prompts/a.jsonl", "é\n")
+
+    with pytest.raises(ArtifactError, match=r"a.jsonl holds another text"):
+        store.create_text("prompts/a.jsonl", "e\n")
+
+
+def test_all_documents_of_a_folder_are_read_by_name(store):
+    for name in ("b.json", "a.json", "a.json.sent"):
+        store.create_json(f"journal/{name}", {"name": name})
+
+    read = store.read_all("journal", ".json")
+
+    assert list(read.items()) == [("a.json", {"name": "a.json"}), ("b.json", {"name": "b.json"})]
+    assert store.read_all("nothing", ".json") == {}
+
+
 def test_the_checksum_does_not_depend_on_where_an_artifact_lies(tmp_path, gcs):
     stores = [open_store(str(tmp_path / "run")), open_store("gs://bucket/run"), open_store("gs://bucket/other/run")]
 
