@@ -32,9 +32,13 @@ def refuse(cluster: Cluster, target: TargetName) -> None:
         UserError: naming every setting, why not, and what would be right.
     """
     rules = {TargetName.LOCAL: _nothing, TargetName.KFP: _on_kfp, TargetName.VERTEX: _on_vertex}[target]
-    found = [f"pools.{role}.{text}" for role in ROLES for text in rules(role, cluster.pools.of(role))]
+    found: dict[str, list[str]] = {}
+    for role in ROLES:
+        for text in rules(role, cluster.pools.of(role)):
+            found.setdefault(text, []).append(role)
     if found:
-        raise UserError(f"--target {target}: " + "; ".join(found))
+        lines = [f"pools.{_one_or_several(roles)}.{text}" for text, roles in found.items()]
+        raise UserError(f"--target {target}: " + "; ".join(lines))
 
 
 def refuse_graph(config: RunConfig, target: TargetName) -> None:
@@ -68,13 +72,14 @@ def _on_vertex(role: Role, pool: Pool) -> Iterator[str]:
             yield f"{field}: {reason}"
     if pool.gpus and pool.accelerator is None:
         yield "accelerator: Vertex must know which GPU, e.g. nvidia-l4"
-    yield from _on_custom_job(role, pool) if pool.machine_type else _on_plain_task(pool)
+    yield from _on_custom_job(role, pool) if pool.machine_type else _on_plain_task(role, pool)
 
 
-def _on_plain_task(pool: Pool) -> Iterator[str]:
+def _on_plain_task(role: Role, pool: Pool) -> Iterator[str]:
+    remedy = "light tasks are none: drop it" if role == "light" else "give machine_type too, e.g. g2-standard-8"
     for field in _CUSTOM_JOB_ONLY:
         if pool.given(field):
-            yield f"{field}: Vertex has it in a CustomJob alone: give machine_type too, e.g. g2-standard-8"
+            yield f"{field}: Vertex has it in a CustomJob alone: {remedy}"
     if pool.num_nodes > 1:
         yield f"num_nodes: {pool.num_nodes} nodes are a CustomJob on Vertex: give machine_type too, e.g. a2-highgpu-8g"
     if pool.gpus and pool.accelerator and pool.accelerator not in _PLAIN_ACCELERATORS:
@@ -96,6 +101,10 @@ def _on_custom_job(role: Role, pool: Pool) -> Iterator[str]:
     for field in ("cpu", "memory"):
         if pool.given(field):
             yield f"{field}: machine_type {pool.machine_type} says it already: drop one of them"
+
+
+def _one_or_several(roles: list[str]) -> str:
+    return roles[0] if len(roles) == 1 else f"{{{','.join(roles)}}}"
 
 
 def _cores(text: str) -> float:

@@ -46,6 +46,17 @@ def test_a_light_task_is_no_custom_job():
         refuse(cluster, TargetName.VERTEX)
 
 
+def test_what_all_pools_ask_for_is_refused_once():
+    cluster = Cluster.model_validate({"pools": {"every": {"queue": "a", "timeout": "1d"}}})
+
+    with pytest.raises(
+        UserError, match=r"pools.{light,export,sample,reward,train}.queue: Vertex has no Kueue; "
+    ) as told:
+        refuse(cluster, TargetName.VERTEX)
+
+    assert "pools.light.timeout: Vertex has it in a CustomJob alone: light tasks are none: drop it" in str(told.value)
+
+
 def test_all_refusals_are_said_at_once():
     cluster = Cluster.model_validate({"pools": {"sample": {"queue": "a"}, "train": {"spot": True}}})
 
