@@ -9,7 +9,7 @@ import yaml
 @pytest.fixture(scope="session")
 def google_key(tmp_path_factory):
     """A key file for Application Default Credentials."""
-    from tests.servers.services import write_google_key
+    from servers.services import write_google_key
 
     return write_google_key(tmp_path_factory.mktemp("google") / "key.json")
 
@@ -17,7 +17,7 @@ def google_key(tmp_path_factory):
 @pytest.fixture(params=["kfp", "vertex"])
 def service(request, work, tmp_path, monkeypatch, google_key):
     """Each service on loopback, its jobs done by `work`."""
-    from tests.servers.services import loopback
+    from servers.services import loopback
 
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google_key))
     monkeypatch.delenv("KFP_TOKEN", raising=False)

@@ -7,12 +7,12 @@ import sys
 import threading
 
 import pytest
+from servers.rest import RestServer
 
 from pipelines.clients import Package
 from pipelines.clients.kubeflow import KubeflowClient
 from pipelines.submit_preflight import check_package
 from reward_finetuning.config import UserError
-from tests.servers.rest import RestServer
 
 
 @pytest.fixture

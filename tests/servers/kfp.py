@@ -10,9 +10,8 @@ import json
 import uuid
 
 import yaml
-
-from tests.servers.execution import Job, in_background
-from tests.servers.rest import RestError, RestServer, now
+from servers.execution import Job, in_background
+from servers.rest import RestError, RestServer, now
 
 _API = "/apis/v2beta1"
 _FILTERED = {

@@ -6,12 +6,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from servers.kfp import KfpServer
+from servers.vertex import VertexServer
 
 from pipelines.cluster import Cluster
 from pipelines.services import KfpService, VertexService
 from pipelines.submit_settings import Service
-from tests.servers.kfp import KfpServer
-from tests.servers.vertex import VertexServer
 
 
 @dataclass

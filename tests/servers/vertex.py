@@ -4,8 +4,8 @@ import re
 import uuid
 from itertools import count
 
-from tests.servers.execution import Job, in_background
-from tests.servers.rest import RestError, RestServer, now
+from servers.execution import Job, in_background
+from servers.rest import RestError, RestServer, now
 
 _PARENT = r"/v1/(projects/[^/]+/locations/[^/]+)"
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
