@@ -21,7 +21,7 @@ from pipelines.submit_follow import Follow
 from pipelines.submit_settings import settings_of
 from reward_finetuning.storage import RunDirectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("submit")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_follower_that_is_killed_goes_on_with_the_same_run_until_all_epochs_ar
     assert latest(run) == 0
     again = following(run, second)
 
-    assert again.wait(300) == 0, second.read_text()
+    assert again.wait(900) == 0, second.read_text()
     name_1, name_2 = service.names()
     assert f"found {name_1}" in second.read_text()
     assert f"submitted {name_2}" in second.read_text()
@@ -106,7 +106,7 @@ def test_a_run_whose_node_is_lost_is_submitted_again_and_goes_on_where_it_was(
     until(lambda: latest(run) >= 1, process)
     execution.kill(service.names()[0])
 
-    assert process.wait(300) == 0, said.read_text()
+    assert process.wait(900) == 0, said.read_text()
     lost, whole = service.server.runs.values()
     assert (lost["state"], whole["state"]) == ("FAILED", "SUCCEEDED")
     assert "failed: the node was lost" in said.read_text()
