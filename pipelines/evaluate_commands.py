@@ -30,7 +30,7 @@ def evaluate(
 
     What is drawn and scored is never done again: after a crash, or with more policies, the same command goes on.
 
-    Example: `rft evaluate pipelines/runs/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
+    Example: `rft evaluate pipelines/evaluations/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
     """
     console = Console()
     here = absolute(load_run_or_evaluation(config, override or []))

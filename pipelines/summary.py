@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.here import folder_here
 from reward_finetuning.storage import RunDirectory
@@ -48,6 +50,8 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
         console.print("no epoch has been evaluated yet")
         return
     from reward_finetuning.report.comparison import as_table, compare
+    from reward_finetuning.report.sections import cautions
+    from reward_finetuning.report.summary import in_sentences
     from reward_finetuning.storage.evaluations import read_evaluation
 
     before, after = (read_evaluation(run.store, name) for name in names)
@@ -58,7 +62,8 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(comparison.verdict, highlight=False, markup=False)
+    for sentence in (comparison.verdict, *in_sentences(cautions(comparison.rows))):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def print_runs(comparison: RunsComparison, console: Console) -> None:
@@ -82,16 +87,22 @@ def print_runs(comparison: RunsComparison, console: Console) -> None:
 
 
 def print_policies(comparison: RunsComparison, console: Console) -> None:
-    """Policies as rows below each prompt set and reward, held against the first; below it what was found."""
+    """A table for each prompt set, policies as rows below each reward; below them what was found."""
     from reward_finetuning.report.runs_page import policies_table
+    from reward_finetuning.report.sections import cautions
+    from reward_finetuning.report.summary import in_sentences
 
-    header, *rows = policies_table(comparison)
-    title = f"every policy against {comparison.columns[0].name}, same noise, 95 % intervals"
-    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    for sentence in comparison.verdicts:
+    _, *rows = policies_table(comparison)
+    header = ("reward", "policy", "mean", "change", "95 % interval", "finding")
+    for prompt_set, group in groupby(rows, key=lambda row: row[0]):
+        title = f"{prompt_set}: every policy against {comparison.columns[0].name}, same noise, 95 % intervals"
+        table = Table(*header, box=None, padding=(0, 2, 0, 0), title=Text(title), title_justify="left")
+        before = ""
+        for _, reward, *cells in group:
+            table.add_row("" if reward == before else Text(reward), *map(Text, cells))
+            before = reward
+        console.print(table)
+    for sentence in (*comparison.verdicts, *in_sentences(cautions(comparison.differences))):
         console.print(sentence, highlight=False, markup=False)
 
 

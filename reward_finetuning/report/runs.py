@@ -58,6 +58,12 @@ class RunsComparison:
     rows: tuple[tuple[str, str], ...]
 
     @property
+    def differences(self) -> list[Row]:
+        """Every difference of a whole prompt set that is known, against a pretrained model or against the first."""
+        known = (both for column in self.columns for both in (column.against_pretrained, column.against_first))
+        return [row for rows in known for row in rows.values()]
+
+    @property
     def verdicts(self) -> list[str]:
         """Against the first run where that is possible; the first run's own stands alone when nothing else can."""
         others = [column.verdict for column in self.columns[1:]]

@@ -12,6 +12,7 @@ from reward_finetuning.report.html import render
 from reward_finetuning.report.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.page import MOST_BYTES
 from reward_finetuning.report.runs import EvaluatedRun, RunColumn, RunsComparison
+from reward_finetuning.report.sections import cautions
 from reward_finetuning.report.side_by_side import strips
 from reward_finetuning.report.wording import decimals, number, shortened, signed
 
@@ -73,6 +74,7 @@ def render_runs(
         "kl_steps": draw_kl_by_step({run.name: run.after for run in runs}),
         "measures": {name for _, name in comparison.rows} & {DIVERSITY, KL},
         "trained": own,
+        "cautions": cautions(comparison.differences),
     }
     shell = render("runs.html", content | {"strips": ()})
     room = MOST_BYTES - len(shell.encode())

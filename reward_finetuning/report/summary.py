@@ -1,11 +1,12 @@
 """The comparison in Markdown, as Kubeflow and Vertex show it beside a task."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from reward_finetuning.report.comparison import Comparison, as_table
 from reward_finetuning.report.runs import RunsComparison
 from reward_finetuning.report.runs_page import policies_table
+from reward_finetuning.report.sections import cautions
 
 
 def as_markdown(comparison: Comparison, title: str) -> str:
@@ -16,7 +17,7 @@ def as_markdown(comparison: Comparison, title: str) -> str:
         title: of the run.
     """
     heading, *rows = ((row[0], *row[2:]) for row in as_table(comparison) if row[1] in {"", "category"})
-    return markdown_page(title, [comparison.verdict], heading, rows)
+    return markdown_page(title, [comparison.verdict, *in_sentences(cautions(comparison.rows))], heading, rows)
 
 
 def policies_as_markdown(comparison: RunsComparison, title: str) -> str:
@@ -27,7 +28,13 @@ def policies_as_markdown(comparison: RunsComparison, title: str) -> str:
         title: of the evaluation.
     """
     heading, *rows = policies_table(comparison)
-    return markdown_page(title, comparison.verdicts, heading, rows)
+    said = [*comparison.verdicts, *in_sentences(cautions(comparison.differences))]
+    return markdown_page(title, said, heading, rows)
+
+
+def in_sentences(about: Mapping[str, str]) -> list[str]:
+    """What `cautions` found, one sentence a prompt set."""
+    return [f"{prompt_set}: {said}" for prompt_set, said in about.items()]
 
 
 def markdown_page(
