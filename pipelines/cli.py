@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipelines.estimate_command import estimate
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
 from pipelines.options import ConfigFile, Override
@@ -110,6 +111,7 @@ def status(config: ConfigFile, override: Override = None) -> None:
 app.command()(serve_rewards)
 app.command()(report)
 app.command()(export)
+app.command()(estimate)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
