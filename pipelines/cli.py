@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pipelines.containers import ContainerOptions, Gpus
+from pipelines.estimate_command import estimate
 from pipelines.evaluate_commands import evaluate
 from pipelines.export_commands import export
 from pipelines.local_runner import Runner
@@ -150,6 +151,7 @@ app.command()(serve_rewards)
 app.command()(report)
 app.command()(evaluate)
 app.command()(export)
+app.command()(estimate)
 app.command()(submit)
 app.add_typer(schedule, name="schedule")
 

@@ -120,6 +120,11 @@ def scheduler_config(configs: Path) -> dict[str, Any]:
     return _json(configs / "scheduler" / "scheduler_config.json")
 
 
+def unet_config(configs: Path) -> dict[str, Any]:
+    """config.json of a pipeline's UNet."""
+    return _json(configs / "unet" / "config.json")
+
+
 def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     """All about the model that can be refused before any work; a hub's files are checked when they are loaded."""
     if model.adapter is not None:
