@@ -48,7 +48,7 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
     """
     check_sources(config, settings_of(target, cluster))
     with TemporaryDirectory() as folder:
-        path = compile_package(config, TargetName(target), Path(folder) / "package.yaml")
+        path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
         package = Package(path, {"config": config.model_dump_json()})
         check_package(package)
         yield package

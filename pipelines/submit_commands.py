@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipelines.options import ConfigFile, Override
 from pipelines.submit_connection import Connection, connected
-from reward_finetuning.config import RunConfig, load_config
+from reward_finetuning.config import RunConfig, UserError, load_config
 
 if TYPE_CHECKING:
     from pipelines.clients import Client, Package
@@ -38,6 +38,8 @@ def submit(
     from pipelines.submit import packaged
 
     run_config = load_config(config, override or [])
+    if follow and run_config.retraining is not None:
+        raise UserError("a retraining is one pipeline run: leave --follow out; rft status shows what came of it")
     with packaged(run_config, connection.target, connection.cluster) as package:
         client = connect(connection.settings)
         console = Console()
