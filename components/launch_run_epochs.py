@@ -1,8 +1,17 @@
-from kfp.dsl import HTML, Model, Output
+from kfp.dsl import HTML, Markdown, Metrics, Model, Output
 
 
-def launch_run_epochs(config: str, plan: str, policy: Output[Model], report: Output[HTML], job: str) -> None:
+def launch_run_epochs(
+    config: str,
+    plan: str,
+    policy: Output[Model],
+    report: Output[HTML],
+    metrics: Output[Metrics],
+    summary: Output[Markdown],
+    job: str,
+) -> None:
     """run_epochs on several nodes of a Kubernetes cluster, by a TrainJob of Kubeflow Trainer."""
     from components.launcher.programs import launch_run_epochs as step
 
-    report.metadata.update(step(config, plan, policy.path, report.path, job))
+    for name, value in step(config, plan, policy.path, report.path, metrics.path, summary.path, job).items():
+        metrics.log_metric(name, value)

@@ -6,6 +6,7 @@ from typing import Any
 from kfp import dsl
 
 from components.evaluation_due import evaluation_due as evaluation_due_component
+from components.launch_train_epoch import launch_train_epoch
 from components.next_epochs import next_epochs as next_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.conditions import when
@@ -20,7 +21,7 @@ def offline(target: Target, config: RunConfig) -> Any:
     next_epochs = target.component(next_epochs_component, "light")
     evaluation_due = target.component(evaluation_due_component, "light")
     draw_and_score = rollouts_and_rewards(target)
-    train_epoch = target.component(train_epoch_component, "train")
+    train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
     num_passes = config.loop.epochs_per_run
 

@@ -7,6 +7,8 @@ from kfp import dsl
 from kfp.dsl import Input, Model
 
 from components.evaluation_due import evaluation_due as evaluation_due_component
+from components.launch_run_epochs import launch_run_epochs
+from components.launch_train_epoch import launch_train_epoch
 from components.next_epochs import next_epochs as next_epochs_component
 from components.run_epochs import run_epochs as run_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
@@ -20,7 +22,7 @@ from reward_finetuning.config import RunConfig
 def fused(target: Target, config: RunConfig) -> Any:
     """All epochs that are left in one task."""
     next_epochs = target.component(next_epochs_component, "light")
-    run_epochs = target.component(run_epochs_component, "train")
+    run_epochs = target.trainer(run_epochs_component, launch_run_epochs)
 
     @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
     def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> Model:
@@ -35,7 +37,7 @@ def split(target: Target, config: RunConfig) -> Any:
     next_epochs = target.component(next_epochs_component, "light")
     evaluation_due = target.component(evaluation_due_component, "light")
     draw_and_score = rollouts_and_rewards(target)
-    train_epoch = target.component(train_epoch_component, "train")
+    train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
 
     @dsl.pipeline(name="epoch")

@@ -62,8 +62,6 @@ def _nothing(_role: Role, _pool: Pool) -> Iterator[str]:
 def _on_kfp(_role: Role, pool: Pool) -> Iterator[str]:
     if pool.boot_disk_gb:
         yield "boot_disk_gb: KFP 2.17 asks for no disk: give the node pool's boot disk that size"
-    if pool.num_nodes > 1:
-        yield f"num_nodes: {pool.num_nodes} nodes on Kubernetes need a launcher, which is not there yet: take 1"
 
 
 def _on_vertex(role: Role, pool: Pool) -> Iterator[str]:

@@ -7,6 +7,7 @@ from kfp import dsl
 from kfp.dsl import Input, Model
 
 from components.gate import gate as gate_component
+from components.launch_train_epoch import launch_train_epoch
 from components.next_epochs import next_epochs as next_epochs_component
 from components.promote import promote as promote_component
 from components.train_epoch import train_epoch as train_epoch_component
@@ -21,7 +22,7 @@ def staged(target: Target, config: RunConfig) -> Any:
     """All stages of a run in one package; an epoch is a stage."""
     next_epochs = target.component(next_epochs_component, "light")
     draw_and_score = rollouts_and_rewards(target)
-    train_epoch = target.component(train_epoch_component, "train")
+    train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
     gate = target.component(gate_component, "light")
     promote = target.component(promote_component, "export")

@@ -15,6 +15,7 @@ from pipelines.images import image_of
 from pipelines.placement import TargetName, place
 from pipelines.pool import Role
 from pipelines.refusals import refuse
+from pipelines.train_job import train_job_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,13 @@ class Target:
 
     def __post_init__(self) -> None:
         refuse(self.cluster, self.name)
+
+    def trainer(self, step: Callable[..., Any], launcher: Callable[..., Any]) -> Callable[..., PipelineTask]:
+        """`step` as a component of the train pool; where that spans nodes of a Kubernetes cluster, its launcher."""
+        if self.name is not TargetName.KFP or self.cluster.pools.train.num_nodes == 1:
+            return self.component(step, "train")
+        launch, job = self.component(launcher, "light"), train_job_settings(self.cluster).model_dump_json()
+        return lambda **arguments: launch(**arguments, job=job)
 
     def component(self, function: Callable[..., Any], role: Role) -> Callable[..., PipelineTask]:
         """`function` as a component in the image of `role`, every task of it placed."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from components.launcher.attempt import run_to_end
 from components.launcher.manifest import job_name, train_job
 from components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
+from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.reports import PAGE, headline, report_name
+from reward_finetuning.steps.reports import PAGE, SUMMARY, headline, report_name
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, read_references, write_reference
 
 _IN_THE_POD = "/tmp/reference.json"
@@ -47,7 +46,9 @@ def launch_train_epoch(
     return write_reference(next_policy, Reference.to(name, made)).facts
 
 
-def launch_run_epochs(config: str, plan: str, policy: str, report: str, job: str) -> dict[str, Any]:
+def launch_run_epochs(
+    config: str, plan: str, policy: str, report: str, metrics: str, summary: str, job: str
+) -> dict[str, float]:
     """`steps.run_epochs` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
     run, settings, block = RunDirectory(parse_config(config)), TrainJobSettings.parse(job), Plan.parse(plan)
     run.check()
@@ -59,10 +60,10 @@ def launch_run_epochs(config: str, plan: str, policy: str, report: str, job: str
     if latest.epoch < block.last or made is None:
         raise _elsewhere(run, name)
     write_reference(policy, latest)
-    folder, _ = run.open(Reference.to(name, made), [PAGE])
-    Path(report).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / PAGE, report)
-    return headline(made.facts["metrics"])
+    folder, _ = run.open(Reference.to(name, made), [PAGE, SUMMARY])
+    found = headline(made.facts["metrics"])
+    Outputs(report, metrics, summary).publish(folder / PAGE, folder / SUMMARY, found)
+    return found
 
 
 def _run(

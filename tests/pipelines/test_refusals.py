@@ -29,7 +29,6 @@ from reward_finetuning.config import UserError
         ("vertex", {"memory": "625G"}, r"memory: Vertex gives a task at most 624G, got 625G"),
         ("vertex", {"machine_type": "a", "cpu": 8}, r"cpu: machine_type a says it already"),
         ("kfp", {"boot_disk_gb": 200}, r"boot_disk_gb: KFP 2.17 asks for no disk: give the node pool's boot disk"),
-        ("kfp", {"num_nodes": 2}, r"num_nodes: 2 nodes on Kubernetes need a launcher"),
     ],
 )
 def test_what_a_target_cannot_do_is_refused(target, pool, message):

@@ -37,7 +37,7 @@ def test_one_package_begins_trains_and_promotes_whatever_the_prompts_will_be(tmp
 
     document = next(iter(yaml.safe_load_all(path.read_text())))
     tasks = document["root"]["dag"]["tasks"]
-    assert list(tasks)[0] == "begin-retraining"
+    assert next(iter(tasks)) == "begin-retraining"
     assert "begin-retraining" in next(
         task["dependentTasks"] for name, task in tasks.items() if "online" in name or "staged" in name
     )
@@ -58,7 +58,8 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     assert "promoted, models:/shapes-retrain/1 is the champion (epoch 5 is the first model)" in first
     assert "promoted, models:/shapes-retrain/2 is the champion (Against version 1" in second
     assert "not promoted, shapes on black changes by -" in third
-    assert "are known since" in again and "train, epoch" not in again
+    assert "are known since" in again
+    assert "train, epoch" not in again
 
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     assert client.get_model_version_by_alias("shapes-retrain", "champion").version == "2"
