@@ -55,7 +55,10 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     launch_train_epoch(text, paths["policy"], drawn, scored, paths["next"], job)
     assert server.made() == 1  # what is done is not launched again
 
-    launch_run_epochs(text, next_epochs(text, paths["policy"]), paths["next"], paths["report"], job)
+    shown = {name: str(tmp_path / name) for name in ("report", "metrics", "summary")}
+    launch_run_epochs(text, next_epochs(text, paths["policy"]), paths["next"], **shown, job=job)
+    assert "eval/train/reward/gain" in json.loads((tmp_path / "metrics").read_text())
+    assert (tmp_path / "summary").read_text().startswith("#")
     assert run.latest().epoch == 2
     assert (tmp_path / "report").read_text().lstrip().lower().startswith("<!doctype html>")
 
@@ -95,7 +98,7 @@ def test_a_run_directory_that_the_nodes_do_not_share_is_an_error(server, run_con
     plan = next_epochs(text, str(tmp_path / "policy"))
 
     with pytest.raises(UserError, match="run_root must be one place"):
-        launch_run_epochs(text, plan, str(tmp_path / "p"), str(tmp_path / "r"), job)
+        launch_run_epochs(text, plan, str(tmp_path / "p"), str(tmp_path / "r"), "", "", job)
 
 
 def test_launching_needs_no_torch():
