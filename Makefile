@@ -101,7 +101,7 @@ test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the off
 
 .venv-checkov/.done: tests/infra/requirements-checkov.txt
 	test -x .venv-checkov/bin/pip || $(PYTHON) -m venv .venv-checkov
-	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement tests/infra/requirements-checkov.txt
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement tests/infra/requirements-checkov.txt
 	@touch $@
 
 lint-infra: .venv-infra/.done .venv-checkov/.done ## infra/, Dockerfiles, shell scripts: format, schemas, policies; offline, needs kubectl

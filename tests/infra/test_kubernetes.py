@@ -45,6 +45,16 @@ def test_the_pods_of_a_train_job_keep_to_kubernetes_schema(trainer):
     kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
+def test_the_nodes_of_a_train_job_cannot_write_to_their_image_and_run_as_the_trainer(trainer, kubeflow):
+    (job,) = trainer.one("ClusterTrainingRuntime", "torch-distributed")["spec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    (node,) = pod["containers"]
+
+    assert node["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert kubeflow.one("ServiceAccount", pod["serviceAccountName"])
+
+
 @pytest.mark.parametrize("kind", sorted(SCHEMAS))
 def test_a_schema_refuses_what_it_does_not_know(kind):
     given = {"kind": kind, "metadata": {"name": "x"}, "sepc": {}}
