@@ -98,9 +98,8 @@ def check_images(client: Any, package: Path) -> list[str]:
             image = client.images.get(reference)
         except docker.errors.DockerException as error:
             reason = error.explanation if isinstance(error, docker.errors.APIError) else error
-            raise UserError(
-                f"image {reference} is not on this engine ({reason}); build the images: make images"
-            ) from None
+            what = "cannot be pulled" if "@" in reference else "is not on this engine"
+            raise UserError(f"image {reference} {what} ({reason}); build the images: make images") from None
         built, here = image.labels.get(REVISION), code_version()
         if built != here:
             warnings.append(f"warning: image {reference} was built from {built}, the code here is {here}: make images")
