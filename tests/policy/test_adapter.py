@@ -140,3 +140,57 @@ def test_a_vae_that_overflows_in_float16_stays_in_float32(family_folder, tmp_pat
         dtypes.append(policy.pipeline.vae.dtype)
 
     assert dtypes == [torch.float32, torch.float16]
+
+
+def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(exported, run_config_in, tmp_path):
+    from reward_finetuning.policy.restore import policy_at
+    from reward_finetuning.steps.next_epochs import begin
+    from reward_finetuning.steps.plan import Shard
+    from reward_finetuning.steps.sample import draw_shard
+    from reward_finetuning.storage import Reference, RunDirectory
+    from reward_finetuning.storage.rollouts import latents_file, read_trajectories
+
+    model = {"trainable": "lora", "lora": LORA.model_dump(), "adapter": str(exported[1])}
+    run, start = RunDirectory(run_config_in(tmp_path, name="goes-on", model=model)), Reference(epoch=0)
+    begin(run)
+
+    part = Shard(epoch=1, first=0, last=1)
+    drawn = draw_shard(run, part, start, lambda: policy_at(run, start, keep_reference=False))
+    folder, _ = run.open(drawn)
+    stored = read_trajectories([folder / latents_file(0)])
+
+    assert not torch.equal(stored.log_probs, stored.log_probs_ref)
+
+
+def test_an_average_is_kept_over_a_restart_evaluated_as_asked_and_exported(run_config_in, tmp_path):
+    from reward_finetuning.policy.restore import AVERAGED, WEIGHTS
+    from reward_finetuning.steps.next_epochs import begin
+    from reward_finetuning.steps.plan import Plan
+    from reward_finetuning.steps.run_epochs import run_epochs
+    from reward_finetuning.storage import RunDirectory
+
+    def run_of(name, *lasts):
+        config = run_config_in(
+            tmp_path, name=name, model={"trainable": "lora"}, tracking={"enabled": False},
+            training={"ema_decay": 0.5, "learning_rate": 1e-3}, objective={"name": "prdp", "kl_weight": 1e-3},
+            evaluation={"averaged": True, "images_per_prompt": 1},
+        )  # fmt: skip
+        run = RunDirectory(config)
+        begin(run)
+        for last in lasts:
+            plan = Plan(first=1, last=last, epochs=2).model_dump_json()
+            run_epochs(config.model_dump_json(), plan, str(tmp_path / "p"), str(tmp_path / "r"))
+        return run, run.open(run.latest())[0]
+
+    once, folder = run_of("once", 2)
+    twice, again = run_of("twice", 1, 2)
+    export_policy(once, once.latest(), tmp_path / "averaged")
+    export_policy(once, once.latest(), tmp_path / "newest", averaged=False)
+
+    assert once.latest().epoch == twice.latest().epoch == 2
+    assert (folder / AVERAGED).read_bytes() == (again / AVERAGED).read_bytes() != (folder / WEIGHTS).read_bytes()
+    averaged, newest = (
+        load_file(tmp_path / each / "pytorch_lora_weights.safetensors") for each in ("averaged", "newest")
+    )
+    assert any(not torch.equal(averaged[name], newest[name]) for name in newest)
+    assert "averaged weights" in (tmp_path / "averaged" / "README.md").read_text()

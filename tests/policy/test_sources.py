@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.config.model import ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.policy.hub import hub_folder
+from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.source import check_model, model_digest
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
@@ -129,3 +132,57 @@ def test_a_revision_of_a_folder_and_a_file_that_is_no_safetensors_are_refused(fa
         check_model(ModelConfig(source=str(family_folder("sd1")), revision=COMMIT), SAMPLING)
     with pytest.raises(UserError, match="pickles can run code"):
         check_model(ModelConfig(source=str(tmp_path / "model.ckpt")), SAMPLING)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_a_single_file_is_the_pipeline_that_it_was_made_of(family_folder, tmp_path, family):
+    from safetensors.torch import save_file
+
+    from reward_finetuning.policy.original_names import original_state
+    from reward_finetuning.policy.pipeline import load_pipeline
+
+    folder, file = family_folder(family), tmp_path / "model.safetensors"
+    whole = load_pipeline(ModelConfig(source=str(folder)))
+    save_file(original_state(whole), file)
+    model = ModelConfig(source=str(file), single_file_configs=str(folder))
+
+    check_model(model, SAMPLING)
+    read = load_pipeline(model)
+
+    for part in ("unet", "vae", "text_encoder", *(["text_encoder_2"] if family == "sdxl" else [])):
+        ours, theirs = getattr(read, part).state_dict(), getattr(whole, part).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(UserError, match=r"holds weights alone: set model.single_file_configs"):
+        check_model(ModelConfig(source=str(file)), SAMPLING)
+    assert model_digest(model) != model_digest(ModelConfig(source=str(folder)))
+
+
+def test_an_inpainting_model_is_refused(family_folder, tmp_path):
+    import diffusers
+
+    folder = shutil.copytree(family_folder("sd1"), tmp_path / "model")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    config = dict(unet.config) | {"in_channels": 9}
+    diffusers.UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
+
+    with pytest.raises(UserError, match=r"its UNet takes 9 channels, its VAE makes 4"):
+        load_policy(ModelConfig(source=str(folder)), SAMPLING, seed=0)
+
+
+def test_a_variant_that_the_folder_lacks_is_named_in_one_line(family_folder):
+    with pytest.raises(UserError, match=r"cannot be loaded: .*fp16") as caught:
+        load_policy(ModelConfig(source=str(family_folder("sd1")), variant="fp16"), SAMPLING, seed=0)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_fp16_variant_is_read_as_float32(family_folder, tmp_path):
+    import diffusers
+
+    whole = diffusers.DiffusionPipeline.from_pretrained(family_folder("sd2"), torch_dtype=torch.float16)
+    whole.save_pretrained(tmp_path / "model", variant="fp16")
+
+    policy = load_policy(ModelConfig(source=str(tmp_path / "model"), variant="fp16"), SAMPLING, seed=0)
+
+    assert {weight.dtype for weight in policy.unet.parameters()} == {torch.float32}
