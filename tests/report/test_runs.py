@@ -1,10 +1,11 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from reward_finetuning.report.runs import EvaluatedRun, compare_runs
-from reward_finetuning.report.runs_page import render_runs, runs_table
+from reward_finetuning.report.runs import EvaluatedRun, compare_runs, runs_metrics
+from reward_finetuning.report.runs_page import policies_table, render_runs, runs_table
 
 
 @pytest.fixture
@@ -85,8 +86,97 @@ def test_names_and_curves_stand_on_the_page_as_text(run):
     hostile = "<script>alert(1)</script>"
     curves = {hostile: {"reward/mean": [(1, 0.0), (2, 1.0)]}, "b": {"reward/mean": []}}
 
-    page = render_runs(compare_runs([run(hostile, 0.5), run("b", 0.75)]), curves)
+    runs = [run(hostile, 0.5), run("b", 0.75)]
+    page = render_runs(runs, compare_runs(runs), curves)
 
     assert hostile not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; ends at 1.0000" in page
+    assert page.count("<script>") == 1
+
+
+def alone(run, name, gain, **options):
+    """A policy of an evaluation of its own: held against the first alone."""
+    return replace(run(name, gain, **options), before=None)
+
+
+def test_policies_without_a_pretrained_model_are_held_against_the_first_alone(run):
+    comparison = compare_runs([alone(run, "base", 0.0, epoch=0), alone(run, "a", 0.5), alone(run, "b", -0.5)])
+
+    key = ("train", "reward")
+    means = [column.means[key] for column in comparison.columns]
+    assert means[1] - means[0] == pytest.approx(0.5)
+    assert all(not column.against_pretrained for column in comparison.columns)
+    assert comparison.verdicts == [
+        "a is better than base on reward, sure to 95 %.",
+        "b is worse than base on reward, sure to 95 %.",
+    ]
+    assert runs_metrics(comparison)["eval/b/train/reward/gain_high"] < 0
+    _, base, *others = policies_table(comparison)
+    assert base[2:] == ("base", base[3], "", "", "")
+    assert [row[-1] for row in others] == ["better", "worse"]
+
+
+def with_measures(evaluated, diversity, kl):
+    measures = {"diversity": np.full(40, diversity), "kl": np.full(40, kl)}
+    return replace(evaluated, after=replace(evaluated.after, measures=measures, kl=np.full((40, 2), kl / 2)))
+
+
+def test_measures_stand_below_the_rewards_with_their_differences(run):
+    runs = [
+        with_measures(alone(run, "base", 0.0, epoch=0), 1.0, 0.0),
+        with_measures(alone(run, "a", 0.5), 0.75, 0.25),
+    ]
+
+    comparison = compare_runs(runs)
+    page = render_runs(runs, comparison, {})
+
+    assert [reward for _, reward in comparison.rows] == ["reward", "diversity", "kl"]
+    assert comparison.verdicts == ["a is better than base on reward and worse on diversity, each sure to 95 %."]
+    assert comparison.columns[1].against_first["train", "kl"].direction == ""
+    assert "KL by denoising step, train. a: 0.25 in all" in page
+    assert "base: " not in page  # the pretrained model's KL is zero, and no line
+
+
+def prompts_of_strips(page):
+    return re.findall(r'<article class="strip">\n<p class="prompt" dir="auto">(.*?)</p>', page)
+
+
+def test_pictures_stand_side_by_side_the_largest_disagreement_of_each_prompt_first(make_samples):
+    def policy(name, rewards, shade):
+        pictures = np.full((4, 4, 4, 3), shade, dtype=np.uint8)
+        samples = make_samples(rewards, images_per_prompt=2, images=pictures, prompts=["p", "p", "q", "q"])
+        return EvaluatedRun(name, None, samples, {"shapes": 1.0}, 0)
+
+    runs = [policy("a", [0, 0, 0, 0], 10), policy("b", [0.1, 0.2, 0.5, 0.3], 200)]
+
+    page = render_runs(runs, compare_runs(runs), {})
+
+    assert prompts_of_strips(page) == ["q", "p", "q", "p"]
+    assert page.count('<img src="data:image/png') == 8
+    first = page[page.index('<article class="strip">') :]
+    assert first.index("<bdi>a</bdi> <b>0.000</b>") < first.index("<bdi>b</bdi> <b>0.500</b>")
+
+
+def test_trained_runs_show_the_pretrained_models_pictures_too_and_those_of_other_noise_are_left_out(run):
+    runs = [run("a", 0.5), run("b", 0.75), run("c", 0.25, seed=1)]
+
+    page = render_runs(runs, compare_runs(runs), {})
+
+    strip = page[page.index('<article class="strip">') : page.index("</article>")]
+    assert re.findall("<figcaption><bdi>(.*?)</bdi>", strip) == ["pretrained", "a", "b"]
+
+
+def test_a_page_of_many_large_pictures_and_long_hostile_prompts_stays_below_two_megabytes(make_samples):
+    noise = np.random.default_rng(0).integers(0, 256, (1, 512, 512, 3), dtype=np.uint8)
+    images = np.broadcast_to(noise, (100, 512, 512, 3))
+    prompts = ["<script>alert(1)</script>" * 400] * 100
+
+    def policy(name):
+        return EvaluatedRun(name, None, make_samples([0] * 100, images=images, prompts=prompts), {"shapes": 1.0}, 0)
+
+    runs = [policy(name) for name in "abcdefgh"]
+    page = render_runs(runs, compare_runs(runs), {})
+
+    assert len(page.encode()) < 2_000_000
+    assert len(prompts_of_strips(page)) >= 5
     assert page.count("<script>") == 1

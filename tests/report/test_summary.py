@@ -32,6 +32,6 @@ def test_hostile_names_are_text(make_samples, text):
 
     assert "<" not in page
     assert not re.search(r"(?<!\\)[\[\]*`]", page)
-    (row,) = page.splitlines()[6:7]
+    row = page.splitlines()[-1]
     assert len(re.findall(r"(?<!\\)\|", row)) == 9
     assert plain(text) in row
