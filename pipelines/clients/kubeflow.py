@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from kfp import Client
@@ -27,7 +28,9 @@ _STATES = {
     "CANCELED": State.CANCELED,
 }
 _EQUALS, _IS_SUBSTRING = 1, 9  # backend/api/v2beta1/filter.proto
-_PAGE = 50
+_PAGE = 20
+"""Runs or schedules in one answer; a run comes with its whole package."""
+
 _TIMEOUT_SECONDS = 60.0
 
 
@@ -45,7 +48,7 @@ class KubeflowClient:
     def runs(self, prefix: str) -> list[RemoteRun]:
         """See Client."""
         predicate = {"operation": _IS_SUBSTRING, "key": "display_name", "stringValue": prefix}
-        found = self._list("runs", predicate, sort_by="created_at desc")
+        found = islice(self._list("runs", predicate, sort_by="created_at desc"), _PAGE)
         ours = [self._run(run) for run in found if run_number(run.display_name, prefix) is not None]
         return sorted(ours, key=lambda run: run_number(run.name, prefix) or 0, reverse=True)
 
@@ -131,13 +134,15 @@ class KubeflowClient:
             )
         return str(found)
 
-    def _list(self, kind: str, predicate: dict[str, Any] | None, *, sort_by: str) -> Iterator[Any]:
-        """All pages of the experiment's `kind`."""
+    def _list(
+        self, kind: str, predicate: dict[str, Any] | None, *, sort_by: str, page_size: int = _PAGE
+    ) -> Iterator[Any]:
+        """Everything of that kind in the experiment, a page at a time."""
         call, token = getattr(self._client, f"list_{kind}"), ""
         chosen = None if predicate is None else json.dumps({"predicates": [predicate]})
         while True:
             with translated(self._service, self._host):
-                page = call(token, _PAGE, sort_by, experiment_id=self._experiment, filter=chosen)
+                page = call(token, page_size, sort_by, experiment_id=self._experiment, filter=chosen)
             yield from getattr(page, kind) or []
             if not (token := page.next_page_token or ""):
                 return
@@ -177,7 +182,7 @@ class KubeflowClient:
     def _last_run(self, recurring_run_id: str) -> datetime | None:
         """When it last started a run; KFP says so only of the runs."""
         predicate = {"operation": _EQUALS, "key": "recurring_run_id", "stringValue": recurring_run_id}
-        newest = next(self._list("runs", predicate, sort_by="created_at desc"), None)
+        newest = next(self._list("runs", predicate, sort_by="created_at desc", page_size=1), None)
         return None if newest is None else newest.created_at
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -29,6 +30,7 @@ _STATES = {
 }
 _RUN_LABEL, _SCHEDULE_LABEL = "rft_run", "rft_schedule"
 _CONSOLE = "https://console.cloud.google.com/vertex-ai"
+_PAGE = 20
 _TIMEOUT_SECONDS = 60.0
 
 
@@ -53,9 +55,16 @@ class VertexClient:
     def runs(self, prefix: str) -> list[RemoteRun]:
         """See Client."""
         chosen = f'labels.{_RUN_LABEL}="{_label(prefix)}"'
-        request = {"parent": self._parent, "filter": chosen, "order_by": "create_time desc"}
+        request = {
+            "parent": self._parent,
+            "filter": chosen,
+            "order_by": "create_time desc",
+            "page_size": _PAGE,
+            "read_mask": {"paths": ["name", "state"]},  # not the packages
+        }
         with translated(self._service):
-            found = [self._run(job) for job in self._pipelines.list_pipeline_jobs(request, timeout=_TIMEOUT_SECONDS)]
+            jobs = self._pipelines.list_pipeline_jobs(request, timeout=_TIMEOUT_SECONDS)
+            found = [self._run(job) for job in islice(jobs, _PAGE)]
         ours = [run for run in found if run_number(run.name, prefix) is not None]
         return sorted(ours, key=lambda run: run_number(run.name, prefix) or 0, reverse=True)
 

@@ -167,6 +167,16 @@ def test_who_comes_later_finds_the_run_that_is_going_on(service, package, work, 
     assert f"found {run_prefix(run.config)}1" in said
 
 
+def test_the_number_goes_on_after_more_runs_than_a_page_holds(service, package, run):
+    client = connect(settings_of(service.target, service.cluster))
+
+    for _ in range(25):
+        submit_next(client, package, run_prefix(run.config))
+
+    assert service.names()[-1] == f"{run_prefix(run.config)}25"
+    assert len(set(service.names())) == 25
+
+
 def test_an_answer_that_got_lost_starts_no_second_run(service, work, trained, follow):
     work.plan = [lambda: work.wait() or trained(3)()]
     connect(settings_of(service.target, service.cluster)).runs("rft-")  # makes the experiment

@@ -38,7 +38,10 @@ class VertexServer(RestServer):
         found = [
             job for name, job in self.jobs.items() if name.startswith(parent) and job["labels"].get(label) == value
         ]
-        return {"pipelineJobs": found[::-1]}
+        first, size = int(query.get("pageToken") or 0), int(query.get("pageSize") or 100)
+        fields = query["readMask"].split(",")
+        page = [{field: job[field] for field in fields if field in job} for job in found[::-1][first : first + size]]
+        return {"pipelineJobs": page} | ({"nextPageToken": str(first + size)} if first + size < len(found) else {})
 
     def create_job(self, parent, *, query, body):
         identity = query.get("pipelineJobId") or f"job-{uuid.uuid4()}"
