@@ -59,7 +59,7 @@ class TrainJobs:
         create = self._custom.create_namespaced_custom_object
         try:
             self._patiently(lambda: create(*self._of_all(), manifest, _request_timeout=_REQUEST_SECONDS))
-        except _Refused as refused:
+        except _RefusedError as refused:
             if refused.status == _TAKEN:
                 return False
             raise UserError(self._why(refused)) from None
@@ -70,7 +70,7 @@ class TrainJobs:
         get = self._custom.get_namespaced_custom_object
         try:
             return self._patiently(lambda: get(*self._of_all(), name, _request_timeout=_REQUEST_SECONDS))
-        except _Refused as refused:
+        except _RefusedError as refused:
             if refused.status == _ABSENT:
                 return None
             raise UserError(self._why(refused)) from None
@@ -81,7 +81,7 @@ class TrainJobs:
         options = {"propagation_policy": "Foreground", "_request_timeout": _REQUEST_SECONDS}
         try:
             self._patiently(lambda: delete(*self._of_all(), name, **options))
-        except _Refused as refused:
+        except _RefusedError as refused:
             if refused.status != _ABSENT:
                 raise UserError(self._why(refused)) from None
         while self.get(name) is not None:
@@ -95,7 +95,7 @@ class TrainJobs:
             listed = self._patiently(
                 lambda: pods(self.namespace, label_selector=selector, _request_timeout=_REQUEST_SECONDS)
             )
-        except _Refused:
+        except _RefusedError:
             return []
         statuses = [status for pod in listed.items for status in pod.status.container_statuses or ()]
         states = [state for status in statuses for state in (status.state, status.last_state) if state]
@@ -122,7 +122,7 @@ class TrainJobs:
                 return call()
             except ApiException as error:
                 if error.status not in _TRANSIENT:
-                    raise _Refused(error) from None
+                    raise _RefusedError(error) from None
                 said = f"answers {error.status} {error.reason}"
             except HTTPError as error:
                 said = f"is not reached ({type(error).__name__})"
@@ -135,7 +135,7 @@ class TrainJobs:
         group, _, version = API_VERSION.partition("/")
         return group, version, self.namespace, "trainjobs"
 
-    def _why(self, refused: _Refused) -> str:
+    def _why(self, refused: _RefusedError) -> str:
         if refused.status == _ABSENT:
             return f"the cluster knows no TrainJob ({API_VERSION}): install Kubeflow Trainer 2.3 or newer"
         if refused.status in _FORBIDDEN:
@@ -146,7 +146,7 @@ class TrainJobs:
         return f"the cluster refuses the TrainJob: {refused.said}"
 
 
-class _Refused(Exception):  # noqa: N818 an answer of the server, which callers turn into errors
+class _RefusedError(Exception):
     """An answer that asking again does not change."""
 
     def __init__(self, error: Any) -> None:
