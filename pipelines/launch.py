@@ -158,7 +158,7 @@ def _follow(lines: Iterator[str], console: Console) -> str:
                 if not console.is_terminal:
                     console.print(line.strip(), highlight=False)
             elif match := _NEWS.match(line):
-                progress.console.print(match.group(1), highlight=False, markup=False)
+                progress.console.print(match.group(1), highlight=False, markup=False, soft_wrap=True)
             elif (match := _ERROR.match(line)) and not match.group(2).startswith("Pipeline "):
                 error = f"{match.group(1)}: {match.group(2)}"
     return error

@@ -69,6 +69,11 @@ def _sources(config: RunConfig) -> Iterator[tuple[str, str]]:
         f"reward.scorers.{name}.source": scorer.source for name, scorer in config.reward.scorers.items()
     }
     yield from ((key, source) for key, source in models.items() if source and not _of_a_hub(source))
+    if config.warm_start is not None:
+        yield "warm_start.run_directory", config.warm_start.run_directory
+    for name in ("adapter", "single_file_configs"):
+        if value := getattr(config.model, name):
+            yield f"model.{name}", value
     if config.tracking.enabled and config.tracking.uri is not None:
         yield "tracking.uri", config.tracking.uri
 

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, load_cluster
 from pipelines.services import KfpService, VertexService
 from reward_finetuning.config import UserError
+from reward_finetuning.config.load import validated
 
 
 class Service(StrEnum):
@@ -45,29 +43,4 @@ def read_cluster(path: Path | None, target: Service, options: Mapping[str, str |
             raise UserError(f"{', '.join(foreign)} is an option of --target {other}, got --target {target}")
     tree = cluster.model_dump(exclude_unset=True)
     tree[target] = {**tree.get(target, {}), **given}
-    return _validated(tree, "options of the service")
-
-
-def load_cluster(path: Path | None) -> Cluster:
-    """Read a cluster file; without one every setting has its default.
-
-    Raises:
-        UserError: the file, a key or a value is wrong.
-    """
-    if path is None:
-        return Cluster()
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no cluster file {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
-    return _validated(tree, str(path))
-
-
-def _validated(tree: object, where: str) -> Cluster:
-    try:
-        return Cluster.model_validate(tree)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {one['input']!r}" for one in error.errors()]
-        raise UserError(f"{where}: {'; '.join(lines)}") from None
+    return validated(Cluster, tree, "options of the service")
