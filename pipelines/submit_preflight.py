@@ -21,13 +21,18 @@ _PROMPT_FORMATS = ("hpdv2:", "pickapic:")
 
 
 def check_sources(config: RunConfig, service: KfpService | VertexService) -> None:
-    """Refuse what lies on this machine alone.
+    """Refuse what lies on this machine alone, or is done on this machine alone.
 
     Raises:
         UserError: naming each setting that pods could not follow.
     """
     shared = service.shared_folders if isinstance(service, KfpService) else ()
     local = [f"{key}={value}" for key, value in _sources(config) if not _reachable(value, shared)]
+    if config.reward.verify:
+        raise UserError(
+            f"reward.verify={config.reward.verify}: pods have no official packages beside ours; run rft verify-rewards "
+            "with this run file here, then submit with -o reward.verify=0"
+        )
     if local:
         others = "" if not isinstance(service, KfpService) else ", or a folder below kfp.shared_folders"
         raise UserError(

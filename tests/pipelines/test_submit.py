@@ -68,6 +68,8 @@ LOCAL = {
         "reward": {"weights": {"pickscore": 1.0}, "scorers": {"pickscore": {"source": "/weights/pickscore"}}}
     },
     "tracking.uri": {"tracking": {"uri": "sqlite:///mlflow.db"}},
+    "model.adapter": {"model": {"trainable": "lora", "adapter": "adapters/mine.safetensors"}},
+    "warm_start.run_directory": {"warm_start": {"run_directory": "runs/shapes-prdp", "epoch": 3}},
 }
 
 
@@ -78,6 +80,14 @@ def test_what_no_pod_can_read_is_refused_before_anything_is_sent(rft, run_file, 
     assert done.code == 2
     assert f"pods cannot read what lies on this machine: {setting}=" in done.err
     assert done.err.count("\n") == 1
+    assert service.server.requests == []
+
+
+def test_a_comparison_with_the_official_packages_is_made_here_or_not_at_all(rft, run_file, service, to_service):
+    done = rft("submit", run_file(reward={"verify": 4}), *to_service)
+
+    assert done.code == 2
+    assert "reward.verify=4: pods have no official packages" in done.err
     assert service.server.requests == []
 
 
