@@ -15,7 +15,7 @@ from pipelines.placement import TargetName
 from reward_finetuning.config import load_config
 
 ROOT = Path(__file__).parents[2]
-LARGE = ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml"
+RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"
 
 ROLES = {
     "next-epochs": "light",
@@ -77,7 +77,7 @@ class Package:
 def package(tmp_path):
     """A factory: (target, overrides, run file, pools of the cluster file) -> the compiled package."""
 
-    def compiled(target, *overrides, run=LARGE, pools=None):
+    def compiled(target, *overrides, run=RUN, pools=None):
         cluster = Cluster.model_validate({"pools": pools or {}})
         path = compile_package(load_config(run, overrides), TargetName(target), tmp_path / "package.yaml", cluster)
         return Package(path, list(yaml.safe_load_all(path.read_text())))

@@ -13,7 +13,7 @@ import yaml
 from reward_finetuning.policy.source import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
-LARGE = str(ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml")
+RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")
 
 
 def rft(*arguments, cwd):
@@ -86,7 +86,7 @@ def test_bad_input_ends_with_code_2_and_one_line_before_any_work(case, run_file,
 
 
 def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
-    done = rft("compile", LARGE, "--target", "vertex", "-o", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
+    done = rft("compile", RUN, "--target", "vertex", "-o", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "77 epochs" in done.stdout
@@ -94,7 +94,7 @@ def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
 
 
 def test_an_unknown_target_lists_the_known_ones(tmp_path):
-    done = rft("compile", LARGE, "--target", "argo", cwd=tmp_path)
+    done = rft("compile", RUN, "--target", "argo", cwd=tmp_path)
 
     assert done.returncode == 2
     assert "'kfp'" in done.stderr

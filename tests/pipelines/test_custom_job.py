@@ -93,7 +93,7 @@ def test_what_a_custom_job_takes_from_its_pipeline_is_an_input_with_a_placeholde
         assert inputs[name]["defaultValue"].startswith("{{$.pipeline_")
     assert inputs.keys() >= {"config", "plan"}
     assert outputs["parameters"].keys() == {"gcp_resources"}
-    assert outputs["artifacts"].keys() == {"policy", "report"}
+    assert outputs["artifacts"].keys() == {"policy", "report", "metrics", "summary"}
 
 
 @pytest.mark.parametrize("granularity", ["split", "staged"])

@@ -54,7 +54,7 @@ def readable(path):
 @pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_package_is_as_it_was(tmp_path, graph, target):
-    config = load_config(ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml", GRAPHS[graph])
+    config = load_config(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml", GRAPHS[graph])
     cluster = load_cluster(ROOT / "infra" / CLUSTERS[target]) if target in CLUSTERS else Cluster()
     golden = GOLDENS / f"{graph}-{target}.yaml"
 

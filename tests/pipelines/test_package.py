@@ -13,8 +13,8 @@ from reward_finetuning.config import load_config
 from reward_finetuning.prompts import read_prompts
 
 ROOT = Path(__file__).parents[2]
-LARGE = ROOT / "pipelines" / "runs" / "prdp-large-scale.yaml"
-RUNS = sorted((ROOT / "pipelines" / "runs").glob("*.yaml"))
+RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"
+RUNS = [path for path in sorted((ROOT / "pipelines" / "runs").glob("*.yaml")) if "evaluation" not in path.stem]
 LARGEST_KIB = 200
 """A workflow is about as large as its package, and etcd takes 1.5 MiB of it together with the state of its tasks, which
 is many times that: a pipeline of 56 tasks reached 1.95 MiB and could not be retried (kubeflow/pipelines#13738)."""
@@ -33,6 +33,9 @@ def check_budget(path):
 @pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
 @pytest.mark.parametrize("granularity", ["split", "fused"])
 def test_every_run_compiles_for_every_target_below_the_budget(package, run, target, granularity):
+    if granularity == "split" and run.stem == "shapes-retrain":
+        granularity = "staged"  # split ends in no promotion
+
     compiled = package(target, f"loop.granularity={granularity}", run=run)
 
     check_budget(compiled.path)
@@ -54,7 +57,7 @@ def test_the_size_does_not_depend_on_the_number_of_epochs(package, target, graph
 @pytest.mark.parametrize("graph", [("split", "epochs_per_run=5"), ("staged", "epochs=8")])
 def test_the_largest_packages_of_the_example_clusters_are_below_the_budget(tmp_path, file, graph):
     granularity, size = graph
-    config = load_config(LARGE, [f"loop.granularity={granularity}", f"loop.{size}"])
+    config = load_config(RUN, [f"loop.granularity={granularity}", f"loop.{size}"])
     target = TargetName.VERTEX if "vertex" in file else TargetName.KFP
 
     check_budget(compile_package(config, target, tmp_path / "package.yaml", load_cluster(ROOT / "infra" / file)))
@@ -92,7 +95,7 @@ def test_the_package_knows_the_digests_of_what_it_was_compiled_for(package, over
 
     inputs = recorded(compiled)
 
-    assert inputs["prompts.digest"] == read_prompts("shapes:large").digest
+    assert inputs["prompts.digest"] == read_prompts("shapes:train").digest
     assert inputs["evaluation.heldout.digest"] == read_prompts("shapes:heldout").digest
     assert inputs.keys() == {"model.digest", "prompts.digest", "evaluation.train.digest", "evaluation.heldout.digest"}
     (task,) = [task for name, task in compiled.tasks() if name == "next-epochs"]
@@ -117,7 +120,7 @@ def test_what_is_not_on_this_machine_is_left_to_the_cluster(package):
 
 def test_compile_takes_a_cluster_file_and_refuses_what_its_target_cannot_do(tmp_path):
     cluster, file = str(ROOT / "infra" / "cluster.example.yaml"), tmp_path / "package.yaml"
-    command = ["compile", str(LARGE), "--cluster", cluster, "-o", str(file), "-o", "loop.granularity=fused"]
+    command = ["compile", str(RUN), "--cluster", cluster, "-o", str(file), "-o", "loop.granularity=fused"]
 
     done = CliRunner().invoke(app, [*command, "--target", "kfp"])
     refused = CliRunner().invoke(app, [*command, "--target", "vertex"])
