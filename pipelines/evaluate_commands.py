@@ -91,7 +91,7 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
     from pipelines.package import compile_package
 
     folder = Path(run.uri)
-    package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "evaluation.yaml", standalone)
+    package = compile_package(config, TargetName.LOCAL, folder / "pipeline" / "evaluation.yaml", build=standalone)
     outcome = run_once(package, runner, folder, console)
     if outcome.exit_code:
         hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"

@@ -74,7 +74,7 @@ def describe(config: RunConfig) -> str:
 
 
 def run_once(package: Path, runner: Runner, folder: Path, console: Console) -> Outcome:
-    """Run a compiled package once; `folder` gets the log and KFP's artifacts, below pipeline/."""
+    """Run a package once; progress and news go to the console, everything to a log below `folder`."""
     log = folder / "pipeline" / "log.txt"
     command = [sys.executable, "-m", "pipelines.local_runner", str(package), runner, str(folder / "pipeline")]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", SECONDS: "0.5" if console.is_terminal else "15"}

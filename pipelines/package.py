@@ -30,6 +30,7 @@ def compile_package(
     config: RunConfig | EvaluationRun,
     target: TargetName,
     path: Path,
+    *,
     build: Callable[[Target, Any], Any] | None = None,
 ) -> Path:
     """Write the config's pipeline, or that of `build`, as KFP's YAML; its size does not depend on the epochs."""

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.run import RunConfig
 
-Config = TypeVar("Config", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -25,56 +24,56 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         UserError: the file, a key or a value is wrong; the text names each.
     """
-    config = load_run_or_evaluation(path, overrides)
-    if isinstance(config, EvaluationRun):
-        raise UserError(f"{path} is an evaluation of policies, not a run: rft evaluate {path}")
-    return config
-
-
-def load_run_or_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig | EvaluationRun:
-    """Read a run file, or an evaluation file, which has the key `policies`.
-
-    Raises:
-        UserError: the file, a key or a value is wrong; the text names each.
-    """
     path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no run file {path}; see pipelines/runs for examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
+    tree = read_sections(path, "run file", "pipelines/runs")
+    if "policies" in tree:
+        raise UserError(f"{path} is an evaluation of policies, not a run: rft evaluate {path}")
     for override in overrides:
-        _apply(tree, override)
-    return _run_or_evaluation(tree, str(path))
+        apply_override(tree, override)
+    return validated(RunConfig, tree, str(path))
 
 
 def parse_config(text: str) -> RunConfig:
     """RunConfig from the JSON text that travels between tasks."""
-    return _validated(RunConfig, _parsed(text), "config")
-
-
-def parse_run_or_evaluation(text: str) -> RunConfig | EvaluationRun:
-    """RunConfig or EvaluationRun from the JSON text that travels between tasks."""
-    return _run_or_evaluation(_parsed(text), "config")
-
-
-def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
+        tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config must be JSON text: {error}") from None
+    return validated(RunConfig, tree, "config")
 
 
-def _run_or_evaluation(tree: object, where: str) -> RunConfig | EvaluationRun:
-    if isinstance(tree, dict) and "policies" in tree:
-        return _validated(EvaluationRun, tree, where)
-    return _validated(RunConfig, tree, where)
+def read_sections(path: Path, what: str, examples: str) -> dict[str, Any]:
+    """The mapping of sections that a YAML file holds; `what` it is and where `examples` are go into the error."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no {what} {path}; see {examples} for examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
+    return tree
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def validated(model: type[Model], tree: object, where: str) -> Model:
+    """`tree` as a checked `model`.
+
+    Raises:
+        UserError: naming `where` it stands, and each key that is wrong, what was given and what would be right.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = dict.fromkeys(_explain(model, dict(problem)) for problem in error.errors())
+        raise UserError(f"{where}: " + "; ".join(lines)) from None
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put the value of `section.key=value` into the tree.
+
+    Raises:
+        UserError: it is written otherwise, or leads into a value.
+    """
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"an override is written section.key=value, got {override!r}")
@@ -89,21 +88,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r}: the value is no YAML") from None
 
 
-def _validated(kind: type[Config], tree: object, where: str) -> Config:
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(kind, dict(problem)) for problem in error.errors()]
-        raise UserError(f"{where}: " + "; ".join(lines)) from None
-
-
-def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
+def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     if path[:1] == ["objective"] and path[1:2] and path[1] in _OBJECTIVES:
         del path[1]  # pydantic puts in which of the objectives it is
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _fields(kind, path[:-1], problem["loc"])
+        known = _fields(model, path[:-1], problem["loc"])
         near = get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
@@ -116,16 +107,15 @@ def _explain(kind: type[BaseModel], problem: dict[str, Any]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 
-def _fields(kind: type[BaseModel], sections: Sequence[str], loc: Sequence[object]) -> list[str]:
-    """Names of a section's fields, as the user writes them; `loc` says which objective it is."""
-    model = kind
-    for section in sections:
-        if section.isdecimal():
-            continue  # which of a list's members it is
-        annotation = model.model_fields[section].annotation
-        members = [m for m in get_args(annotation) or (annotation,) if m not in {NoneType, Ellipsis}]
-        model = members[0] if len(members) == 1 else _OBJECTIVES[str(loc[1])]
-    return list(model.model_fields)
+def _fields(annotation: Any, path: Sequence[str], loc: Sequence[object]) -> list[str]:
+    """Names of the fields of the section that `path` leads to; `loc` says which objective it is."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return _fields(fields[path[0]].annotation, path[1:], loc) if path else list(fields)
+    inner = [part for part in get_args(annotation) if part not in {NoneType, Ellipsis}]
+    if get_origin(annotation) in {dict, tuple}:  # the next part of the path is a key or an index
+        return _fields(inner[-1], path[1:], loc)
+    return _fields(inner[0] if len(inner) == 1 else _OBJECTIVES[str(loc[1])], path, loc)
 
 
 _OBJECTIVES: dict[str, type[BaseModel]] = {

@@ -147,12 +147,11 @@ class _Work:
 
     def _draw(self, samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         config, policy = self.run.config, self.policy()
-        compared = config.evaluation.kl and bool(self.subject.reference.name)
         trajectories, images = draw_micro_batch(
             policy,
             samples,
             config.sampling,
-            denoise_ref=policy.reference_denoiser() if compared else None,
+            denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired

@@ -42,9 +42,13 @@ class Subject:
         """sha256 of its weights; empty for the pretrained model."""
         return weights_sha256(self.reference)
 
+    @property
+    def measures_kl(self) -> bool:
+        """Whether the pretrained network is asked too; where it is the policy itself, the KL is zero."""
+        return self.source.config.evaluation.kl and bool(self.reference.name)
+
     def load(self) -> Policy:
-        """The policy; with the pretrained network beside it where its KL is measured."""
+        """The policy, with the pretrained network beside it where its KL is measured."""
         from reward_finetuning.policy.restore import policy_at
 
-        keep = self.source.config.evaluation.kl and bool(self.reference.name)
-        return policy_at(self.source, self.reference, keep_reference=keep)
+        return policy_at(self.source, self.reference, keep_reference=self.measures_kl)
