@@ -38,6 +38,7 @@ def compile_package(
     target: TargetName,
     path: Path,
     cluster: Cluster | None = None,
+    *,
     build: Callable[[Target, Any], Any] | None = None,
 ) -> Path:
     """Write the config's pipeline, or that of `build`, as KFP's YAML; its size does not depend on the epochs.

@@ -13,7 +13,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.run import RunConfig
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,40 +24,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         UserError: the file, a key or a value is wrong; the text names each.
     """
-    config = load_run_or_evaluation(path, overrides)
-    if isinstance(config, EvaluationRun):
-        raise UserError(f"{path} is an evaluation of policies, not a run: rft evaluate {path}")
-    return config
-
-
-def load_run_or_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig | EvaluationRun:
-    """Read a run file, or an evaluation file, which has the key `policies`.
-
-    Raises:
-        UserError: the file, a key or a value is wrong; the text names each.
-    """
     path = Path(path)
     tree = read_sections(path, "run file", "pipelines/runs")
+    if "policies" in tree:
+        raise UserError(f"{path} is an evaluation of policies, not a run: rft evaluate {path}")
     for override in overrides:
-        _apply(tree, override)
-    return _run_or_evaluation(tree, str(path))
+        apply_override(tree, override)
+    return validated(RunConfig, tree, str(path))
 
 
 def parse_config(text: str) -> RunConfig:
     """RunConfig from the JSON text that travels between tasks."""
-    return validated(RunConfig, _parsed(text), "config")
-
-
-def parse_run_or_evaluation(text: str) -> RunConfig | EvaluationRun:
-    """RunConfig or EvaluationRun from the JSON text that travels between tasks."""
-    return _run_or_evaluation(_parsed(text), "config")
-
-
-def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
+        tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config must be JSON text: {error}") from None
+    return validated(RunConfig, tree, "config")
 
 
 def read_sections(path: Path, what: str, examples: str) -> dict[str, Any]:
@@ -87,13 +68,12 @@ def validated(model: type[Model], tree: object, where: str) -> Model:
         raise UserError(f"{where}: " + "; ".join(lines)) from None
 
 
-def _run_or_evaluation(tree: object, where: str) -> RunConfig | EvaluationRun:
-    if isinstance(tree, dict) and "policies" in tree:
-        return validated(EvaluationRun, tree, where)
-    return validated(RunConfig, tree, where)
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put the value of `section.key=value` into the tree.
 
-
-def _apply(tree: dict[str, Any], override: str) -> None:
+    Raises:
+        UserError: it is written otherwise, or leads into a value.
+    """
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"an override is written section.key=value, got {override!r}")

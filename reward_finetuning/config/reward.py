@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from reward_finetuning.config.base import Frozen
 
-_COLUMNS = {"reward", "sample", "diversity", "kl"}
+_COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
 ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 """A column of rewards.parquet and a part of MLflow's keys; some names are columns of our own already."""

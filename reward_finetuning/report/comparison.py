@@ -30,8 +30,8 @@ Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
 Direction = Literal["better", "worse", "unsure", ""]
 """A finding; empty where neither more nor less is better."""
 
-DIVERSITY, KL = "diversity", "kl"
-"""Measures beside the rewards: see report/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
+DIVERSITY, CLIP_DIVERSITY, KL = MEASURES = ("diversity", "clip_diversity", "kl")
+"""What stands beside the rewards: see report/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
 
 CONFIDENCE = 0.95
 FEWEST_SURE_IMAGES = 6
@@ -91,7 +91,7 @@ def compare(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison:
     """
     order = pair(before, after)
     paired = {name: (before.rewards[name], after.rewards[name][order]) for name in reward_columns(before)}
-    measured = [name for name in (DIVERSITY, KL) if name in before.measures and name in after.measures]
+    measured = [name for name in MEASURES if name in before.measures and name in after.measures]
     paired |= {name: (before.measures[name], after.measures[name][order]) for name in measured}
     prompt_ids, sets, categories = map(np.asarray, (before.prompt_ids, before.prompt_sets, before.categories))
     rows: list[Row] = []
@@ -185,7 +185,7 @@ def _rows(
     for column, (before, after) in paired.items():
         old, new, ids = before[inside], after[inside], prompt_ids[inside]
         wins = math.nan if column == KL else win_rate(old, new)
-        if column == DIVERSITY:
+        if column in {DIVERSITY, CLIP_DIVERSITY}:
             by_prompt = _by_prompt(old, ids), _by_prompt(new, ids)
             wins = win_rate(*by_prompt)
             if len(old) == 2 * len(by_prompt[0]):  # two images have one distance, and no spread of their own

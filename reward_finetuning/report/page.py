@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import DIVERSITY, KL, Comparison
+from reward_finetuning.report.comparison import MEASURES, Comparison
 from reward_finetuning.report.curves import Points, draw_curves
 from reward_finetuning.report.drawing import Overlay
 from reward_finetuning.report.html import render
@@ -80,7 +80,7 @@ def render_page(
         "stages": by_epoch,
         "overlays": against_kl,
         "kl_steps": draw_kl_by_step({comparison.after: after}),
-        "measures": {row.reward for row in comparison.rows} & {DIVERSITY, KL},
+        "measures": {row.reward for row in comparison.rows} & set(MEASURES),
         "curves": draw_curves(curves),
         "facts": [(shortened(name, 80), shortened(value, LONGEST_FACT)) for name, value in facts.items()],
         "first_pairs": FIRST_PAIRS,

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import DIVERSITY, KL, Comparison, Row, compare, judged, segment
+from reward_finetuning.report.comparison import MEASURES, Comparison, Row, compare, judged, segment
 from reward_finetuning.report.wording import verdict
 
 COMBINED = "reward"
+_ORDER = {COMBINED: 0} | {name: place for place, name in enumerate(MEASURES, start=2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def compare_runs(runs: Sequence[EvaluatedRun]) -> RunsComparison:
 def _rank(key: tuple[str, str], rows: list[tuple[str, str]]) -> tuple[int, int, str]:
     """Prompt sets in the order in which they were met; the combined reward first, what is no reward last."""
     sets = list(dict.fromkeys(prompt_set for prompt_set, _ in rows))
-    return sets.index(key[0]), {COMBINED: 0, DIVERSITY: 2, KL: 3}.get(key[1], 1), key[1]
+    return sets.index(key[0]), _ORDER.get(key[1], 1), key[1]
 
 
 def _by_scorer(run: EvaluatedRun) -> EvaluatedRun:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from reward_finetuning.report.comparison import DIVERSITY, KL, Row
+from reward_finetuning.report.comparison import MEASURES, Row
 from reward_finetuning.report.curves import Points, thinned
 from reward_finetuning.report.drawing import Overlay, Series, draw, keys, plot_series
 from reward_finetuning.report.html import render
@@ -72,7 +72,7 @@ def render_runs(
         "keys": keys(names),
         "overlays": draw_runs(curves),
         "kl_steps": draw_kl_by_step({run.name: run.after for run in runs}),
-        "measures": {name for _, name in comparison.rows} & {DIVERSITY, KL},
+        "measures": {name for _, name in comparison.rows} & set(MEASURES),
         "trained": own,
         "cautions": cautions(comparison.differences),
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from reward_finetuning.report.comparison import DIVERSITY, Comparison, Row, reward_decimals
+from reward_finetuning.report.comparison import MEASURES, Comparison, Row, reward_decimals
 from reward_finetuning.report.statistics import FEWEST_PROMPTS, Interval
 from reward_finetuning.report.wording import category_name, number, share, shortened, signed
 
@@ -68,7 +68,7 @@ def sections(comparison: Comparison) -> list[Section]:
 
 def cautions(rows: Iterable[Row]) -> dict[str, str]:
     """Prompt set -> what its intervals do not speak of; those where there is nothing to warn of are left out."""
-    whole = {row.prompt_set: _caution(row.gain) for row in rows if row.category is None and row.reward != DIVERSITY}
+    whole = {row.prompt_set: _caution(row.gain) for row in rows if row.category is None and row.reward not in MEASURES}
     return {shortened(name, 60): said for name, said in whole.items() if said}
 
 

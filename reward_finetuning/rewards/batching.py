@@ -50,6 +50,25 @@ def score_in_micro_batches(
     return scores
 
 
+def features_in_micro_batches(
+    images: NDArray[np.uint8], preprocess: Preprocess, size: int, features: Callable[[Tensor], Tensor]
+) -> NDArray[np.float32]:
+    """Features of pictures, at most MICRO_BATCH in the network at once.
+
+    Args:
+        images: [B, H, W, 3] uint8 sRGB.
+        preprocess: makes pixels of one picture.
+        size: side of what the network sees.
+        features: pixels [M, 3, size, size] float32 -> [M, D].
+
+    Returns:
+        [B, D].
+    """
+    with torch.inference_mode():
+        parts = [features(pixels).float().cpu().numpy() for _, pixels in _prepared(images, preprocess, size)]
+    return np.concatenate(parts)
+
+
 def _prepared(images: NDArray[np.uint8], preprocess: Preprocess, size: int) -> Iterator[tuple[slice, Tensor]]:
     """Pixels of each micro-batch; the next one is made in threads while the network looks at this one.
 

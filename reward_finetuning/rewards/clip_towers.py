@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.reward import ScorerConfig
-from reward_finetuning.rewards.batching import score_in_micro_batches
+from reward_finetuning.rewards.batching import features_in_micro_batches, score_in_micro_batches
 from reward_finetuning.rewards.checkpoints import State, fill
 from reward_finetuning.rewards.devices import torch_device, torch_dtype
 from reward_finetuning.rewards.preprocessing import Preprocess
@@ -44,9 +44,15 @@ class ClipCosine:
         """Cosines [B] of pictures [B, H, W, 3] uint8 and their prompts [B]."""
         return score_in_micro_batches(images, prompts, self._preprocess, self._size, self._score)
 
+    def image_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Unit features [B, D] of pictures [B, H, W, 3] uint8."""
+        return features_in_micro_batches(images, self._preprocess, self._size, self._features)
+
     def _score(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        features = self._network.get_image_features(pixel_values=pixels.to(self._network.device)).pooler_output
-        return (unit(features) * self._texts(prompts)).sum(dim=-1)
+        return (self._features(pixels) * self._texts(prompts)).sum(dim=-1)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        return unit(self._network.get_image_features(pixel_values=pixels.to(self._network.device)).pooler_output)
 
     def _encode(self, prompt: str) -> Tensor:
         # Alone and unpadded: attention is causal, so nothing that came after the end would change the feature.
@@ -66,9 +72,15 @@ class ClipImageScore:
         """Scores [B] of pictures [B, H, W, 3] uint8."""
         return score_in_micro_batches(images, prompts, self._preprocess, self._tower.config.image_size, self._score)
 
+    def image_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Unit features [B, D] of pictures [B, H, W, 3] uint8."""
+        return features_in_micro_batches(images, self._preprocess, self._tower.config.image_size, self._features)
+
     def _score(self, pixels: Tensor, _: Sequence[str]) -> Tensor:
-        features = self._tower(pixel_values=pixels.to(self._tower.device)).image_embeds
-        return self._head(unit(features))[:, 0]
+        return self._head(self._features(pixels))[:, 0]
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        return unit(self._tower(pixel_values=pixels.to(self._tower.device)).image_embeds)
 
 
 def unit(features: Tensor) -> Tensor:

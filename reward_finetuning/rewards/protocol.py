@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from reward_finetuning.config.reward import ScorerConfig
 
@@ -17,6 +17,15 @@ class Scorer(Protocol):
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Rewards [B] of pictures [B, H, W, 3] drawn for `prompts` [B]."""
+        ...
+
+
+@runtime_checkable
+class SeesPictures(Protocol):
+    """What a scorer may offer besides: where it sees pictures, distances say how different they are."""
+
+    def image_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Unit features [B, D] of pictures [B, H, W, 3]."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Sample, Stream
-from reward_finetuning.report.comparison import DIVERSITY, KL
+from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
 from reward_finetuning.report.diversity import diversity, pixel_features
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.scorer import Scorers
+from reward_finetuning.rewards.protocol import SeesPictures
+from reward_finetuning.rewards.scorer import Scorer, Scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.reports import settings_digest
 from reward_finetuning.steps.subjects import Subject
@@ -37,7 +38,8 @@ from reward_finetuning.storage.evaluations import (
 from reward_finetuning.storage.rewards import COMBINED
 from reward_finetuning.storage.scores import ScoreCache
 
-PIXELS = "pixels"
+Spaces = dict[str, Callable[[NDArray[np.uint8]], NDArray[np.float32]]]
+"""Measure of diversity -> features [M, D] of pictures [M, H, W, 3], between which its distances are."""
 
 
 def parts_of(run: RunDirectory, subject: Subject) -> list[Part]:
@@ -71,7 +73,7 @@ def draw_parts(
         Progress(f"evaluate, {subject.name}", total, "images") as progress,
     ):
         remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
-        work = _Work(run, subject, members, cache(policy), remembering, progress)
+        work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)
         for part in parts:
             work.commit(part)
 
@@ -84,11 +86,13 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
     scores = {name: np.concatenate([part.scores[name] for part in found]) for name in found[0].scores}
     combined = scores.pop(COMBINED)
     sets = tuple(prompt_set for prompt_set, _ in members)
-    features = np.concatenate([part.features[PIXELS] for part in found])
-    apart = diversity(features, list(zip(sets, (s.prompt.id for s in samples), strict=True)))
+    prompts = list(zip(sets, (s.prompt.id for s in samples), strict=True))
+    measures = {
+        name: diversity(np.concatenate([part.features[name] for part in found]), prompts) for name in found[0].features
+    }
     steps = [part.kl for part in found if part.kl is not None]
     kl = np.concatenate(steps) if steps else None
-    measures = {DIVERSITY: apart, KL: None if kl is None else kl.sum(axis=1, dtype=np.float64)}
+    measures[KL] = None if kl is None else kl.sum(axis=1, dtype=np.float64)
     return EvaluatedSamples(
         epoch=subject.reference.epoch,
         policy=subject.policy,
@@ -113,6 +117,7 @@ class _Work:
     members: Sequence[tuple[str, Sample]]
     policy: Callable[[], Policy]
     scorers: Scorers
+    spaces: Callable[[], Spaces]
     progress: Progress
 
     def commit(self, part: Part) -> None:
@@ -130,12 +135,13 @@ class _Work:
                 samples = self._samples(micro_batch)
                 images, kl = self._draw(samples)
                 write_pictures(folder, micro_batch, images)
-                drawn.append(_Drawn(pixel_features(images), kl, (images.shape[1], images.shape[2])))
+                features = {name: see(images) for name, see in self.spaces().items()}
+                drawn.append(_Drawn(features, kl, (images.shape[1], images.shape[2])))
                 yield images, samples
                 self.progress.advance(len(samples))
 
         rewards = score(self.scorers(), self.run.config.reward.weights, batches())
-        features = {PIXELS: np.concatenate([each.features for each in drawn])}
+        features = {name: np.concatenate([each.features[name] for each in drawn]) for name in self.spaces()}
         kl = np.concatenate([each.kl for each in drawn]) if self.run.config.evaluation.kl else None
         scores = {**rewards.scores, COMBINED: rewards.combined}
         write_part(folder, PartScores(scores, features, kl, drawn[0].size))
@@ -147,12 +153,11 @@ class _Work:
 
     def _draw(self, samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         config, policy = self.run.config, self.policy()
-        compared = self.subject.is_compared
         trajectories, images = draw_micro_batch(
             policy,
             samples,
             config.sampling,
-            denoise_ref=policy.reference_denoiser() if compared else None,
+            denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired
@@ -165,9 +170,16 @@ class _Work:
 class _Drawn:
     """What is kept of a micro-batch once its pictures are written and scored."""
 
-    features: NDArray[np.float32]
+    features: dict[str, NDArray[np.float32]]
     kl: NDArray[np.float32]  # [M, T]
     size: tuple[int, int]
+
+
+def _spaces(scorers: Mapping[str, Scorer]) -> Spaces:
+    """Pixels always, and CLIP's image features where a scorer has them anyway."""
+    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, SeesPictures)), None)
+    spaces: Spaces = {DIVERSITY: pixel_features}
+    return spaces if seeing is None else spaces | {CLIP_DIVERSITY: seeing.image_features}
 
 
 def _members(run: RunDirectory) -> list[tuple[str, Sample]]:

@@ -51,14 +51,14 @@ class Subject:
         return self.weights or described["fingerprint"].get(DIGEST, PRETRAINED)
 
     @property
-    def is_compared(self) -> bool:
-        """Whether its KL to the reference is measured; where the two are one network it is known to be 0."""
+    def measures_kl(self) -> bool:
+        """Whether the reference network is asked too; where it is the policy itself, the KL is zero."""
         config = self.source.config
         return config.evaluation.kl and (bool(self.reference.name) or not config.starts_at_reference)
 
     def load(self) -> Policy:
-        """The policy; with the pretrained network beside it where its KL is measured."""
+        """The policy, with the pretrained network beside it where its KL is measured."""
         from reward_finetuning.policy.restore import policy_at
 
         averaged = self.source.config.evaluation.averaged
-        return policy_at(self.source, self.reference, keep_reference=self.is_compared, averaged=averaged)
+        return policy_at(self.source, self.reference, keep_reference=self.measures_kl, averaged=averaged)

@@ -55,7 +55,7 @@ def test_what_cannot_be_evaluated_is_named(evaluation_file, tree, said):
 
 
 def test_no_scorer_takes_the_name_of_a_measure(run_config):
-    for name in ("diversity", "kl"):
+    for name in ("diversity", "clip_diversity", "kl"):
         with pytest.raises(ValueError, match=f"no scorer can be called {name}"):
             run_config(reward={"weights": {"shapes": 1.0, name: 0.0}})
 

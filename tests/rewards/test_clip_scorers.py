@@ -15,6 +15,7 @@ from reward_finetuning.config import UserError
 from reward_finetuning.config.reward import ScorerConfig
 from reward_finetuning.rewards import aesthetic, batching, clip_score, hpsv2, hpsv2_1, pickscore
 from reward_finetuning.rewards.preprocessing import clip_crop, hps_pad
+from reward_finetuning.rewards.protocol import SeesPictures
 
 
 def settings(folder, **changes):
@@ -131,6 +132,21 @@ def test_aesthetic_does_not_look_at_the_prompt(aesthetic_files, pictures):
     images, prompts = pictures
 
     assert np.array_equal(scorer(images, prompts), scorer(images, ["something else"] * len(images)))
+
+
+def test_both_kinds_of_clip_scorers_give_the_models_unit_image_features(
+    pickscore_scorer, aesthetic_files, clip_model, pictures, monkeypatch
+):
+    images, _ = pictures
+    pixels = torch.stack([clip_crop(image, 224) for image in images])
+    with torch.no_grad():
+        features = clip_model.get_image_features(pixel_values=pixels).pooler_output
+    expected = features / features.norm(dim=-1, keepdim=True)
+    monkeypatch.setattr(batching, "MICRO_BATCH", 3)
+
+    for scorer in (pickscore_scorer, aesthetic.load(settings(aesthetic_files[0]))):
+        assert isinstance(scorer, SeesPictures)
+        np.testing.assert_allclose(scorer.image_features(images), expected.numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
