@@ -127,6 +127,13 @@ def test_g5_what_arrives_damaged_is_sent_again(gcs, store, size):
     assert (store.fetch("a") / "data.bin").read_bytes() == b"x" * size
 
 
+def test_g5_and_g6_a_damaged_document_is_sent_and_read_again(gcs, store):
+    gcs.faults += [Fault("corrupt", "upload", "x.json", times=2), Fault("corrupt", "read", "x.json", times=2)]
+
+    assert store.create_json("x.json", {"n": 1})
+    assert store.read_json("x.json") == {"n": 1}
+
+
 @pytest.mark.parametrize("action", ["corrupt", "truncate"])
 def test_g6_and_g7_what_is_read_damaged_is_read_again(gcs, store, action):
     store.commit("a", IDENTITY, files(one=b"x" * 100_000))
