@@ -1,7 +1,17 @@
 import subprocess
 import sys
 
-HEAVY = ("torch", "diffusers", "transformers", "mlflow", "accelerate", "peft", "scipy", "matplotlib")
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "mlflow",
+    "accelerate",
+    "peft",
+    "scipy",
+    "matplotlib",
+    "google.cloud.storage",
+)
 
 
 def test_a_laptop_compiles_without_importing_what_only_a_trainer_needs(tmp_path):

@@ -1,0 +1,99 @@
+"""Attempts that are killed, and attempts at once: one artifact, whatever happens. R numbers are docs/storage.md's."""
+
+import random
+import threading
+
+import pytest
+from servers.gcs import Fault
+
+from reward_finetuning.config import RetryableError
+from reward_finetuning.storage import Identity, cache, open_store
+from reward_finetuning.storage.manifest import MANIFEST
+
+IDENTITY = Identity(kind="policy", fingerprint="f", epoch=3, policy="p")
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+
+@pytest.fixture
+def store(gcs):
+    return open_store("gs://bucket/runs/tiny")
+
+
+def files(**contents):
+    def write(folder):
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        return {}
+
+    return write
+
+
+def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(gcs, store):
+    gcs.faults.append(Fault(503, "upload", MANIFEST, times=10**6))
+    with pytest.raises(RetryableError):  # all files are there, the manifest is not: as a killed process leaves it
+        store.commit("epochs/0001/policy", IDENTITY, files(one=b"1"))
+    assert len(gcs.names()) == 1
+    assert store.names("epochs/0001") == []
+    gcs.faults.clear()
+
+    store.commit("epochs/0001/policy", IDENTITY, files(one=b"2"))
+
+    assert (store.fetch("epochs/0001/policy") / "one").read_bytes() == b"2"
+    assert len(gcs.names()) == 2
+
+
+def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(gcs, store):
+    gcs.faults += [Fault("lost", "upload", MANIFEST), Fault(503, "", MANIFEST, times=10**6)]
+    gcs.faults[1].after = 1  # the first read, which finds nothing
+    with pytest.raises(RetryableError):
+        store.commit("a", IDENTITY, files(one=b"1"))
+    gcs.faults.clear()
+
+    store.commit("a", IDENTITY, lambda folder: pytest.fail("was made again"))
+
+    assert (store.fetch("a") / "one").read_bytes() == b"1"
+
+
+def attempts(store, seed):
+    """Three attempts at once, with other content each; what every one of them was given."""
+    given = []
+
+    def attempt(number):
+        content = {name: random.Random(f"{seed}{number}{name}").randbytes(20_000) for name in ("one", "two")}
+        manifest = store.commit("a", IDENTITY, files(**content))
+        given.append((manifest, content))
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return given
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(gcs, store, seed):
+    chance = random.Random(seed)
+    gcs.faults += [
+        Fault(
+            chance.choice([503, 429, 500, "reset", "lost"]),
+            chance.choice(["upload", "read", "metadata"]),
+            times=chance.randrange(1, 3),
+            after=chance.randrange(5),
+        )
+        for _ in range(chance.randrange(6))
+    ]
+
+    given = attempts(store, seed)
+
+    assert len(given) == 3
+    assert len({manifest.checksum for manifest, _ in given}) == 1
+    gcs.faults.clear()
+    cache.drop(given[0][0].checksum)
+    folder = store.fetch("a")
+    winners = [
+        content for _, content in given if all((folder / name).read_bytes() == content[name] for name in content)
+    ]
+    assert len(winners) == 1
+    assert store.names("") == ["a"]
