@@ -14,6 +14,8 @@ from reward_finetuning.policy.source import model_digest
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
+from reward_finetuning.storage.gcs_client import can_be_asked
+from reward_finetuning.storage.uri import in_bucket
 
 
 def input_digests(config: RunConfig) -> dict[str, str]:
@@ -29,9 +31,10 @@ def input_digests(config: RunConfig) -> dict[str, str]:
 
 
 def known_digests(config: RunConfig) -> dict[str, str]:
-    """Digests of the inputs that can be read on this machine, evaluation prompts included; nobody is asked over HTTP.
+    """Digests of the inputs that can be read on this machine, evaluation prompts included.
 
-    The machine that compiles a package need not have what the cluster has: what is not here is left out.
+    The machine that compiles a package need not have what the cluster has: what is not here is left out. Neither models
+    nor scorers in buckets are downloaded for this, nor is a scorer asked over HTTP; prompt sets in buckets are read.
     """
     known: dict[str, str] = {}
     for read in _readers(config):
@@ -66,15 +69,29 @@ def check_known(inputs: str, found: Mapping[str, str], config: RunConfig) -> Non
 
 
 def _readers(config: RunConfig) -> Iterator[Callable[[], dict[str, str]]]:
-    yield lambda: {"model.digest": model_digest(config.model)}
-    yield partial(warm_start_digest, config)
-    yield lambda: {"prompts.digest": read_prompts(config.prompts.train).digest}
-    for name, source in config.evaluation.prompt_sets.items():
-        yield partial(_evaluation_digest, name, source)
+    if not _somewhere_in_buckets(config.model.source, config.model.adapter, config.model.single_file_configs):
+        yield lambda: {"model.digest": model_digest(config.model)}
+        if config.warm_start is not None and not in_bucket(config.warm_start.run_directory):
+            yield partial(warm_start_digest, config)
+    sets = {"": config.prompts.train, **config.evaluation.prompt_sets}
+    in_reach = not _somewhere_in_buckets(*sets.values()) or can_be_asked()
+    for name, source in sets.items():
+        if in_reach or not _somewhere_in_buckets(source):
+            yield partial(_evaluation_digest, name, source) if name else partial(_training_digest, source)
     for name in config.reward.weights:
         settings = config.reward.scorers.get(name, ScorerConfig())
-        if settings.url is None and settings.use is None:  # a plug-in may import torch
+        if settings.url is None and settings.use is None and not _somewhere_in_buckets(settings.source):
+            # A plug-in may import torch.
             yield partial(scorer_digests, config.reward.model_copy(update={"weights": {name: 1.0}}))
+
+
+def _somewhere_in_buckets(*sources: str | None) -> bool:
+    """Whether one of the sources is in a bucket, be it behind a notation such as hpdv2:."""
+    return any(source is not None and "gs://" in source for source in sources)
+
+
+def _training_digest(source: str) -> dict[str, str]:
+    return {"prompts.digest": read_prompts(source).digest}
 
 
 def _evaluation_digests(config: RunConfig) -> dict[str, str]:

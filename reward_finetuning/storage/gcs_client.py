@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
 WORKERS = 8
 """Transfers at once; the client's pool has 10 connections."""
+
+_WAY_SECONDS = 3.0
 
 TRIES = 3
 """For what arrived damaged, which the client does not try again by itself."""
@@ -44,6 +48,16 @@ def _client(process: int, emulator: str | None) -> Any:  # noqa: ARG001 a connec
     from google.cloud import storage
 
     return storage.Client(project=None)  # no request of ours needs one
+
+
+def can_be_asked() -> bool:
+    """Whether there is a way to the storage service at all, known within seconds; a request would wait for minutes."""
+    server = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com")
+    try:
+        socket.create_connection((server.hostname or "", server.port or 443), timeout=_WAY_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def patiently() -> dict[str, Any]:

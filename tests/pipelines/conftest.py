@@ -172,5 +172,7 @@ def run_file(tmp_path, run_config):
 def to_service(service, tmp_path):
     """Options that lead to the service."""
     path = tmp_path / "cluster.yaml"
-    path.write_text(yaml.safe_dump(service.cluster.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(service.cluster.model_dump(mode="json", exclude_none=True, exclude={"pools"})), encoding="utf-8"
+    )
     return ["--target", service.target, "--cluster", path]

@@ -232,7 +232,7 @@ def test_what_is_missing_or_belongs_to_the_other_service_is_said(rft, run_file, 
     given = {
         ("--target", "kfp"): "where is Kubeflow Pipelines? Give --host",
         ("--target", "kfp", "--project", "p"): "--project is an option of --target vertex, got --target kfp",
-        ("--target", "kfp", "--host", "kubeflow"): "kfp.host: String should match pattern",
+        ("--target", "kfp", "--host", "kubeflow"): "kfp.host: string should match pattern",
         ("--target", "kfp", "--cluster", str(wrong)): "kfp.hots",
         ("--target", "vertex"): "which Google Cloud project? Give --project",
         ("--target", "vertex", "--project", "p"): "give --pipeline-root gs://...",
