@@ -145,6 +145,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     tree["prompts"]["train"] = _absolute(config.prompts.train)
     sets = tree["evaluation"]["prompt_sets"]
     tree["evaluation"]["prompt_sets"] = {name: _absolute(source) for name, source in sets.items()}
+    for name in ("adapter", "single_file_configs"):
+        tree["model"][name] = _absolute(tree["model"][name])
+    if config.warm_start is not None:
+        tree["warm_start"]["run_directory"] = _absolute(config.warm_start.run_directory)
     for settings in tree["reward"]["scorers"].values():
         settings["source"] = _absolute(settings["source"])
     return RunConfig.model_validate(tree)
@@ -193,6 +197,8 @@ def _read(config: RunConfig, environment: Mapping[str, str]) -> list[Path]:
     """Files and folders of the host that tasks read."""
     sources = [config.model.source, config.prompts.train, *config.evaluation.prompt_sets.values()]
     sources += [each.source for each in config.reward.scorers.values() if each.source]
+    sources += [each for each in (config.model.adapter, config.model.single_file_configs) if each]
+    sources += [config.warm_start.run_directory] if config.warm_start is not None else []
     sources += [environment[_CREDENTIALS]] if _CREDENTIALS in environment else []
     paths = {Path(source.removeprefix(_notation(source))) for source in sources if _is_path(source)}
     return sorted(path for path in paths if not _inside(path, _written(config)))
