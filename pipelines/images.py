@@ -17,10 +17,11 @@ IMAGE_OF_ROLE: dict[Role, str] = {
     "light": "light",
     "export": "trainer",
     "sample": "trainer",
-    "reward": "scorer",
+    "reward": "trainer",
     "train": "trainer",
 }
-"""Role -> folder in images/. Fused runs score in the trainer image, which carries this project's own scorers too."""
+"""Role -> folder in images/. The scorer image, with the official packages and the old transformers that they pin, serves
+scorers, or is named in a cluster file: pools.reward.image."""
 
 
 def image_of(role: Role) -> str:
