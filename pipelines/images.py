@@ -20,7 +20,7 @@ IMAGE_OF_ROLE: dict[Role, str] = {
     "reward": "trainer",
     "train": "trainer",
 }
-"""Role -> folder in images/. The scorer image, with the official packages and the old transformers that they pin, serves
+"""Role -> folder in images/. The scorer image, with the official packages and the old transformers they pin, serves
 scorers, or is named in a cluster file: pools.reward.image."""
 
 
