@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.policy.source import check_model
+from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers
 from reward_finetuning.rewards.verification import check_verification
@@ -25,11 +26,11 @@ def check_run(config: RunConfig) -> RunDirectory:
     for source in config.evaluation.prompt_sets.values():
         read_prompts(source)
     check_model(config.model, config.sampling)
-    digests = input_digests(config)
+    warm_start_digest(config)
     run = RunDirectory(config)
     check_server(run)
     if run.describe() is not None:
-        run.check(config.numbers() | digests)
+        run.check(config.numbers() | input_digests(config))
         _check_artifacts(run)
     return run
 

@@ -64,7 +64,7 @@ def test_all_refusals_are_said_at_once():
 
 
 def test_vertex_is_refused_more_shards_than_it_collects(package):
-    shards = ("loop.granularity=split", "sampling.micro_batch_size=4", "loop.num_shards=101")
+    shards = ("loop.granularity=split", "sampling.micro_batch_size=2", "loop.num_shards=101")
 
     with pytest.raises(UserError, match=r"loop.num_shards=101, but Vertex collects at most 100 shards"):
         package("vertex", *shards)
