@@ -27,7 +27,7 @@ help: ## list the targets
 	@touch $@
 
 demo: .venv/.train ## finetune the built-in model with PRDP through the pipeline, and compare before and after
-	$(BIN)/rft run $(RUN)
+	$(BIN)/rft run $(RUN) $(OPTIONS)
 
 test: .venv/.dev ## every test that needs Python packages alone
 	$(BIN)/pytest -n 2 --dist loadgroup
