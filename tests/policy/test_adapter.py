@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reward_finetuning.config import UserError
+from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.config.model import LoraConfig, ModelConfig
 from reward_finetuning.config.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
@@ -45,9 +45,10 @@ def test_lora_goes_on_from_an_adapter_and_its_reference_is_the_untouched_base(ex
     trained = policy_at(run, policy_of_epoch(run, 1), keep_reference=False)
     base = load_policy(ModelConfig(), SAMPLING, seed=0)
 
-    policy = load_policy(ModelConfig(trainable="lora", lora=LORA, adapter=str(folder)), SAMPLING, seed=0)
+    model = ModelConfig(trainable="lora", lora=LORA, adapter=str(folder))
+    policy = load_policy(model, SAMPLING, seed=0)
 
-    assert not policy.starts_at_reference
+    assert not RunConfig(name="a", model=model).starts_at_reference
     assert torch.equal(noise(policy), noise(trained))
     assert torch.equal(noise(policy, reference=True), noise(base))
     assert all(torch.equal(w, trained.trainable()[name]) for name, w in policy.trainable().items())
@@ -59,9 +60,10 @@ def test_full_finetuning_begins_at_the_base_with_the_adapter_merged(exported):
     run, folder = exported
     trained = policy_at(run, policy_of_epoch(run, 1), keep_reference=False)
 
-    policy = load_policy(ModelConfig(adapter=str(folder / "pytorch_lora_weights.safetensors")), SAMPLING, seed=0)
+    model = ModelConfig(adapter=str(folder / "pytorch_lora_weights.safetensors"))
+    policy = load_policy(model, SAMPLING, seed=0)
 
-    assert policy.starts_at_reference
+    assert RunConfig(name="a", model=model).starts_at_reference
     torch.testing.assert_close(noise(policy), noise(trained), rtol=0, atol=1e-4)
     assert not torch.allclose(noise(policy), noise(trained, reference=True), atol=1e-2)
     assert not any("lora" in name for name in policy.trainable())
