@@ -33,7 +33,7 @@ from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
 
 _PROGRESS = re.compile(r"^\s*((\w+), [\w .-]+): (\d+)/(\d+) \w+$")
-_NEWS = re.compile(r"^\s*((?:epoch \d+:|retraining |warning:|MLflow at) .*)$")
+_NEWS = re.compile(r"^\s*((?:epoch \d+:|retraining \w+:|warning:|MLflow at) .*)$")
 _ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(\w+(?:Error|Exception|Interrupt)): (.*)$")
 _EXIT_CODES = {"UserError": 2, "ArtifactError": 2, "TrainingError": 3, "RetryableError": 75}
 

@@ -10,6 +10,7 @@ from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.policy.engine import Engine
 from reward_finetuning.policy.load import load_policy
+from reward_finetuning.policy.processes import Processes
 from reward_finetuning.policy.update import loss_scale
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
@@ -22,7 +23,7 @@ def gradient(folder, dtype, size, scaled):
     generator = torch.Generator().manual_seed(0)
     for weight in policy.trainable().values():
         weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
-    engine = Engine(policy, TrainingConfig(learning_rate=1e-9, max_grad_norm=1e30))
+    engine = Engine(policy, TrainingConfig(learning_rate=1e-9, max_grad_norm=1e30), Processes())
     prompts, noise = policy.encode(["a red circle"]), torch.randn(1, 4, *policy.latent_shape, generator=generator)
     drawn = draw(policy.denoiser(), None, noise, prompts, policy.grid)
     source = CellSource(drawn.latents, prompts, torch.tensor([0]), policy.grid, policy.device)

@@ -23,7 +23,7 @@ from reward_finetuning.policy.learner import Learner
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.processes import Processes, joined
 from reward_finetuning.policy.update import learn
-from reward_finetuning.records import Batch, Prompt, Rollouts, Sample, Trajectories
+from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample, Trajectories
 
 N, K, T = 2, 4, 3
 CELLS_PER_BATCH = 5  # 24 cells: five batches, so one process has more than the other, and the last one is short
@@ -54,20 +54,25 @@ def rollouts():
     return Rollouts(trajectories, samples), Batch(drawn.log_probs, reference, rewards, index, index + 1000)
 
 
+def cast(prompts, dtype):
+    """Encoded prompts in another precision."""
+    return Conditioning(prompts.embeddings.to(dtype))
+
+
 def gradient(config, processes, drawn, batch, dtype):
     """The sum of both processes' gradients of one update off policy, and the update's metrics."""
     policy = load_policy(MODEL, SAMPLING, seed=0)
     policy.keep_reference()
     policy.unet.to(dtype)
     policy._reference_unet.to(dtype)
-    policy._embeddings[""] = policy.encode([""]).to(dtype)  # cast where the denoisers are made
+    policy._encoder._known[""] = cast(policy.encode([""]), dtype)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in policy.trainable().values():
             weight.add_(3e-4 * torch.randn(weight.shape, generator=g).to(dtype))
-    embeddings = policy.encode([s.prompt.text for s in drawn.samples[::K]]).to(dtype)
+    prompts = cast(policy.encode([s.prompt.text for s in drawn.samples[::K]]), dtype)
     latents = drawn.trajectories.latents
-    source = CellSource(latents, embeddings, batch.prompt_index, policy.grid, policy.device, dtype)
+    source = CellSource(latents, prompts, batch.prompt_index, policy.grid, policy.device, dtype)
     objective, share = build_objective(config), processes.share
     networks = Denoisers(policy.denoiser(), policy.unguided_denoiser(), policy.reference_denoiser())
     objective.begin_epoch(batch, source, np.random.default_rng(0))
