@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import MEASURES, Comparison, Row, compare, judged, segment
+from reward_finetuning.report.comparison import MEASURES, Comparison, Row, compare, judged, metric_name, segment
 from reward_finetuning.report.wording import verdict
 
 COMBINED = "reward"
@@ -44,6 +44,9 @@ class RunColumn:
     against_first: Mapping[tuple[str, str], Row]
     """The same against the first run; empty for the first, and where `unpaired` says why."""
 
+    by_category: Mapping[tuple[str, str, str], Row]
+    """(prompt set, reward, category) -> the same against the first run, where a prompt set has several categories."""
+
     unpaired: str
     """Why its images cannot be held against the first run's; empty where they can."""
 
@@ -73,15 +76,19 @@ class RunsComparison:
 
 
 def runs_metrics(comparison: RunsComparison) -> dict[str, float]:
-    """`eval/<policy>/<set>/<reward>/mean`, and against the first policy `gain`, `gain_low`, `gain_high`."""
+    """`eval/<policy>/<set>[/category/<category>]/<reward>/mean`; against the first `gain`, `gain_low`, `gain_high`."""
     metrics: dict[str, float] = {}
     for column in comparison.columns:
+        of_policy = f"eval/{segment(column.name)}"
         for (prompt_set, reward), mean in column.means.items():
-            stem = "/".join(["eval", *map(segment, (column.name, prompt_set, reward))])
-            values = {"mean": mean}
-            if row := column.against_first.get((prompt_set, reward)):
-                values |= {"gain": row.gain.mean, "gain_low": row.gain.low, "gain_high": row.gain.high}
-            metrics |= {f"{stem}/{part}": value for part, value in values.items() if math.isfinite(value)}
+            metrics[f"{of_policy}/{segment(prompt_set)}/{segment(reward)}/mean"] = mean
+        for row in (*column.against_first.values(), *column.by_category.values()):
+            inside = metric_name(row, "").removeprefix("eval/")
+            values = {"gain": row.gain.mean, "gain_low": row.gain.low, "gain_high": row.gain.high}
+            if row.category is not None:
+                values["mean"] = row.after
+            found = {f"{of_policy}/{inside}{part}": value for part, value in values.items() if math.isfinite(value)}
+            metrics |= found
     return metrics
 
 
@@ -121,8 +128,16 @@ def _column(run: EvaluatedRun, first: EvaluatedRun, *, combined: bool) -> RunCol
         said = _as_named(run.name, verdict(run.name, first.name, judged(rows.values())))
     elif own is not None:
         said = f"{run.name}: {own.verdict[0].lower()}{own.verdict[1:]}"
-    alone = {} if own is None else _whole(own, combined=combined)
-    return RunColumn(run.name, run.after.epoch, _means(run.after, combined=combined), alone, rows, unpaired, said)
+    return RunColumn(
+        name=run.name,
+        epoch=run.after.epoch,
+        means=_means(run.after, combined=combined),
+        against_pretrained={} if own is None else _whole(own, combined=combined),
+        against_first=rows,
+        by_category=_by_category(paired) if paired else {},
+        unpaired=unpaired,
+        verdict=said,
+    )
 
 
 def _means(samples: EvaluatedSamples, *, combined: bool) -> dict[tuple[str, str], float]:
@@ -146,6 +161,10 @@ def _whole(comparison: Comparison, *, combined: bool) -> dict[tuple[str, str], R
         for row in comparison.rows
         if row.category is None and (combined or row.reward != COMBINED)
     }
+
+
+def _by_category(comparison: Comparison) -> dict[tuple[str, str, str], Row]:
+    return {(row.prompt_set, row.reward, row.category): row for row in comparison.rows if row.category is not None}
 
 
 def _against_first(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Comparison | None, str]:

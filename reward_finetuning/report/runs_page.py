@@ -14,7 +14,7 @@ from reward_finetuning.report.page import MOST_BYTES
 from reward_finetuning.report.runs import EvaluatedRun, RunColumn, RunsComparison
 from reward_finetuning.report.sections import cautions
 from reward_finetuning.report.side_by_side import strips
-from reward_finetuning.report.wording import decimals, number, shortened, signed
+from reward_finetuning.report.wording import category_name, decimals, number, shortened, signed
 
 _EDGES = ("/std", "_low", "_high")
 """Of a band, which overlaid runs would hide behind."""
@@ -51,6 +51,14 @@ class RunRow:
     cells: tuple[RunCell, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CategoryTable:
+    """One reward inside a prompt set, every policy but the first against the first."""
+
+    reward: str
+    lines: list[tuple[str, list[Change | None]]]
+
+
 def render_runs(
     runs: Sequence[EvaluatedRun], comparison: RunsComparison, curves: Mapping[str, Mapping[str, Points]]
 ) -> str:
@@ -68,6 +76,7 @@ def render_runs(
         "columns": comparison.columns,
         "verdicts": comparison.verdicts,
         "groups": [(name, list(rows)) for name, rows in groupby(run_rows(comparison), key=lambda row: row.prompt_set)],
+        "categories": category_tables(comparison),
         "notes": [(name, column.unpaired) for name, column in zip(names, comparison.columns, strict=True)],
         "keys": keys(names),
         "overlays": draw_runs(curves),
@@ -90,6 +99,24 @@ def run_rows(comparison: RunsComparison) -> list[RunRow]:
         cells = tuple(_cell(column, key, places) for column in comparison.columns)
         rows.append(RunRow(shortened(key[0], 60), shortened(key[1], 60), cells))
     return rows
+
+
+def category_tables(comparison: RunsComparison) -> dict[str, CategoryTable]:
+    """By prompt set, for those of several categories: the combined reward, or the first that all have."""
+    tables = {}
+    for prompt_set, group in groupby(comparison.rows, key=lambda key: key[0]):
+        reward = next(group)[1]
+        found = [
+            {c: row for (s, r, c), row in column.by_category.items() if (s, r) == (prompt_set, reward)}
+            for column in comparison.columns
+        ]
+        names = sorted(set[str]().union(*found))
+        if names:
+            widths = ((row.gain.high - row.gain.low) / 2 for rows in found for row in rows.values())
+            places = decimals(min(widths))
+            lines = [(category_name(name), [_change(rows.get(name), places) for rows in found[1:]]) for name in names]
+            tables[shortened(prompt_set, 60)] = CategoryTable(shortened(reward, 60), lines)
+    return tables
 
 
 def runs_table(comparison: RunsComparison) -> list[tuple[str, ...]]:

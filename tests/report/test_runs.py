@@ -180,3 +180,25 @@ def test_a_page_of_many_large_pictures_and_long_hostile_prompts_stays_below_two_
     assert len(page.encode()) < 2_000_000
     assert len(prompts_of_strips(page)) >= 5
     assert page.count("<script>") == 1
+
+
+def test_categories_have_their_differences_against_the_first(run):
+    def in_categories(evaluated):
+        return replace(evaluated, after=replace(evaluated.after, categories=("colour",) * 20 + ("<b>count",) * 20))
+
+    def gained(evaluated, first_half):
+        changed = evaluated.after.rewards["reward"] + np.repeat([first_half, 0.0], 20)
+        return replace(evaluated, after=replace(evaluated.after, rewards={"reward": changed}))
+
+    runs = [in_categories(alone(run, "base", 0.0)), gained(in_categories(alone(run, "a", 0.0)), 0.5)]
+    comparison = compare_runs(runs)
+    page = render_runs(runs, comparison, {})
+
+    row = comparison.columns[1].by_category["train", "reward", "colour"]
+    assert (row.direction, row.gain.num_images) == ("better", 20)
+    assert comparison.columns[1].by_category["train", "reward", "<b>count"].direction == "unsure"
+    assert runs_metrics(comparison)["eval/a/train/category/colour/reward/gain"] == pytest.approx(0.5)
+    assert "reward by category" in page
+    assert "&lt;b&gt;count" in page
+    whole = [alone(run, "x", 0.0), alone(run, "y", 1.0)]
+    assert "by category" not in render_runs(whole, compare_runs(whole), {})

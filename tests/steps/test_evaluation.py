@@ -4,7 +4,6 @@ import itertools
 import json
 import weakref
 from pathlib import Path
-from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -24,9 +23,8 @@ SMALL_PARTS = {"images_per_prompt": 6, "images_per_part": 4}  # 12 images in 3 m
 def trained(tasks):
     """A run after one epoch, about to be evaluated."""
 
-    def make(name="tiny", *, reward=None, **evaluation):
-        scored = {} if reward is None else {"reward": reward}
-        one = tasks(name=name, evaluation=SMALL_PARTS | evaluation, training={"learning_rate": 1e-3}, **scored)
+    def make(name="tiny", **evaluation):
+        one = tasks(name=name, evaluation=SMALL_PARTS | evaluation, training={"learning_rate": 1e-3})
         one.epoch(one.begin())
         return one
 
@@ -185,36 +183,23 @@ def test_a_report_of_an_earlier_version_says_what_to_do(trained):
         read_evaluation(one.run.store, "old")
 
 
-SEEING = """
-    import numpy as np
+class Seeing:
+    """A scorer of the mean brightness, which is also the one feature by which it tells pictures apart."""
 
-    def check(settings):
-        pass
+    def __call__(self, images, prompts):
+        return images.mean(axis=(1, 2, 3))
 
-    def digest(settings):
-        return "sha-of-weights"
-
-    def load(settings):
-        return Scorer()
-
-    class Scorer:
-        def __call__(self, images, prompts):
-            return images.mean(axis=(1, 2, 3)) / 255
-
-        def image_features(self, images):
-            return np.stack([images.mean(axis=(1, 2, 3)), np.ones(len(images))], axis=1).astype(np.float32)
-"""
+    def image_features(self, images):
+        return images.mean(axis=(1, 2, 3))[:, None].astype(np.float32)
 
 
-def test_a_scorer_that_sees_pictures_gives_a_second_diversity(trained, tmp_path, monkeypatch):
-    (tmp_path / "seeing_plugin.py").write_text(dedent(SEEING))
-    monkeypatch.syspath_prepend(tmp_path)
-    reward = {"weights": {"shapes": 1.0, "seeing": 0.0}, "scorers": {"seeing": {"use": "seeing_plugin:"}}}
-    one = trained(reward=reward)
+def test_a_scorer_that_sees_pictures_gives_a_second_diversity(trained, monkeypatch):
+    one = trained()
+    monkeypatch.setattr("reward_finetuning.steps.evaluate.load_scorers", lambda config: {"shapes": Seeing()})
 
     evaluated(one)
     samples = read_evaluation(one.run.store, report_name(one.run, 1))
 
-    brightness = 255 * samples.rewards["seeing"][:6]
-    apart = [abs(a - b) for a, b in itertools.combinations(brightness, 2)]
+    apart = [abs(a - b) for a, b in itertools.combinations(samples.rewards["reward"][:6], 2)]
     assert samples.measures["clip_diversity"][:6].mean() == pytest.approx(np.mean(apart), rel=1e-4)
+    assert "diversity" in samples.measures
