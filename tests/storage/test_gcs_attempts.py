@@ -1,4 +1,4 @@
-"""Attempts and deletions that are killed, and attempts at once: one artifact or none, whatever happens. R numbers are docs/storage.md's."""
+"""What is killed, and what happens at once: one artifact or none. R numbers are those of docs/storage.md."""
 
 import random
 import threading
