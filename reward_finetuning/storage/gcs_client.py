@@ -45,6 +45,8 @@ def client() -> Any:
 
 @lru_cache(maxsize=8)
 def _client(process: int, emulator: str | None) -> Any:  # noqa: ARG001 a connection belongs to one process and server
+    # Else it asks for the bucket's metadata beside our requests, for traces that nobody reads, in a thread each time.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     from google.cloud import storage
 
     return storage.Client(project=None)  # no request of ours needs one

@@ -72,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.body()
         route, match = next(((kind, found) for kind, form in ROUTES if (found := form.fullmatch(path))), ("", None))
         if match is None:
+            self.server.met(Request("unknown", path, dict(self.headers)))
             return self.refuse(404, f"no such path: {path}")
         bucket, name = match.group(1), match.group(2) if route == "object" else query.get("prefix", "")
         kind = route

@@ -26,6 +26,12 @@ def alter(request, store, tmp_path):
 
 
 @pytest.fixture
-def hurried(monkeypatch):
-    """Requests wait for little, and are not made again for long."""
-    monkeypatch.setattr(gcs_client, "PATIENCE", gcs_client.Patience(0.5, 2.0, 0.02))
+def patience(monkeypatch):
+    """Sets how long a bucket may keep us waiting; pauses are short, whatever is set."""
+
+    def be(request_seconds=60.0, total_seconds=300.0):
+        patience = gcs_client.Patience(request_seconds, total_seconds, first_pause_seconds=0.02)
+        monkeypatch.setattr(gcs_client, "PATIENCE", patience)
+
+    be()
+    return be

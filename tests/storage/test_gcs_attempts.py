@@ -1,4 +1,4 @@
-"""Attempts that are killed, and attempts at once: one artifact, whatever happens. R numbers are docs/storage.md's."""
+"""What is killed, and what happens at once: one artifact or none. R numbers are those of docs/storage.md."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ from reward_finetuning.storage.manifest import MANIFEST
 
 IDENTITY = Identity(kind="policy", fingerprint="f", epoch=3, policy="p")
 
-pytestmark = pytest.mark.usefixtures("hurried")
+pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def files(**contents):
     return write
 
 
-def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(gcs, store):
+def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(gcs, store, patience):
+    patience(total_seconds=1.5)
     gcs.faults.append(Fault(503, "upload", MANIFEST, times=10**6))
     with pytest.raises(RetryableError):  # all files are there, the manifest is not: as a killed process leaves it
         store.commit("epochs/0001/policy", IDENTITY, files(one=b"1"))
@@ -43,7 +44,8 @@ def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cle
     assert len(gcs.names()) == 2
 
 
-def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(gcs, store):
+def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(gcs, store, patience):
+    patience(total_seconds=1.5)
     gcs.faults += [Fault("lost", "upload", MANIFEST), Fault(503, "", MANIFEST, times=10**6)]
     gcs.faults[1].after = 1  # the first read, which finds nothing
     with pytest.raises(RetryableError):
@@ -97,3 +99,18 @@ def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(
     ]
     assert len(winners) == 1
     assert store.names("") == ["a"]
+
+
+def test_a_deletion_that_was_cut_off_can_be_seen_and_repeated(gcs, store, patience):
+    patience(total_seconds=1.5)
+    store.commit("epochs/0001/rollouts", IDENTITY, files(one=b"1", two=b"2"))
+    gcs.faults.append(Fault(503, "delete", "/two$", times=10**6))
+    with pytest.raises(RetryableError):
+        store.delete("epochs/0001/rollouts")
+    gcs.faults.clear()
+    assert store.manifest("epochs/0001/rollouts") is None
+    assert store.names("epochs/0001") == ["rollouts"]
+
+    store.delete("epochs/0001/rollouts")
+
+    assert gcs.names() == []
