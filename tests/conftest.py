@@ -1,10 +1,10 @@
 import os
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
-from servers.gcs import GcsServer
 
 # Two cores: one thread a test process keeps runs reproducible and pytest-xdist useful.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,8 +53,18 @@ def _few_prompts(folder: Path) -> Path:
 
 
 @pytest.fixture
+def heeds_ctrl_c():
+    """What a shell starts in the background ignores Ctrl-C, and so do tests that run there, and what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def gcs(tmp_path, monkeypatch):
     """A server of Google Cloud Storage with gs://bucket, for this process and for those that it starts."""
+    from servers.gcs import GcsServer
+
     monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
     with GcsServer() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)

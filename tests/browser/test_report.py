@@ -52,7 +52,7 @@ def test_rewards_are_drawn_against_the_kl(visit, report):
     figure = page.get_by_role("img", name="Change of each reward over KL")
 
     assert figure.count() == 1
-    assert page.locator(".overlays .keys").inner_text() == "reward, trained on"
+    assert page.locator(".overlays .keys").first.inner_text() == "reward, trained on"
 
 
 def test_arrow_keys_go_from_pair_to_pair_and_enter_enlarges(visit, report):

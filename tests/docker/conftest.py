@@ -30,7 +30,7 @@ def docker_output():
 
 
 @pytest.fixture
-def start_rft():
+def start_rft(heeds_ctrl_c):
     """Start `rft` as its user does."""
 
     def start(*arguments, **environment):

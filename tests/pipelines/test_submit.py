@@ -115,7 +115,9 @@ def test_what_is_too_large_for_the_service_is_refused(rft, run_file, tmp_path, s
 
 
 @pytest.mark.parametrize("service", ["kfp"], indirect=True)  # Vertex takes no run of a local folder
-def test_interrupting_leaves_the_run_alone_and_says_so(rft, run_file, tmp_path, service, to_service, work):
+def test_interrupting_leaves_the_run_alone_and_says_so(
+    rft, run_file, tmp_path, service, to_service, work, heeds_ctrl_c
+):
     work.plan = [work.wait]
     looking = threading.Thread(target=interrupt_once_watched, args=(service.server,))
     looking.start()
