@@ -62,7 +62,7 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     assert "train, epoch" not in again
 
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
-    assert client.get_model_version_by_alias("shapes-retrain", "champion").version == "2"
+    assert str(client.get_model_version_by_alias("shapes-retrain", "champion").version) == "2"
     shown = rft("status", root).splitlines()
     outcomes = [line for line in shown if "promoted:" in line or "refused:" in line]
     assert [("promoted:" in line, line.split("  ")[1]) for line in outcomes] == [
