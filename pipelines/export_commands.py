@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from pipelines.options import ConfigFile, Override
 from reward_finetuning.config import RunConfig, UserError, load_config
+from reward_finetuning.storage.folders import check_free, in_bucket, upload_folder
 
 
 class Weights(StrEnum):
@@ -21,7 +25,7 @@ class Weights(StrEnum):
 
 def export(
     config: ConfigFile,
-    to: Annotated[str, typer.Option(help="Folder to write; it must be empty or not exist yet.")],
+    to: Annotated[str, typer.Option(help="Folder to write, or gs://BUCKET/PREFIX; it must be empty or not exist yet.")],
     *,
     epoch: Annotated[int | None, typer.Option(min=1, help="Which policy; the newest when not given.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Put LoRA adapters into the base model's weights.")] = False,
@@ -51,27 +55,34 @@ def export(
     if run.describe() is None:
         raise UserError(f"{run.uri} holds no run; begin one with: rft run {config}")
     run.check()
-    folder = _empty_folder(to)
     averaged = None if weights is None else weights is Weights.AVERAGED
     _check(run.config, merge=merge, single_file=single_file, averaged=bool(averaged))
     from reward_finetuning.steps.exports import export_policy, policy_of_epoch
 
-    policy = policy_of_epoch(run, epoch)
-    export_policy(run, policy, folder, merge=merge, single_file=single_file, averaged=averaged)
-    print(f"{folder}: epoch {policy.epoch} of {run.config.name}; {folder / 'README.md'} says how to use it")
-    if push is not None:
-        from reward_finetuning.policy.hub import push_folder
+    with _folder_for(to) as folder:
+        policy = policy_of_epoch(run, epoch)
+        export_policy(run, policy, folder, merge=merge, single_file=single_file, averaged=averaged)
+        if in_bucket(to):
+            upload_folder(folder, to)
+        print(f"{to}: epoch {policy.epoch} of {run.config.name}; {to}/README.md says how to use it")
+        if push is not None:
+            from reward_finetuning.policy.hub import push_folder
 
-        print(push_folder(folder, push))
+            print(push_folder(folder, push))
 
 
-def _empty_folder(to: str) -> Path:
-    if to.startswith("gs://"):
-        raise UserError(f"--to {to}: export into a folder here, then: gcloud storage cp -r FOLDER {to}")
-    folder = Path(to).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+@contextmanager
+def _folder_for(to: str) -> Iterator[Path]:
+    """The empty folder to write; for a bucket one that is gone afterwards."""
+    if in_bucket(to):
+        check_free(to)
+        with TemporaryDirectory(prefix="rft-export-") as folder:
+            yield Path(folder)
+        return
+    path = Path(to).expanduser()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"--to {to} is not empty: give a folder that does not exist yet")
-    return folder
+    yield path
 
 
 def _check(config: RunConfig, *, merge: bool, single_file: bool, averaged: bool) -> None:

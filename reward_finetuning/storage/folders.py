@@ -9,10 +9,11 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.storage import cache
 from reward_finetuning.storage.gcs_objects import Bucket, Stored
-from reward_finetuning.storage.gcs_transfers import Wanted, download
+from reward_finetuning.storage.gcs_transfers import Wanted, download, upload
+from reward_finetuning.storage.manifest import describe_files
 from reward_finetuning.storage.uri import in_bucket, split_uri
 
-__all__ = ["in_bucket", "local_folder", "local_path"]
+__all__ = ["check_free", "in_bucket", "local_folder", "local_path", "upload_folder"]
 
 Choose = Callable[[Sequence[str]], Iterable[str]]
 """Of a folder's files, by path below it, those that are needed."""
@@ -57,6 +58,28 @@ def local_path(uri: str) -> Path:
     path = _folder(bucket, name, [found]) / name.rpartition("/")[2]
     _fetch(Bucket(bucket), {path: found})
     return path
+
+
+def check_free(uri: str) -> None:
+    """Refuse a place in a bucket where something lies already.
+
+    Raises:
+        UserError: naming it.
+    """
+    bucket, prefix = split_uri(uri)
+    if Bucket(bucket).children(prefix):
+        raise UserError(f"{uri} is not empty: give a name that does not exist yet")
+
+
+def upload_folder(folder: Path, uri: str) -> None:
+    """Copy the files of a folder to gs://bucket/prefix, in parallel and checked; nothing there is replaced.
+
+    Raises:
+        RetryableError: the service fails, or a file arrives damaged every time.
+    """
+    bucket, prefix = split_uri(uri)
+    entries = describe_files(folder)
+    upload(Bucket(bucket), {f"{prefix}/{file}".lstrip("/"): (folder / file, entry) for file, entry in entries.items()})
 
 
 def _below(bucket: Bucket, prefix: str) -> dict[str, Stored]:
