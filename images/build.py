@@ -141,7 +141,7 @@ def find_links() -> Iterator[str]:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 

@@ -39,7 +39,7 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 
     kept = [one for name, one in own.items() if name != "connection"]
     parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*kept, *options.values())]
-    wrapper.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # typer reads it; mypy knows no such attribute
+    vars(wrapper)["__signature__"] = Signature(parameters)  # typer reads it
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     return wrapper

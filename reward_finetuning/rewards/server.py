@@ -131,5 +131,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class calls it so
+    def log_message(self, *_: Any, **__: Any) -> None:
         """Refusals are logged where they are made; a line for every health probe would hide them."""

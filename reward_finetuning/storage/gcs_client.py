@@ -44,7 +44,8 @@ def client() -> Any:
 
 
 @lru_cache(maxsize=8)
-def _client(process: int, emulator: str | None) -> Any:  # noqa: ARG001 a connection belongs to one process and server
+def _client(_process: int, _emulator: str | None) -> Any:
+    """A connection belongs to one process and one server."""
     # Else it asks for the bucket's metadata beside our requests, for traces that nobody reads, in a thread each time.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     from google.cloud import storage

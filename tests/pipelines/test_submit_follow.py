@@ -2,6 +2,7 @@
 
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,11 @@ def follow(service, run, package):
 
 
 def in_thread(action):
-    """`action` and what came of it: (thread, [error or None])."""
-    outcome = []
-
-    def go():
-        try:
-            action()
-            outcome.append(None)
-        except Exception as error:  # noqa: BLE001 any error is the outcome
-            outcome.append(error)
-
-    thread = threading.Thread(target=go)
-    thread.start()
-    return thread, outcome
+    """`action` beside the test; the future has its error, if there was one."""
+    with_one_thread = ThreadPoolExecutor(1)
+    future = with_one_thread.submit(action)
+    with_one_thread.shutdown(wait=False)
+    return future
 
 
 def until(condition):
@@ -143,14 +136,14 @@ def test_what_fails_after_the_last_epoch_is_done_again(service, work, trained, f
 
 def test_a_canceled_run_is_not_submitted_again(service, work, follow):
     work.plan = [work.wait]
-    thread, outcome = in_thread(follow)
+    following = in_thread(follow)
     until(lambda: work.jobs)
 
     service.cancel(service.names()[0])
-    thread.join()
+    error = following.exception()
 
-    assert isinstance(outcome[0], RetryableError)
-    assert "was canceled by someone" in str(outcome[0])
+    assert isinstance(error, RetryableError)
+    assert "was canceled by someone" in str(error)
     assert len(service.names()) == 1
 
 
@@ -158,10 +151,10 @@ def test_who_comes_later_finds_the_run_that_is_going_on(service, package, work, 
     work.plan = [lambda: work.wait() or trained(3)()]
     submit_next(connect(settings_of(service.target, service.cluster)), package, run_prefix(run.config))
     asked = len(service.server.requests)
-    looks, _ = in_thread(lambda: until(lambda: len(service.server.requests) > asked + 5) or work.released.set())
+    looks = in_thread(lambda: until(lambda: len(service.server.requests) > asked + 5) or work.released.set())
 
     said = follow()
-    looks.join()
+    looks.result()
 
     assert service.names() == [f"{run_prefix(run.config)}1"]
     assert f"found {run_prefix(run.config)}1" in said
@@ -181,28 +174,26 @@ def test_an_answer_that_got_lost_starts_no_second_run(service, work, trained, fo
     work.plan = [lambda: work.wait() or trained(3)()]
     connect(settings_of(service.target, service.cluster)).runs("rft-")  # makes the experiment
     service.server.lose_next_answer_to = "POST"
-    thread, outcome = in_thread(follow)
+    following = in_thread(follow)
     until(lambda: work.jobs and service.server.lose_next_answer_to is None)
 
     work.released.set()
-    thread.join()
 
-    assert outcome == [None]
+    assert following.exception() is None
     assert len(service.names()) == 1
     assert "cannot be reached" in follow.said
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(service, work, trained, follow):
     work.plan = [lambda: work.wait() or trained(3)()]
-    thread, outcome = in_thread(follow)
+    following = in_thread(follow)
     until(lambda: work.jobs)
     service.server.failures = [(503, "upstream\n is restarting")] * 3
     until(lambda: not service.server.failures)
 
     work.released.set()
-    thread.join()
 
-    assert outcome == [None]
+    assert following.exception() is None
     assert "run the same command again; the server says: upstream is restarting" in follow.said
 
 

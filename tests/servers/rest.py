@@ -89,8 +89,8 @@ class RestServer:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_POST = do_DELETE = do_PATCH = _do  # noqa: N815 names of http.server
-
+        for method in ("GET", "POST", "DELETE", "PATCH"):
+            setattr(Handler, f"do_{method}", Handler._do)  # the names that http.server calls
         return Handler
 
 
