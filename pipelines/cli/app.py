@@ -19,6 +19,7 @@ from pipelines.cli.rewards import register
 from pipelines.cli.schedule import schedule
 from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
+from pipelines.cli.sync import send_rest, sync
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
 from pipelines.targets.placement import TargetName
@@ -34,6 +35,7 @@ from reward_finetuning.storage.uri import absolute
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
+    from reward_finetuning.storage import RunDirectory
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
@@ -85,10 +87,12 @@ def run(
     elif is_done(checked := check_run(here)):
         done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
         console.print(done, highlight=False, soft_wrap=True)
+        _send_rest(checked)
     else:
         console.print(describe(here), highlight=False)
         verify_before_training(checked, console)
         _stop_where_it_failed(run_until_done(checked, runner, console, containers))
+        _send_rest(checked)
     print_evaluation(checked, console)
     print_where_to_look(checked, console)
 
@@ -153,6 +157,7 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(estimate)
 app.command()(submit)
+app.command()(sync)
 app.add_typer(schedule, name="schedule")
 
 
@@ -161,6 +166,16 @@ def _stop_where_it_failed(outcome: Outcome) -> None:
         hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
         print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
+
+
+def _send_rest(run: RunDirectory) -> None:
+    """Send what MLflow has missed. The run is done whether or not MLflow answers."""
+    if not run.config.tracking.enabled:
+        return
+    try:
+        send_rest(run)
+    except (UserError, RetryableError) as error:
+        print(f"rft: warning: {error}; rft sync sends the rest", file=sys.stderr)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:

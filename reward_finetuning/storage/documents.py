@@ -6,12 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.server_errors import one_line
 
 
 def to_text(value: Mapping[str, Any]) -> str:
     """JSON with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def altered(where: str, error: ValidationError) -> ArtifactError:
+    """The error of a stored file whose content is not what was written; the text names the first wrong field."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = one_line(".".join(str(part) for part in first["loc"]), 100)
+    return ArtifactError(f"{where} was altered, or is of another version ({field}: {one_line(first['msg'], 200)})")
 
 
 def from_text(text: str | bytes, where: str) -> dict[str, Any]:
@@ -22,7 +32,7 @@ def from_text(text: str | bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ArtifactError(f"{where} is no JSON: it was altered or truncated") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{where} must hold a JSON object")
