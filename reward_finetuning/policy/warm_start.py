@@ -9,7 +9,7 @@ from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.storage import artifact_names, open_store
-from reward_finetuning.storage.run_directory import RUN, RunDirectory
+from reward_finetuning.storage.run_directory import RunDirectory, read_run
 
 DIGEST = "warm_start.digest"
 """Key of the fingerprint: sha256 of the weights that the run starts from."""
@@ -24,7 +24,7 @@ def warm_start_digest(config: RunConfig) -> dict[str, str]:
     if (start := config.warm_start) is None:
         return {}
     store = open_store(start.run_directory)
-    described, manifest = store.read_json(RUN), store.manifest(_name(start))
+    described, manifest = read_run(store), store.manifest(_name(start))
     if described is None or manifest is None:
         what = "no run" if described is None else f"no policy of epoch {start.epoch}; is it kept (retention.policies)?"
         raise UserError(f"warm_start: {start.run_directory} holds {what}")

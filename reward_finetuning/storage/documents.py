@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.server_errors import one_line
@@ -15,6 +15,21 @@ from reward_finetuning.server_errors import one_line
 def to_text(value: Mapping[str, Any]) -> str:
     """JSON with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parsed(model: type[M], value: object, where: str) -> M:
+    """The content of a stored file as a record.
+
+    Raises:
+        ArtifactError: it is something else; the text names the file and the first wrong field.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise altered(where, error) from None
 
 
 def altered(where: str, error: ValidationError) -> ArtifactError:

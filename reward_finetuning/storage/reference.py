@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.storage.documents import altered
 from reward_finetuning.storage.manifest import Manifest
 
 
@@ -20,7 +20,7 @@ class Reference(Frozen):
     name: str = ""
     """Artifact below the run directory; empty: none (the pretrained policy, or an epoch that is not done here)."""
 
-    epoch: int
+    epoch: NonNegativeInt
     skip: bool = False
     """True in tasks of a surplus epoch: nothing is done."""
 
@@ -33,6 +33,9 @@ class Reference(Frozen):
     def to(cls, name: str, manifest: Manifest) -> Reference:
         """Reference to a committed artifact."""
         return cls(name=name, epoch=manifest.identity.epoch, checksum=manifest.checksum, facts=manifest.facts)
+
+
+_LIST = TypeAdapter(list[Reference])
 
 
 def write_reference(path: str, reference: Reference) -> Reference:
@@ -59,11 +62,27 @@ def read_reference(path: str) -> Reference:
 
 
 def read_references(paths: Sequence[str]) -> list[Reference]:
-    """All of them; a text in place of a path may also be a JSON list of references."""
-    texts = [json.dumps(item) for path in paths if path.startswith("[") for item in json.loads(path)]
-    return [read_reference(path) for path in [*(path for path in paths if not path.startswith("[")), *texts]]
+    """All of them; a text in place of a path may also be a JSON list of references.
+
+    Raises:
+        ArtifactError: there is no such file, or it is something else.
+    """
+    files = [read_reference(path) for path in paths if not path.startswith("[")]
+    try:
+        return files + [each for path in paths if path.startswith("[") for each in _LIST.validate_json(path)]
+    except ValidationError as error:
+        raise altered("a list of artifact references", error) from None
 
 
 def weights_sha256(policy: Reference) -> str:
-    """sha256 of a policy's weights file; empty for the pretrained model."""
-    return str(policy.facts["weights_sha256"]) if policy.name else ""
+    """sha256 of a policy's weights file; empty for the pretrained model.
+
+    Raises:
+        ArtifactError: the reference is of something else than a policy.
+    """
+    if not policy.name:
+        return ""
+    digest = policy.facts.get("weights_sha256")
+    if not isinstance(digest, str):
+        raise ArtifactError(f"{policy.name} is no policy, or its reference was altered: it has no weights_sha256")
+    return digest

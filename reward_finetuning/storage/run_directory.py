@@ -7,16 +7,37 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.storage import artifact_names
 from reward_finetuning.storage.artifact_names import Kind
+from reward_finetuning.storage.documents import parsed
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference
 from reward_finetuning.storage.store import Store, Write
 
 RUN, LATEST = "run.json", "latest.json"
+
+
+class _Run(BaseModel):
+    """What run.json has at least."""
+
+    fingerprint: dict[str, Any]
+    config: dict[str, Any]
+
+
+def read_run(store: Store) -> dict[str, Any] | None:
+    """run.json of a run directory; None where there is none.
+
+    Raises:
+        ArtifactError: it was altered.
+    """
+    if (described := store.read_json(RUN)) is not None:
+        parsed(_Run, described, f"{store.uri}/{RUN}")
+    return described
 
 
 class RunDirectory:
@@ -43,8 +64,12 @@ class RunDirectory:
         return [self.name(epoch, name) for name in names if not kinds or artifact_names.kind_of(name) in kinds]
 
     def describe(self) -> dict[str, Any] | None:
-        """run.json; None before the run's first task."""
-        return self.store.read_json(RUN)
+        """run.json; None before the run's first task.
+
+        Raises:
+            ArtifactError: it was altered.
+        """
+        return read_run(self.store)
 
     def begin(self, digests: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
         """Write run.json, or check that the config continues what it says.
@@ -87,9 +112,13 @@ class RunDirectory:
         return sha256(json.dumps(self.fingerprinted(), sort_keys=True).encode()).hexdigest()
 
     def latest(self) -> Reference:
-        """The newest policy; epoch 0, without a name, is the pretrained model."""
+        """The newest policy; epoch 0, without a name, is the pretrained model.
+
+        Raises:
+            ArtifactError: latest.json was altered.
+        """
         pointer = self.store.read_json(LATEST)
-        return Reference(epoch=0) if pointer is None else Reference.model_validate(pointer)
+        return Reference(epoch=0) if pointer is None else parsed(Reference, pointer, f"{self.uri}/{LATEST}")
 
     def advance(self, policy: Reference) -> None:
         """Move latest.json one epoch on.

@@ -9,8 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import BaseModel
+
 from reward_finetuning.server_errors import error_class, one_line
 from reward_finetuning.storage import RunDirectory, open_store
+from reward_finetuning.storage.documents import parsed
 from reward_finetuning.tracking.journal import Checkpoint
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.mlflow import mlflow_client, tracking_uri
@@ -24,6 +27,14 @@ class Version:
 
     number: str
     tags: Mapping[str, str]
+
+
+class _Seat(BaseModel):
+    """The file of a promotion."""
+
+    sequence: int
+    version: str
+    settled: bool
 
 
 class Registry:
@@ -82,13 +93,19 @@ class Registry:
     def _settled(self) -> dict[str, Any] | None:
         """Carry out what the seat's file says, until it says that it is done; returns the file's content."""
         moved = False
-        while (seat := self._store.read_json(self._seat)) is not None and (moved or not seat["settled"]):
+        while (seat := self._read_seat()) is not None and (moved or not seat["settled"]):
             with self._reached() as client:
                 client.set_registered_model_alias(self.name, CHAMPION, seat["version"])
             done = seat | {"settled": True}
             if self._store.replace_json(self._seat, done, expected=seat):
                 return done
             moved = True  # another went on meanwhile, and the alias just set may be an old one: set it as it says now
+        return seat
+
+    def _read_seat(self) -> dict[str, Any] | None:
+        seat = self._store.read_json(self._seat)
+        if seat is not None:
+            parsed(_Seat, seat, f"{self._store.uri}/{self._seat}")
         return seat
 
     def _aliased(self) -> Version | None:
