@@ -30,7 +30,8 @@ from reward_finetuning.config import (
     load_config,
     load_run_or_evaluation,
 )
-from reward_finetuning.storage.uri import absolute
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
@@ -165,8 +166,7 @@ def _stop_where_it_failed(outcome: Outcome) -> None:
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with a run_root that means the same in every task's working directory."""
-    loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
+    return absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
 
 
 def main() -> None:

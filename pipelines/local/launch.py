@@ -19,7 +19,6 @@ from rich.progress import Progress, TaskID
 from pipelines.graphs.package import compile_package
 from pipelines.local.containers import (
     ContainerOptions,
-    absolute_paths,
     check_images,
     container_arguments,
     engine,
@@ -29,6 +28,7 @@ from pipelines.local.folder import folder_here
 from pipelines.local.runner import Runner
 from pipelines.targets.placement import TargetName
 from reward_finetuning.config import RunConfig
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
 

@@ -1,4 +1,4 @@
-"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT work as everywhere."""
+"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_ENDPOINT work as usual."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hub_folder(model: ModelConfig) -> Path:
 
 
 def fetch_pipeline(source: str, revision: str | None, variant: str | None, to: Path) -> Path:
-    """Copy a hub's pipeline into a folder of its own, `to`/NAME; returns it.
+    """Copy a hub's pipeline into the folder `to`/NAME; returns that folder.
 
     Raises:
         UserError: as `hub_folder`; or what came is no Stable Diffusion pipeline.

@@ -26,9 +26,10 @@ def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
         RetryableError: the hub cannot be reached.
     """
     pipeline = _load(model, safety_checker=safety_checker)
-    if (found := pipeline.unet.config.in_channels) != (right := pipeline.vae.config.latent_channels):
+    in_channels, latent_channels = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+    if in_channels != latent_channels:
         raise UserError(
-            f"model.source {model.source!r}: its UNet takes {found} channels, its VAE makes {right}: "
+            f"model.source {model.source!r}: its UNet takes {in_channels} channels, its VAE makes {latent_channels}: "
             "inpainting and editing models are not supported"
         )
     if pipeline.unet.config.time_cond_proj_dim is not None:

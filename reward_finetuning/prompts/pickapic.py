@@ -18,6 +18,7 @@ from typing import Any
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts.prompt_set import Entry
+from reward_finetuning.storage.files import files_below
 
 COLUMN = "caption"
 
@@ -33,7 +34,7 @@ def locate(path: Path) -> list[Path]:
     if has_magic(str(path)):
         files = sorted(map(Path, glob(str(path), recursive=True)))
     else:
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        files = [file for file in files_below(path) if file.suffix == ".parquet"] if path.is_dir() else [path]
     if not files:
         raise UserError(f"prompt set {path}: no parquet file is there; name a file, a folder or a pattern")
     if len(splits := sorted({_split(file) for file in files})) > 1:
@@ -91,5 +92,5 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _split(path: Path) -> str:
-    found = _SPLIT.match(path.stem)
-    return found.group(1) if found else ""
+    match = _SPLIT.match(path.stem)
+    return match.group(1) if match else ""
