@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ("light", "trainer", "scorer")
-PORT = 8976  # always the same where it is free: another address would be another layer
+PORT = 8976  # fixed if it is free, because another address gives another image layer
 
 
 class Arguments(argparse.Namespace):
@@ -82,7 +82,7 @@ def build(args: Arguments, image: str, reference: str, wheels: str) -> None:
         "VERSION": version(),
     }
     build_args = [f"--build-arg={name}={value}" for name, value in values.items() if value]
-    # The builder's network is the host's: an index of wheels may be on loopback.
+    # The build uses the network of the host, because an index of wheels may be on loopback.
     command = [args.engine, "build", "--network=host", f"--file=images/{image}/Dockerfile", *build_args]
     environment = os.environ | {"DOCKER_BUILDKIT": "1"}
     for target in ("test", "final"):
@@ -116,7 +116,7 @@ def write_sbom(engine: str, reference: str, path: Path) -> None:
     metadata = subprocess.run(run, check=True, capture_output=True).stdout
     path.parent.mkdir(exist_ok=True)
     with TemporaryDirectory() as folder:
-        # An environment that holds what cyclonedx reads of the image's, and nothing else.
+        # An environment that contains only the package metadata of the image, which cyclonedx reads.
         venv.create(folder, with_pip=False)
         (site,) = Path(folder).glob("lib/python3*/site-packages")
         with tarfile.open(fileobj=BytesIO(metadata)) as archive:

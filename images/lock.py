@@ -20,12 +20,12 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-# A task needs kfp.dsl.executor_main alone, which runs without kfp's dependencies; submitting is a laptop's work.
+# A task only needs kfp.dsl.executor_main, which runs without the dependencies of kfp. Tasks do not submit pipelines.
 COMPILER = {"kfp", "kfp-kubernetes"}
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
-# store; MLflow's server and its models would be another 500 MB.
+# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its sqlite
+# store. The server and the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch comes by version: users choose its build (CPU or CUDA) by pip's index; then its metadata pins what CUDA needs.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 
