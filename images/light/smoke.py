@@ -5,7 +5,7 @@ import json
 import os
 from tempfile import TemporaryDirectory
 
-os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component: kfp without its dependencies
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component: kfp then needs no dependencies
 import kfp.dsl.executor_main
 
 from reward_finetuning.steps.evaluation_due import evaluation_due
