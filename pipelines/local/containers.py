@@ -13,7 +13,6 @@ import yaml
 
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.policy.source import locate
-from reward_finetuning.progress import SECONDS
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.tracking import code_version
@@ -25,7 +24,6 @@ REVISION = "org.opencontainers.image.revision"
 _CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 _PASSED_ON = (
     "OMP_NUM_THREADS",
-    SECONDS,
     _CREDENTIALS,
     "GOOGLE_CLOUD_PROJECT",
     "HF_HUB_OFFLINE",

@@ -7,17 +7,19 @@ from hashlib import sha256
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.evaluation.reports import prompt_datasets
+from reward_finetuning.events import report_warning
 from reward_finetuning.inputs import check_known, input_digests
 from reward_finetuning.policy.source import check_model
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step, step
 from reward_finetuning.storage import RunDirectory, write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker, check_server, code_version, pipeline_run
 from reward_finetuning.training.monitor import alarms_of, refuse
 
 
+@step
 def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     """Begin the run, or find out how far it got: returns the plan, and writes a reference to the newest policy.
 
@@ -27,7 +29,7 @@ def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     run = RunDirectory(parse_config(config))
     described = begin(run, inputs)
     if (before := described["code_version"]) != (now := code_version()):
-        print(f"warning: the run was begun by code version {before}, this is {now}", flush=True)
+        report_warning(f"the run was begun by code version {before}, this is {now}")
     latest = run.latest()
     write_reference(policy, latest)
     loop = run.config.loop
