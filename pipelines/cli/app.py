@@ -70,8 +70,9 @@ def run(
     """
     from pipelines.cli.rewards import verify_before_training
     from pipelines.cli.tables import print_evaluation, print_where_to_look
-    from pipelines.local.launch import describe, is_done, run_until_done
+    from pipelines.local.launch import describe, run_until_done
     from pipelines.local.preflight import check_run
+    from reward_finetuning.evaluation.reports import is_done
 
     console = Console()
     containers = ContainerOptions(gpus, network)
@@ -159,8 +160,7 @@ app.add_typer(schedule, name="schedule")
 
 def _stop_where_it_failed(outcome: Outcome) -> None:
     if outcome.exit_code:
-        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.options import ConfigFile, Override
-from pipelines.local.folder import folder_here
+from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
 from pipelines.targets.placement import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
@@ -78,13 +78,11 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
     from pipelines.graphs.package import compile_package
     from pipelines.local.launch import run_once
 
-    folder = folder_here(run)
-    package = folder / "pipeline" / "evaluation.yaml"
-    compile_package(config, TargetName.LOCAL, package, build=standalone)
-    outcome = run_once(package, runner, folder, console, {})
+    attempt = Attempt.begin(run)
+    compile_package(config, TargetName.LOCAL, attempt.package, build=standalone)
+    outcome = run_once(attempt, runner, console, {})
     if outcome.exit_code:
-        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 

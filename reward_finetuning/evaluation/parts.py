@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from reward_finetuning.evaluation.reports import settings_digest
 from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.sampling import draw_micro_batch
-from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Sample, Stream
 from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
@@ -70,7 +70,7 @@ def draw_parts(
     # Kept beside the parts: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
         ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as known,
-        Progress(f"evaluate, {subject.name}", total, "images") as progress,
+        Progress("evaluate", subject.name, total, "images") as progress,
     ):
         remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
         work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)

@@ -36,6 +36,12 @@ def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
     return None if manifest is None else dict(manifest.facts["metrics"])
 
 
+def is_done(run: RunDirectory) -> bool:
+    """Whether all epochs are trained and the last one is evaluated."""
+    epochs = run.config.loop.epochs
+    return run.latest().epoch >= epochs and bool(_reports(run, epochs))
+
+
 def newest_report(run: RunDirectory) -> tuple[str, str] | None:
     """Names of the pretrained model's report and of the newest policy's, under the same settings; None without one.
 

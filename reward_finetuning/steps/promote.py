@@ -7,7 +7,8 @@ from typing import Any
 from reward_finetuning.config import RetryableError, parse_config
 from reward_finetuning.evaluation.champion import seat_of
 from reward_finetuning.evaluation.contest import Decision, judge
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.events import report_news
+from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Entry, MlflowTracker
@@ -15,6 +16,7 @@ from reward_finetuning.tracking import Entry, MlflowTracker
 _ATTEMPTS = 5
 
 
+@step
 def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     """Hold the policy against the champion; if it wins, it becomes the champion.
 
@@ -47,7 +49,7 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
 def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:
     promoted = not decision.objections
     for line in decision.objections or (f"{champion} is the champion ({decision.reason})",):
-        print(f"epoch {challenger.epoch}: {'promoted' if promoted else 'not promoted'}, {line}", flush=True)
+        report_news(f"epoch {challenger.epoch}: {'promoted' if promoted else 'not promoted'}, {line}")
     tags = {"champion": champion} | ({"champion_epoch": str(challenger.epoch)} if promoted else {})
     facts = {"promoted": str(promoted), "champion": champion, "reason": decision.reason}
     entry = Entry(
