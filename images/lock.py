@@ -20,8 +20,6 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-# A task needs kfp.dsl.executor_main alone, which runs without kfp's dependencies; submitting is a laptop's work.
-COMPILER = {"kfp", "kfp-kubernetes"}
 # What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
 # store; MLflow's server and its models would be another 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
@@ -40,7 +38,7 @@ def name_of(requirement: str) -> str:
 def requirements() -> dict[str, list[str]]:
     """Lock file -> what is resolved for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    core = [each for each in project["dependencies"] if name_of(each) not in COMPILER]
+    core = project["dependencies"]  # kfp with its dependencies: `rft submit` works in every image
     train = project["optional-dependencies"]["train"]
     return {
         "light/requirements.lock": core + LIGHT,
@@ -66,11 +64,8 @@ def line(item: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write every lock."""
-    (kfp,) = resolve(["kfp"], "--no-deps")
     for file, needed in requirements().items():
         items = [item for item in resolve(needed) if not OF_TORCH.fullmatch(item["metadata"]["name"].lower())]
-        if file != "build.lock":
-            items.append(kfp)
         lines = sorted(map(line, items), key=str.lower)
         (IMAGES / file).write_text(HEAD.format(file.removesuffix(".lock")) + "".join(lines), encoding="utf-8")
         print(f"images/{file}: {len(lines)} packages")

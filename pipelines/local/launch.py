@@ -27,7 +27,7 @@ from pipelines.local.containers import (
 )
 from pipelines.local.folder import folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig
 from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory

@@ -12,9 +12,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from kfp import local
-from kfp.components import load_component_from_file
-
 STARTED_BY = "reward-finetuning.started-by"
 """Label of a run's containers: which process started them."""
 
@@ -38,6 +35,9 @@ def run_package(package: str, runner: Runner, pipeline_root: str, arguments: Map
     Raises:
         RuntimeError: a task failed.
     """
+    from kfp import local
+    from kfp.components import load_component_from_file
+
     local.init(_runner(runner, arguments), pipeline_root=pipeline_root, raise_on_error=True)
     load_component_from_file(package)()
 
@@ -62,6 +62,8 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
 
 
 def _runner(runner: Runner, arguments: Mapping[str, Any]) -> Any:
+    from kfp import local
+
     if runner is Runner.SUBPROCESS:
         # kfp wants "python" in the name of an image, which a process does not use.
         warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)
