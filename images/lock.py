@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 IMAGES = Path(__file__).parent
 ROOT = IMAGES.parent
@@ -20,19 +20,53 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
+<<<<<<< HEAD
 # What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
 # store; MLflow's server and its models would be another 500 MB.
+=======
+# A task only needs kfp.dsl.executor_main, which runs without the dependencies of kfp. Tasks do not submit pipelines.
+COMPILER = {"kfp", "kfp-kubernetes"}
+# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its
+# sqlite store. The server and the models of MLflow would add 500 MB.
+>>>>>>> main
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch comes by version: users choose its build (CPU or CUDA) by pip's index; then its metadata pins what CUDA needs.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the
+# CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 
 
+class Metadata(TypedDict):
+    """A distribution's metadata."""
+
+    name: str
+    version: str
+
+
+class ArchiveInfo(TypedDict):
+    """The archive that pip would install."""
+
+    hashes: dict[str, str]  # algorithm -> hexadecimal digest
+
+
+class DownloadInfo(TypedDict):
+    """Where a distribution comes from."""
+
+    archive_info: ArchiveInfo
+
+
+class Item(TypedDict):
+    """A distribution in pip's installation report: the fields that are read here."""
+
+    metadata: Metadata
+    download_info: DownloadInfo
+
+
 def name_of(requirement: str) -> str:
     """The project that a requirement names."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None, requirement
-    return found.group().lower().replace("_", "-")
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None, requirement
+    return match.group().lower().replace("_", "-")
 
 
 def requirements() -> dict[str, list[str]]:
@@ -47,15 +81,17 @@ def requirements() -> dict[str, list[str]]:
     }
 
 
-def resolve(needed: Iterable[str], *options: str) -> list[dict[str, Any]]:
+def resolve(specifiers: Iterable[str], *options: str) -> list[Item]:
     """What pip would install, dependencies included."""
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    done = subprocess.run([*command, *constraints, *options, *needed], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["install"]
+    command += [*constraints, *options, *specifiers]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    items: list[Item] = report["install"]
+    return items
 
 
-def line(item: dict[str, Any]) -> str:
+def line(item: Item) -> str:
     """`name==version --hash=...` of one item of pip's report."""
     metadata = item["metadata"]
     sha256 = item["download_info"]["archive_info"]["hashes"]["sha256"]

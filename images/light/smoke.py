@@ -5,7 +5,11 @@ import json
 import os
 from tempfile import TemporaryDirectory
 
-os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component
+<<<<<<< HEAD
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component
+=======
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component: kfp then needs no dependencies
+>>>>>>> main
 import kfp.dsl.executor_main
 from contents import import_all
 

@@ -4,7 +4,7 @@ import json
 import os
 from tempfile import TemporaryDirectory
 
-os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component
 import kfp.dsl.executor_main
 import torch
 from contents import import_all

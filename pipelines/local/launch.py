@@ -31,6 +31,7 @@ from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig
 from reward_finetuning.progress import SECONDS
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.artifact_names import Kind
 
 _PROGRESS = re.compile(r"^\s*((\w+), [\w .-]+): (\d+)/(\d+) \w+$")
 _NEWS = re.compile(r"^\s*((?:epoch \d+:|retraining \w+:|warning:|MLflow at) .*)$")
@@ -75,8 +76,7 @@ def run_until_done(
 def is_done(run: RunDirectory) -> bool:
     """Whether all epochs are trained and the last one is evaluated."""
     latest, epochs = run.latest(), run.config.loop.epochs
-    evaluated = any(name.startswith("report-") for name in run.store.names(f"epochs/{epochs:04d}"))
-    return latest.epoch >= epochs and evaluated
+    return latest.epoch >= epochs and bool(run.artifacts(epochs, Kind.REPORT))
 
 
 def describe(config: RunConfig) -> str:

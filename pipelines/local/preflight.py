@@ -10,6 +10,7 @@ from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.artifact_names import kind_of
 from reward_finetuning.tracking import check_server
 
 
@@ -43,6 +44,7 @@ def _check_artifacts(run: RunDirectory) -> None:
         run.open(latest, [])
         run.store.check(latest.name)
     for epoch in (0, latest.epoch, latest.epoch + 1):
-        for artifact in run.store.names(f"epochs/{epoch:04d}"):
-            if "scores-" not in artifact:  # a cache: a damaged one is computed anew
-                run.store.check(run.name(epoch, artifact))
+        for artifact in run.artifacts(epoch):
+            kind = kind_of(artifact)
+            if kind is None or not kind.is_cache:  # a damaged cache is computed again
+                run.store.check(artifact)

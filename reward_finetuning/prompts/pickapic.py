@@ -18,6 +18,7 @@ from typing import Any
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts.prompt_set import Entry
+from reward_finetuning.server_errors import one_line
 
 COLUMN = "caption"
 
@@ -78,7 +79,7 @@ def _batches(path: Path) -> Iterator[list[str | None]]:
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"prompt set {path} is no whole parquet file: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"prompt set {path} is no whole parquet file: {one_line(error, 200)}") from None
 
 
 def _pyarrow() -> tuple[Any, Any]:
