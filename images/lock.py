@@ -20,15 +20,8 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-<<<<<<< HEAD
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
-# store; MLflow's server and its models would be another 500 MB.
-=======
-# A task only needs kfp.dsl.executor_main, which runs without the dependencies of kfp. Tasks do not submit pipelines.
-COMPILER = {"kfp", "kfp-kubernetes"}
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its
-# sqlite store. The server and the models of MLflow would add 500 MB.
->>>>>>> main
+# What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
+# the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
 # torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the
 # CUDA packages.
@@ -60,13 +53,6 @@ class Item(TypedDict):
 
     metadata: Metadata
     download_info: DownloadInfo
-
-
-def name_of(requirement: str) -> str:
-    """The project that a requirement names."""
-    match = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert match is not None, requirement
-    return match.group().lower().replace("_", "-")
 
 
 def requirements() -> dict[str, list[str]]:

@@ -5,11 +5,7 @@ import json
 import os
 from tempfile import TemporaryDirectory
 
-<<<<<<< HEAD
 os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component
-=======
-os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component: kfp then needs no dependencies
->>>>>>> main
 import kfp.dsl.executor_main
 from contents import import_all
 
