@@ -21,7 +21,7 @@ from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import (
     RetryableError,
     RunConfig,
@@ -176,3 +176,8 @@ def main() -> None:
     except (UserError, TrainingError, RetryableError) as error:
         print(f"rft: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
+            raise
+        print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
+        sys.exit(UserError.exit_code)

@@ -13,7 +13,7 @@ from rich.console import Console
 from pipelines.cli.options import ConfigFile, Override
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
 from reward_finetuning.config.externals import Kind
 from reward_finetuning.inputs import absolute_paths

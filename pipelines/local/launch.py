@@ -26,7 +26,7 @@ from pipelines.local.containers import (
 )
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig
 from reward_finetuning.evaluation.reports import is_done
 from reward_finetuning.events import EVENTS, SECONDS, Advance, EventFile, News
