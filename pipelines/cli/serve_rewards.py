@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
+from reward_finetuning.server_errors import one_line
 from reward_finetuning.steps.program import run_step
 
 Text = str | None
@@ -18,21 +22,32 @@ def serve_rewards(
     scorer: Annotated[str, typer.Argument(metavar="SCORER", help="Its name, as in reward.weights.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
     host: Annotated[
-        str, typer.Option(help="Who may ask: 0.0.0.0 lets everyone who reaches this machine; there is no password.")
+        str, typer.Option(help="Address to listen on: 0.0.0.0 is reached from everywhere; add --token-env.")
     ] = "127.0.0.1",
     source: Annotated[Text, typer.Option(help="reward.scorers.SCORER.source: where its weights lie.")] = None,
     revision: Annotated[Text, typer.Option(help="reward.scorers.SCORER.revision: commit of a hub id.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the network.")] = "float32",
     use: Annotated[Text, typer.Option(help="Serve a plug-in: module:function, or an entry point.")] = None,
+    token_env: Annotated[
+        Text,
+        typer.Option(metavar="VARIABLE", help="Environment variable with a token that every request must carry."),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve https: the certificate chain, as PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's private key, as PEM.")] = None,
 ) -> None:
-    """Serve a scorer over HTTP, for runs whose reward.scorers.NAME.url points here; SIGTERM ends it gently.
+    """Serve a scorer over HTTP, for runs whose reward.scorers.NAME.url points here.
+
+    On SIGTERM it answers the requests that have arrived, for at most 18 seconds, and ends.
 
     Example: `rft serve-rewards shapes --port 8080`
     """
     from reward_finetuning.rewards.remote.server import ScoringServer, Served
     from reward_finetuning.rewards.scorer import load_scorers, scorer_digests
 
+    token, tls = _token(token_env), _tls(tls_certificate, tls_key)
     settings = ScorerConfig(source=source, revision=revision, device=device, dtype=dtype, use=use)
     config = RewardConfig(weights={scorer: 1.0}, scorers={scorer: settings})
     digest = "".join(scorer_digests(config).values())
@@ -40,15 +55,42 @@ def serve_rewards(
         scorer,
         sha256(f"{scorer} {digest} {dtype}".encode()).hexdigest() if digest else "",
         load_scorers(config)[scorer],
+        token=token,
+        tls=tls,
     )
     try:
         server = ScoringServer(host, port, served)
     except OSError as error:
         raise UserError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from None
-    address = f"http://{host}:{server.server_address[1]}"
+    address = f"{'http' if tls is None else 'https'}://{host}:{server.server_address[1]}"
     print(f"serving {scorer} at {address} (digest: {served.digest or 'none'})", flush=True)
-    server.serve_until_told()
-    print(f"served {scorer}; every request in hand was answered", flush=True)
+    unanswered = server.serve_until_signal()
+    answered = "every request in hand was answered" if not unanswered else f"{unanswered} requests were cut off"
+    print(f"served {scorer}; {answered}", flush=True)
+
+
+def _token(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    token = os.environ.get(variable, "")
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"--token-env {variable}: the variable must hold the token, as printable ASCII without spaces")
+    return token
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UserError("https needs both --tls-certificate and --tls-key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(
+            f"--tls-certificate {certificate} and --tls-key {key} cannot be used: {one_line(error)}"
+        ) from None
+    return context
 
 
 if __name__ == "__main__":
