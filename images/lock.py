@@ -22,10 +22,11 @@ HEAD = (
 
 # A task only needs kfp.dsl.executor_main, which runs without the dependencies of kfp. Tasks do not submit pipelines.
 COMPILER = {"kfp", "kfp-kubernetes"}
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its sqlite
-# store. The server and the models of MLflow would add 500 MB.
+# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its
+# sqlite store. The server and the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the CUDA packages.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and the metadata of the
+# build pins the CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 

@@ -107,8 +107,8 @@ def test_several_runs_make_one_page_and_one_table(begin, report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["one.yaml"], "has evaluated no epoch yet"),
-        (["one.yaml", "-o", "name=other"], "holds no run; begin one with: rft run one.yaml"),
+        (["one.yaml"], "contains no evaluation yet"),
+        (["one.yaml", "-o", "name=other"], "contains no run; start one with: rft run one.yaml"),
         (["one.yaml", "one.yaml"], "rft report compares different runs, got "),
     ],
 )
