@@ -25,7 +25,7 @@ def test_a_pickle_is_converted_once_and_scores_the_same(image_reward_files, pict
     fetch(MODEL, folder, from_hub=False, report=told.append)
 
     assert (folder / "ImageReward.safetensors").stat() == converted
-    assert len([line for line in told if line.endswith("ImageReward.safetensors is there")]) == 1
+    assert len([line for line in told if line.endswith("ImageReward.safetensors exists")]) == 1
     scores = [image_reward.load(ScorerConfig(source=str(each)))(*pictures) for each in (folder, image_reward_files)]
     assert (scores[0] == scores[1]).all()
 
@@ -46,7 +46,7 @@ def test_a_missing_file_is_named(image_reward_files, tmp_path):
 
     with pytest.raises(
         UserError,
-        match=r"lacks vocab.txt, the vocabulary of image_reward: copy it to this folder, or download it with --download",
+        match=r"lacks vocab.txt, the vocabulary of image_reward: copy it to this folder, or download it",
     ):
         fetch(MODEL, tmp_path, from_hub=False, report=print)
 

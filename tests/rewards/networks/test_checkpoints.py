@@ -130,7 +130,7 @@ def test_missing_unexpected_and_misshapen_weights_are_named_a_few_of_each(pickle
         fill(lambda: nn.Linear(3, 2), state, pickled, torch.float32)
 
     assert str(error.value) == (
-        f"{pickled} holds other weights than this scorer's: 1 missing (bias); "
+        f"{pickled} does not contain the weights of this scorer: 1 missing (bias); "
         "5 unexpected (extra.0, extra.1, extra.2, ...); 1 of another shape (weight is [2, 4], should be [2, 3])"
     )
 
