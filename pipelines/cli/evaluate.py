@@ -104,11 +104,11 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
 def _show(evaluation: Evaluation, name: str, console: Console) -> None:
     from pipelines.cli.tables import print_policies
     from reward_finetuning.evaluation.reports import PAGE, SUMMARY
-    from reward_finetuning.evaluation.side_by_side import compared
+    from reward_finetuning.evaluation.side_by_side import evaluated_policies
     from reward_finetuning.report.runs import compare_runs
 
     run = evaluation.run
-    print_policies(compare_runs(compared(evaluation)), console)
+    print_policies(compare_runs(evaluated_policies(evaluation)), console)
     page = folder_here(run) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run.store.fetch(name, [PAGE]) / PAGE, page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.policy.source import pinned_revision
 
 
@@ -17,7 +17,7 @@ def fetch_model(name: str, revision: str | None, variant: str | None, to: Path, 
         RetryableError: the hub is not reachable.
     """
     commit = pinned_revision(ModelConfig(source=name, revision=revision))
-    model = KNOWN_MODELS.get(name)
+    model = PUBLISHED_MODELS.get(name)
     licence = model.licence if model and model.commit == commit else "see its model card"
     print(f"{name}@{commit[:12]}  licence: {licence}")
     if not download:

@@ -12,8 +12,8 @@ from typing import Any
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.known_models import KNOWN_MODELS
 from reward_finetuning.policy.noise_schedule import sampler_grid
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
@@ -51,12 +51,12 @@ def pinned_revision(model: ModelConfig) -> str:
     Raises:
         UserError: none is given, and the model is not one whose commit is known here; or a branch is given.
     """
-    known = KNOWN_MODELS.get(model.source)
+    known = PUBLISHED_MODELS.get(model.source)
     revision = model.revision or (known.commit if known else None)
     if revision is None or not _COMMIT.fullmatch(revision):
         raise UserError(
             f"model.source: there is no folder {model.source}, and a hub id needs model.revision, the commit of 40 hex "
-            f"digits, for branches move; got {revision!r}. Commits are known here of: {', '.join(KNOWN_MODELS)}"
+            f"digits, for branches move; got {revision!r}. Commits are known here of: {', '.join(PUBLISHED_MODELS)}"
         )
     return revision
 

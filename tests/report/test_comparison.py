@@ -143,7 +143,10 @@ def test_the_terminals_table_has_a_heading_and_one_row_each_of_as_many_cells(mak
             {"prompt_ids": ("p0000", "p0009")},
             r"1 images are only in before, such as \('train', 'p0001', 0\); 1 .*'p0009'",
         ),
-        ({"prompt_ids": ("p0000", "p0000")}, "after must contain each .* once, got .'train', 'p0000', 0. more than once"),
+        (
+            {"prompt_ids": ("p0000", "p0000")},
+            "after must contain each .* once, got .'train', 'p0000', 0. more than once",
+        ),
         ({"prompts": ("a picture of p0000", "a cat")}, "the prompt of image .* got 'a picture of p0001' and 'a cat'"),
         ({"categories": ("", "count")}, "the category of image .* got '' and 'count'"),
         ({"rewards": {"other": np.zeros(2)}}, "have the same rewards, got reward and other"),
