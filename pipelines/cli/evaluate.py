@@ -13,8 +13,10 @@ from rich.console import Console
 from pipelines.cli.options import ConfigFile, Override
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -33,26 +35,11 @@ def evaluate(
     Example: `rft evaluate pipelines/runs/evaluations/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
     """
     console = Console()
-    here = absolute(load_run_or_evaluation(config, override or []))
+    here = absolute_paths(load_run_or_evaluation(config, override or []), frozenset({Kind.RUNS}))
     if isinstance(here, EvaluationRun):
         _several(here, runner, console)
     else:
         _newest(here, config, runner, console)
-
-
-def absolute(config: RunConfig | EvaluationRun) -> RunConfig | EvaluationRun:
-    """The config with folders that mean the same in every task's working directory."""
-    changes: dict[str, object] = {"run_root": _absolute(config.run_root)}
-    if isinstance(config, EvaluationRun):
-        changes["policies"] = tuple(
-            policy.model_copy(update={"run": None if policy.run is None else _absolute(policy.run)})
-            for policy in config.policies
-        )
-    return config.model_copy(update=changes)
-
-
-def _absolute(folder: str) -> str:
-    return folder if "://" in folder else str(Path(folder).absolute())
 
 
 def _several(asked: EvaluationRun, runner: Runner, console: Console) -> None:

@@ -19,7 +19,6 @@ from rich.progress import Progress, TaskID
 from pipelines.graphs.package import compile_package
 from pipelines.local.containers import (
     ContainerOptions,
-    absolute_paths,
     check_images,
     container_arguments,
     engine,
@@ -27,11 +26,12 @@ from pipelines.local.containers import (
 )
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig
 from reward_finetuning.evaluation.reports import is_done
 from reward_finetuning.events import EVENTS, SECONDS, Advance, EventFile, News
 from reward_finetuning.failures import FAILURE_FILE, failure_in
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 
 _POLL_SECONDS = 0.1

@@ -7,14 +7,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Any
-
-from kfp import local
-from kfp.components import load_component_from_file
-from kfp.local import subprocess_task_handler
 
 from reward_finetuning.config import RetryableError
 from reward_finetuning.events import EVENTS, SECONDS
@@ -23,8 +19,6 @@ from reward_finetuning.training.launch import end_with_parent
 
 STARTED_BY = "reward-finetuning.started-by"
 """Label of a run's containers: which process started them."""
-
-_run_process = subprocess_task_handler.run_local_subprocess
 
 
 class Runner(StrEnum):
@@ -46,13 +40,16 @@ def run_package(package: str, runner: Runner, pipeline_root: str, arguments: Map
     Raises:
         RuntimeError: a task failed.
     """
+    from kfp import local
+    from kfp.components import load_component_from_file
+
     local.init(_runner(runner, arguments), pipeline_root=pipeline_root, raise_on_error=True)
     load_component_from_file(package)()
 
 
-def run_process(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
-    """Run a task's process as kfp's function of this signature does, and record the signal that killed it, if any."""
-    code = int(_run_process(full_command, env_vars))
+def run_process(run: Callable[..., int], full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+    """Run a task's process with kfp's own function `run`, and record the signal that killed the process, if any."""
+    code = int(run(full_command, env_vars))
     _record_signal(code, "a task")
     return code
 
@@ -91,10 +88,15 @@ def _record_signal(code: int, task: str) -> None:
 
 
 def _runner(runner: Runner, arguments: Mapping[str, Any]) -> Any:
+    from kfp import local
+    from kfp.local import subprocess_task_handler
+
     if runner is Runner.SUBPROCESS:
         # kfp wants "python" in the name of an image, which a process does not use.
         warnings.filterwarnings("ignore", "You may be attemping to run a task", RuntimeWarning)
-        subprocess_task_handler.run_local_subprocess = run_process
+        subprocess_task_handler.run_local_subprocess = partial(
+            run_process, subprocess_task_handler.run_local_subprocess
+        )
         return local.SubprocessRunner(use_venv=False)
     from kfp.local import docker_task_handler
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from reward_finetuning.config import RetryableError, parse_config
 from reward_finetuning.evaluation.champion import seat_of
 from reward_finetuning.evaluation.contest import Decision, judge
+from reward_finetuning.evaluation.exports import export_model
 from reward_finetuning.events import report_news
 from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
@@ -31,7 +33,7 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     run.check()
     challenger = read_reference(policy)
     run.open(challenger, [])
-    seat = seat_of(run)
+    seat, export = seat_of(run), partial(export_model, run, challenger)
     for _ in range(_ATTEMPTS):  # of two promotions at once one is refused, and looks again
         champion, token = seat.holder()
         if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
@@ -40,7 +42,7 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
         if champion is not None and decision.objections:
             _record(run, challenger, decision, champion.label)
             return {"promoted": False, "champion": champion.label, "reason": decision.reason}
-        if (name := seat.take(challenger, decision, token)) is not None:
+        if (name := seat.take(challenger, decision, token, export)) is not None:
             _record(run, challenger, decision, name)
             return {"promoted": True, "champion": name, "reason": decision.reason}
     raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was held against it")

@@ -17,7 +17,7 @@ from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step, step
-from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
 from reward_finetuning.storage.artifacts.rewards import write_rewards
 from reward_finetuning.storage.artifacts.rollouts import (
     SAMPLES,
@@ -43,7 +43,7 @@ def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict
 
 def score_rollouts(run: RunDirectory, rollouts: Reference, scorers: Scorers) -> Reference:
     """Commit the rewards of a rollouts artifact, unless they are there already; latents are not read."""
-    name = rollouts.name.replace("rollouts-", "rewards-")
+    name = artifact_names.rewards(rollouts.name)
     drawn_by = run.store.manifest(rollouts.name)
     policy = drawn_by.identity.policy if drawn_by else ""
     identity = run.identity("rewards", rollouts.epoch, policy, rollouts.checksum)
@@ -55,7 +55,7 @@ def score_rollouts(run: RunDirectory, rollouts: Reference, scorers: Scorers) -> 
 
 def _cache(run: RunDirectory, rollouts: Reference) -> ScoreCache:
     """Scores of a shard, until its rewards are committed."""
-    return ScoreCache(run, rollouts.epoch, Path(rollouts.name).name.replace("rollouts-", "scores-") + "-")
+    return ScoreCache(run, rollouts.epoch, artifact_names.scores(rollouts.name))
 
 
 def _score(

@@ -17,7 +17,7 @@ from reward_finetuning.records import Sample, Stream
 from reward_finetuning.steps.plan import Shard, sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step, step
 from reward_finetuning.steps.program import Shard as ShardText
-from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
 from reward_finetuning.storage.artifacts.rollouts import write_micro_batch, write_samples
 
 
@@ -51,7 +51,7 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
         raise ArtifactError(
             f"epoch {part.epoch} is sampled from the policy of epoch {part.epoch - 1}, got {before.epoch}"
         )
-    name = run.name(part.epoch, f"rollouts-{part.first:05d}-{part.last:05d}")
+    name = artifact_names.rollouts(part.epoch, part.first, part.last)
     identity = run.identity("rollouts", part.epoch, weights_sha256(before), f"{part.first}-{part.last}")
     manifest = run.commit(name, identity, lambda folder: _draw(run, part, before, policy(), folder))
     return Reference.to(name, manifest)

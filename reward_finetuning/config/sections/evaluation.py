@@ -15,7 +15,7 @@ class EvaluationConfig(Frozen):
     """Images for each prompt."""
 
     averaged: bool = False
-    """Evaluate and export the averaged weights (training.ema_decay) instead of the newest: reports of their own."""
+    """Evaluate and export the averaged weights (training.ema_decay) instead of the newest; reports are separate."""
 
     grid_images: PositiveInt = 16
     """Images in the sample grid that MLflow shows for each evaluation."""

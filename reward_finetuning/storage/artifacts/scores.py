@@ -63,8 +63,8 @@ class ScoreCache:
             self._delete(name)
 
     def _names(self) -> list[str]:
-        folder = self._run.name(self._epoch, "").rstrip("/")
-        return [f"{folder}/{name}" for name in self._run.store.names(folder) if name.startswith(self._prefix)]
+        prefix = self._run.name(self._epoch, self._prefix)
+        return [name for name in self._run.artifacts(self._epoch) if name.startswith(prefix)]
 
     def _read(self) -> Iterable[tuple[bytes, float]]:
         for name in self._names():

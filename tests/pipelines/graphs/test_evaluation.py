@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.graphs.package import compile_package
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, load_run_or_evaluation
 from reward_finetuning.evaluation.reports import report_name
 from reward_finetuning.storage import RunDirectory
