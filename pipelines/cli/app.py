@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,7 @@ from reward_finetuning.config import (
     load_run_or_evaluation,
 )
 from reward_finetuning.config.externals import Kind
+from reward_finetuning.failures import BUG, classify
 from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
-    epilog="Exit codes: 0 done; 2 the request is wrong; 3 training went wrong, no retry helps; other: run it again.",
+    epilog="Exit codes: 0 done; 1 a bug; 2 the request is wrong; 3 training went wrong, no retry helps; other: run it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -170,14 +172,19 @@ def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
 
 
 def main() -> None:
-    """Entry point; an error becomes one line and an exit code."""
+    """Entry point; an error becomes one line and an exit code, and a bug also its traceback."""
     try:
         app()
-    except (UserError, TrainingError, RetryableError) as error:
-        print(f"rft: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
             raise
         print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
         sys.exit(UserError.exit_code)
+    except Exception as error:  # noqa: BLE001 whatever it is, the user reads what to do
+        failure = classify(error)
+        if isinstance(failure, UserError | TrainingError | RetryableError):
+            print(f"rft: {failure}", file=sys.stderr)
+            sys.exit(failure.exit_code)
+        traceback.print_exc()
+        print(f"rft: {type(error).__name__}: {error}; {BUG}", file=sys.stderr)
+        sys.exit(1)

@@ -16,11 +16,17 @@ class FunctionScorer:
 
     name: str
     find: Callable[[], Scorer]  # called when scores are needed: checking a config imports nothing
+    find_check: Callable[[], Callable[[str], object]] | None = None  # gives a check of a prompt; None takes them all
 
     def check(self, settings: ScorerConfig) -> None:
         """Refuse every setting but the one that says which function it is."""
         if given := differing(settings, ScorerConfig(use=settings.use)):
             raise UserError(f"reward.scorers.{self.name}: this scorer is a plain function, without {', '.join(given)}")
+
+    def check_prompt(self, prompt: str) -> None:
+        """See ChecksPrompts."""
+        if self.find_check is not None:
+            self.find_check()(prompt)
 
     def digest(self, settings: ScorerConfig) -> str:
         """None."""

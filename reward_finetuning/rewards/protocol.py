@@ -29,6 +29,19 @@ class SeesPictures(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksPrompts(Protocol):
+    """What a scorer's module may offer besides: which prompts its scorer can judge, known before any picture."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the scorer cannot judge; imports nothing heavy.
+
+        Raises:
+            ValueError: saying why.
+        """
+        ...
+
+
 Scorers = Callable[[], "Mapping[str, Scorer]"]
 """Gives the loaded scorers by name; called only where something is scored, for loading takes gigabytes and minutes."""
 
