@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
-    epilog="Exit codes: 0 done; 1 a bug; 2 a wrong request; 3 training went wrong, no retry helps; other: run it again.",
+    epilog="Exit codes: 0 done; 1 a bug; 2 a wrong request; 3 training went wrong, no retry helps; other: repeat.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
