@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,7 @@ from reward_finetuning.config import (
     load_run_or_evaluation,
 )
 from reward_finetuning.config.externals import Kind
+from reward_finetuning.failures import BUG, classify
 from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Finetune text-to-image diffusion models on a reward, as Kubeflow pipelines.",
-    epilog="Exit codes: 0 success; 2 invalid request; 3 training failed and a retry cannot help; other: run it again.",
+    epilog="Exit codes: 0 success; 1 a bug; 2 invalid request; 3 training failed and a retry cannot help; "
+    "other: run it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -175,14 +178,19 @@ def _with_absolute_root(config: Path, override: Sequence[str] | None) -> RunConf
 
 
 def main() -> None:
-    """Entry point: print an error as one line and exit with its exit code."""
+    """Entry point: print an error as one line and exit with its exit code; a bug also prints its traceback."""
     try:
         app()
-    except (UserError, TrainingError, RetryableError) as error:
-        print(f"rft: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
             raise
         print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
         sys.exit(UserError.exit_code)
+    except Exception as error:  # noqa: BLE001 whatever it is, the user reads what to do
+        failure = classify(error)
+        if isinstance(failure, UserError | TrainingError | RetryableError):
+            print(f"rft: {failure}", file=sys.stderr)
+            sys.exit(failure.exit_code)
+        traceback.print_exc()
+        print(f"rft: {type(error).__name__}: {error}; {BUG}", file=sys.stderr)
+        sys.exit(1)

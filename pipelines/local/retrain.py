@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from rich.console import Console
@@ -10,10 +11,10 @@ from rich.table import Table
 
 from pipelines.local.containers import ContainerOptions
 from pipelines.local.folder import Attempt
-from pipelines.local.launch import Outcome, compile_here, run_once
+from pipelines.local.launch import Outcome, compile_here, mark_killed, run_once
 from pipelines.local.preflight import check_run
 from pipelines.local.runner import Runner
-from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.prompts.pointer import follow
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.tracking.journal import Journal
@@ -35,6 +36,8 @@ def retrain(
     arguments = compile_here(series, attempt, runner, console, containers)
     outcome = run_once(attempt, runner, console, arguments)
     if outcome.exit_code:
+        with suppress(UserError, RetryableError):  # the user is to read why the retraining failed
+            mark_killed(RunDirectory(find_or_begin(config).config(config)), outcome)
         return series, outcome
     return RunDirectory(find_or_begin(config).config(config)), outcome
 

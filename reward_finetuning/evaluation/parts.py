@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reward_finetuning.evaluation.objections import combined_scorer
 from reward_finetuning.evaluation.reports import settings_digest
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.events import Progress
@@ -78,6 +79,13 @@ def draw_parts(
             work.commit(part)
 
 
+def draw_floor(run: RunDirectory, scorers: Scorers) -> None:
+    """Draw and score the pretrained model for the promotion of a run that starts from another policy."""
+    floor = Subject.floor_of(run)
+    if floor is not None:
+        draw_parts(run, floor, parts_of(run, floor), floor.load, scorers)
+
+
 def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
     """All parts as one; pictures are read when they are asked for."""
     parts, members = parts_of(run, subject), _members(run)
@@ -101,8 +109,8 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
         prompts=tuple(s.prompt.text for s in samples),
         categories=tuple(s.prompt.category for s in samples),
         image_indices=tuple(s.image_index for s in samples),
-        # Without the column of a scorer that is the combined reward to the letter.
-        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if not np.array_equal(v, combined)},
+        # Without the column of a scorer that is the combined reward by the settings: two equal curves say no more.
+        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if n != combined_scorer(run.config)},
         image_size=found[0].image_size,
         images=StoredPictures(run.store, run.config.sampling.micro_batch_size, tuple(parts)),
         measures={name: values for name, values in measures.items() if values is not None},

@@ -38,6 +38,14 @@ class Subject:
         """A policy that its own run evaluates."""
         return cls(f"epoch {reference.epoch}", artifact_names.epoch_folder(reference.epoch), run, reference)
 
+    @classmethod
+    def floor_of(cls, run: RunDirectory) -> Subject | None:
+        """The pretrained model, if the run's guard rewards are compared with it and epoch 0 is another policy."""
+        if run.config.warm_start is None or not run.config.promotion.guard_margins:
+            return None
+        source = RunDirectory(run.config.model_copy(update={"warm_start": None}))
+        return cls(PRETRAINED, f"policies/{PRETRAINED}", source, Reference(epoch=0))
+
     @property
     def weights(self) -> str:
         """sha256 of its trained weights; empty for the pretrained model."""
@@ -46,6 +54,8 @@ class Subject:
     @property
     def policy(self) -> str:
         """sha256 of the weights that sample, which can be the initial weights of the run; or PRETRAINED."""
+        if self.source.config.warm_start is None:
+            return self.weights or PRETRAINED
         described = self.source.describe() or {"fingerprint": {}}
         return self.weights or described["fingerprint"].get(DIGEST, PRETRAINED)
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reward_finetuning.policy.denoiser import joined
+from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.records import Conditioning
 
 _REMEMBERED = 1024
@@ -24,7 +26,11 @@ class PromptEncoder:
         self._known: dict[str, Conditioning] = {}
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The encoded prompts, a row each."""
+        """The encoded prompts, a row each.
+
+        Raises:
+            TrainingError: an embedding is not finite.
+        """
         return joined([self._row(text) for text in prompts])
 
     def unconditional(self) -> Conditioning:
@@ -47,6 +53,16 @@ class PromptEncoder:
         options = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         if self._has_pooled:
             embeddings, _, pooled, _ = self._pipeline.encode_prompt(text, **options)
+            self._check("text_encoder_2", pooled)
+            # Both encoders' embeddings stand side by side.
+            width = self._pipeline.text_encoder.config.hidden_size
+            self._check("text_encoder", embeddings[..., :width])
+            self._check("text_encoder_2", embeddings[..., width:])
             return Conditioning(embeddings, pooled)
         embeddings, _ = self._pipeline.encode_prompt(text, **options)
+        self._check("text_encoder", embeddings)
         return Conditioning(embeddings)
+
+    def _check(self, name: str, embeddings: Tensor) -> None:
+        encoder = getattr(self._pipeline, name)
+        check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)

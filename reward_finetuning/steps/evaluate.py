@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reward_finetuning.evaluation.pages import run_page
-from reward_finetuning.evaluation.parts import draw_parts, join, parts_of
+from reward_finetuning.evaluation.parts import draw_floor, draw_parts, join, parts_of
 from reward_finetuning.evaluation.reports import (
     GRID,
     METRICS,
@@ -51,6 +51,7 @@ def evaluate(
     tracker = MlflowTracker(run)
     for subject in evaluation.subjects:
         evaluated = evaluate_policy(run, subject, subject.load, scorers, tracker)
+    draw_floor(run, scorers)
     return publish(run, evaluated, outputs, tracker)
 
 

@@ -23,7 +23,8 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     """Hold the policy against the champion; if it wins, it becomes the champion.
 
     Returns:
-        "promoted", "champion" (what the policy is called where it was seated, or who stays) and "reason".
+        "promoted", "champion" (the name of the policy as champion, or of the champion that stays, "none" without one)
+        and "reason".
 
     Raises:
         ArtifactError: the policy is the pretrained model, is gone, or was not evaluated.
@@ -39,9 +40,10 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
         if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
             return {"promoted": True, "champion": champion.label, "reason": "it is the champion already"}
         decision = judge(run, challenger, champion)
-        if champion is not None and decision.objections:
-            _record(run, challenger, decision, champion.label)
-            return {"promoted": False, "champion": champion.label, "reason": decision.reason}
+        if decision.objections:
+            label = "none" if champion is None else champion.label
+            _record(run, challenger, decision, label)
+            return {"promoted": False, "champion": label, "reason": decision.reason}
         if (name := seat.take(challenger, decision, token, export)) is not None:
             _record(run, challenger, decision, name)
             return {"promoted": True, "champion": name, "reason": decision.reason}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
+from reward_finetuning.evaluation.parts import draw_floor
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
@@ -56,6 +57,7 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     if processes.is_first:
         pretrained = Subject.of_run(run, evaluated)
         evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
+        draw_floor(run, scorers)
     latest = processes.agreed(run.latest())
     for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:
