@@ -128,7 +128,9 @@ class _Estimator:
         if isinstance(objective, DpokConfig) and objective.kl_weight > 0:
             learning += cells * step
         free = epochs if config.sampling.rollouts == "online" else 1  # the first update on policy knows its log-probs
-        replayed = (epochs * updates - free) * images * steps + free * config.training.gate_cells
+        replayed = (epochs * updates - free) * images * steps + free * config.training.num_gate_cells(
+            self._images * steps
+        )
         if config.training.old_log_probs == "replay":
             replayed += free * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:

@@ -87,7 +87,7 @@ class Trajectories:
     latents: Tensor  # [B, T + 1, C, H, W] as stored: x_T first, x_0 last
     log_probs: Tensor  # [B, T] float32 nats per latent element, under the policy that sampled
     log_probs_ref: Tensor  # [B, T] the same under the reference
-    kl: Tensor | None = None  # [B, T] exact KL of each step to the reference, nats per latent element; known when drawn
+    kl: Tensor  # [B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element
 
 
 @dataclass(frozen=True, slots=True)

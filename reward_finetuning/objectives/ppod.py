@@ -120,6 +120,10 @@ class Ppod(Objective):
         )
         return self._pairs.rows
 
+    def gradient_unit(self, num_steps: int, num_elements: int) -> float:
+        """C H W / eta: the gradient is then one of log-probs of whole trajectories, in nats; z sums over T already."""
+        return num_elements / self._config.kl_weight
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64.
 

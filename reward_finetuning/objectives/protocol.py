@@ -34,6 +34,18 @@ class Objective(Protocol):
     needs_reference: bool = False
     """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
 
+    def gradient_unit(self, num_steps: int, num_elements: int) -> float:
+        """What `coefficients` are multiplied by before they are backpropagated (docs/decisions/0007).
+
+        A loss that has a weight in it changes its size with that weight. Adam's epsilon and max_grad_norm are absolute:
+        without a common unit, they would act at one weight and not at another. A method with `cell_loss` leaves it 1.
+
+        Args:
+            num_steps: T.
+            num_elements: C H W.
+        """
+        return 1.0
+
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
         """Look at an epoch's rollouts before the first update: count, fit a baseline, draw pairs.
 

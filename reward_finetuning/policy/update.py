@@ -78,6 +78,7 @@ class _Updates:
         )
         self._source, self._training, self._advance = source, training, advance
         self._key = (seed, epoch)
+        self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
 
     def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
         """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
@@ -85,7 +86,10 @@ class _Updates:
         if self._training.old_log_probs == "replay":
             old = self._replay(order)
             batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
-        return batch, self._gate(batch, order[: self._training.gate_cells])
+        # Rounding depends on a batch's shape and on a cell's place in it. The sample has both shapes of a pass over all
+        # cells, in an order that no update uses: with `replay`, the first update's would compare numbers to themselves.
+        cells = self._order(self._training.updates_per_epoch)
+        return batch, self._gate(batch, cells[: self._training.num_gate_cells(len(cells))])
 
     def run(self, batch: Batch, *, on_policy: bool) -> dict[str, float]:
         """All updates; metrics of the last one."""
@@ -111,7 +115,7 @@ class _Updates:
         coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
         if objective.uses_log_probs:
             # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
-            coefficients = self._processes.agreed(objective.coefficients(log_probs, batch))
+            coefficients = self._unit * self._processes.agreed(objective.coefficients(log_probs, batch))
         if not torch.isfinite(coefficients).all():
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
@@ -200,5 +204,5 @@ def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy:
     updates = training.updates_per_epoch
     if not replays:
         return updates * num_cells
-    checks = min(training.gate_cells, num_cells) + num_cells * (training.old_log_probs == "replay")
+    checks = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
     return (2 * updates - on_policy) * num_cells + on_policy * checks

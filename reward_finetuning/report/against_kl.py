@@ -1,4 +1,4 @@
-"""Rewards against the distance from the pretrained model: where over-optimisation shows.
+"""Rewards against the distance from the reference: where over-optimisation shows.
 
 A policy that pays for its reward with everything else has one line that climbs with the KL and others that fall.
 
@@ -36,7 +36,7 @@ def draw_against_kl(
     epoch: int,
     trained: Collection[str],
 ) -> list[Overlay]:
-    """Every reward's change over the KL to the pretrained model; empty where no KL is known.
+    """Every reward's change over the KL to the reference; empty where no KL is known.
 
     One figure for each prompt set when enough evaluated policies have a known KL, else one of the training images.
 
@@ -138,7 +138,7 @@ def _plot(axes: Any, series: Sequence[Series]) -> None:
 
     axes.axhline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
     plot_series(axes, series)
-    axes.set_xlabel("KL to the pretrained model, nats per latent element and step")
+    axes.set_xlabel("KL to the reference, nats per latent element and step")
     axes.set_ylabel("change, standard deviations")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_locator(MaxNLocator(5))
