@@ -116,7 +116,7 @@ def _tuning_task(study: Mapping[str, Any], cell: Cell) -> Task:
     return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, cell.scale, cell, {}))
 
 
-def _gain(task: Task) -> float | None | tuple[()]:
+def _gain(task: Task) -> float | tuple[()] | None:
     """Gain on training prompts of a finished run; None if it stopped early, () if it was not run."""
     if not task.result.exists():
         return ()
