@@ -70,8 +70,8 @@ fast: .venv/.dev
 determinism: .venv/.dev ## split, sharded, fused and killed runs end in the same bits: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
 
-goldens: .venv/.dev ## write the compiled packages of tests/pipelines/goldens anew; look at git diff afterwards
-	RFT_GOLDENS=write $(BIN)/pytest -q tests/pipelines/test_goldens.py
+goldens: .venv/.dev ## write the compiled packages of tests/pipelines/graphs/goldens anew; look at git diff afterwards
+	RFT_GOLDENS=write $(BIN)/pytest -q tests/pipelines/graphs/test_goldens.py
 
 study: .venv/.train ## run what the study of the papers' claims still lacks, then write its page (hours; can be stopped)
 	$(BIN)/python benchmarks/study/run.py; code=$$?; $(BIN)/python benchmarks/study/page.py && exit $$code

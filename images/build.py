@@ -89,7 +89,7 @@ def push(engine: str, reference: str) -> str:
 
 
 def write_lock(path: Path, references: dict[str, str]) -> None:
-    """Image -> reference, which pipelines/images.py reads; images that were not built now keep theirs."""
+    """Image -> reference, which pipelines/targets/images.py reads; images that were not built now keep theirs."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     path.write_text(json.dumps(known | references, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{path}: {', '.join(references.values())}")

@@ -93,6 +93,7 @@ def nudged_run(run_config):
     """A factory of runs that look finished: weights are nudged, not trained, and rewards are given, not scored."""
     import numpy as np
 
+    from reward_finetuning.evaluation.reports import GRID, PAGE, report_name, settings_digest
     from reward_finetuning.policy.load import load_policy
     from reward_finetuning.policy.restore import WEIGHTS
     from reward_finetuning.policy.save import save_tensors
@@ -101,9 +102,8 @@ def nudged_run(run_config):
     from reward_finetuning.report.comparison import as_metrics, compare
     from reward_finetuning.report.grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
-    from reward_finetuning.steps.reports import GRID, PAGE, report_name, settings_digest
     from reward_finetuning.storage import Reference, RunDirectory
-    from reward_finetuning.storage.evaluations import write_evaluation
+    from reward_finetuning.storage.artifacts.evaluations import write_evaluation
     from reward_finetuning.storage.reference import weights_sha256
 
     def policy(run, epoch):

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 
 PROMPTS = 8
 SIDE = 512
-PACKAGES = {"ours": "reward_finetuning.rewards", "official": "reward_finetuning.rewards.official"}
+PACKAGES = {"ours": "reward_finetuning.rewards.models", "official": "reward_finetuning.rewards.official"}
 
 
 def main() -> None:

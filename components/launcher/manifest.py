@@ -51,7 +51,7 @@ def train_job(name: str, settings: TrainJobSettings, program: Sequence[str], *, 
         "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": settings.runtime},
         "trainer": {
             "image": settings.image,
-            "command": ["python", "-m", "reward_finetuning.policy.launch"],
+            "command": ["python", "-m", "reward_finetuning.training.launch"],
             "args": ["-m", *program],
             "env": _environment(settings),
             "numNodes": settings.num_nodes,

@@ -10,9 +10,9 @@ from components.launcher.attempt import run_to_end
 from components.launcher.manifest import job_name, train_job
 from components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
+from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, report_name
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.reports import PAGE, SUMMARY, headline, report_name
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, read_references, write_reference
 
 _IN_THE_POD = "/tmp/reference.json"

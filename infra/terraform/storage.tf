@@ -12,7 +12,7 @@ locals {
   }
 
   # A rule matches the beginning or the end of a name, not the epoch in its middle, and a bucket's rules may name 1000
-  # of both: so the files of the first 450 micro-batches of an epoch, as reward_finetuning/storage/rollouts.py calls them.
+  # of both: so the files of the first 450 micro-batches of an epoch, as reward_finetuning/storage/artifacts/rollouts.py calls them.
   rollout_files = flatten([for kind in ["trajectories", "images"] : [
     for micro_batch in range(450) : format("%s-%05d.safetensors", kind, micro_batch)
   ]])

@@ -5,10 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
-from reward_finetuning.config.evaluation import EvaluationConfig
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.reward import RewardConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.evaluation import EvaluationConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.reward import RewardConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 
 
 class EvaluatedPolicy(Frozen):

@@ -5,19 +5,19 @@ from typing import Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
-from reward_finetuning.config.evaluation import EvaluationConfig
-from reward_finetuning.config.loop import LoopConfig
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.monitor import MonitorConfig
-from reward_finetuning.config.objective import ObjectiveConfig, PrdpConfig
-from reward_finetuning.config.promotion import PromotionConfig
-from reward_finetuning.config.prompts import PromptsConfig
-from reward_finetuning.config.retraining import RetrainingConfig
-from reward_finetuning.config.reward import RewardConfig
-from reward_finetuning.config.sampling import SamplingConfig
-from reward_finetuning.config.tracking import RetentionConfig, TrackingConfig
-from reward_finetuning.config.training import TrainingConfig
-from reward_finetuning.config.warm_start import WarmStartConfig
+from reward_finetuning.config.sections.evaluation import EvaluationConfig
+from reward_finetuning.config.sections.loop import LoopConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.monitor import MonitorConfig
+from reward_finetuning.config.sections.objective import ObjectiveConfig, PrdpConfig
+from reward_finetuning.config.sections.promotion import PromotionConfig
+from reward_finetuning.config.sections.prompts import PromptsConfig
+from reward_finetuning.config.sections.retraining import RetrainingConfig
+from reward_finetuning.config.sections.reward import RewardConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.config.sections.tracking import RetentionConfig, TrackingConfig
+from reward_finetuning.config.sections.training import TrainingConfig
+from reward_finetuning.config.sections.warm_start import WarmStartConfig
 
 NUMERICS = 2
 """Version of what turns settings into numbers. Raise it when the same settings give other bits: a run directory of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reward_finetuning.config.objective import ObjectiveConfig
+from reward_finetuning.config.sections.objective import ObjectiveConfig
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.ppod import Ppod

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reward_finetuning.config.objective import DdpoConfig
+from reward_finetuning.config.sections.objective import DdpoConfig
 from reward_finetuning.objectives.advantages import RewardBuffer, normalised, per_prompt
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reward_finetuning.config.objective import DpokConfig
+from reward_finetuning.config.sections.objective import DpokConfig
 from reward_finetuning.diffusion.gaussian import step_kl
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.config.errors import TrainingError
-from reward_finetuning.config.objective import PpodConfig
+from reward_finetuning.config.sections.objective import PpodConfig
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.pairs import Pairs, all_pairs, draw_pairs, split_rows
 from reward_finetuning.objectives.protocol import Objective

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from reward_finetuning.config.objective import PrdpConfig
+from reward_finetuning.config.sections.objective import PrdpConfig
 from reward_finetuning.objectives.protocol import Objective
 from reward_finetuning.records import Batch
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reward_finetuning.config.objective import RwrConfig
+from reward_finetuning.config.sections.objective import RwrConfig
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective
 from reward_finetuning.records import Batch, Cells

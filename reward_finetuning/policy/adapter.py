@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.diffusion.noise import seed_sequence
 from reward_finetuning.policy.source import adapter_file
 from reward_finetuning.records import Stream

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.diffusion.ddim import epsilon_of_v
-from reward_finetuning.policy.schedule import NoiseSchedule
+from reward_finetuning.policy.noise_schedule import NoiseSchedule
 from reward_finetuning.records import Conditioning
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
-from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.source import check_folder, pinned_revision, pipeline_class
 
 _INDEX = "model_index.json"

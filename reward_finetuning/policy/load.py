@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser, NoisePrediction
 from reward_finetuning.policy.encoder import PromptEncoder
+from reward_finetuning.policy.noise_schedule import noise_schedule, sampler_grid
 from reward_finetuning.policy.pipeline import load_pipeline
-from reward_finetuning.policy.schedule import noise_schedule, sampler_grid
 from reward_finetuning.records import Conditioning, Denoiser
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
 from reward_finetuning.policy.hub import hub_folder
 from reward_finetuning.policy.source import check_folder, configs_of, locate, pipeline_class

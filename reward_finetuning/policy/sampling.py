@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.noise import image_generator, image_noise
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.policy.load import Policy

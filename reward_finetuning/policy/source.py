@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.known_models import KNOWN_MODELS
-from reward_finetuning.policy.schedule import sampler_grid
+from reward_finetuning.policy.noise_schedule import sampler_grid
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"

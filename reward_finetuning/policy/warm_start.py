@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.config.warm_start import WarmStartConfig
+from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.storage import open_store
 from reward_finetuning.storage.run_directory import RUN, RunDirectory

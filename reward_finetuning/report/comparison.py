@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.pairing import pair
-from reward_finetuning.report.statistics import Interval, paired_difference, win_rate
+from reward_finetuning.report.statistics.intervals import Interval, paired_difference, win_rate
+from reward_finetuning.report.statistics.pairing import pair
 from reward_finetuning.report.wording import (
     category_name,
     decimals,
@@ -31,7 +31,7 @@ Direction = Literal["better", "worse", "unsure", ""]
 """A finding; empty where neither more nor less is better."""
 
 DIVERSITY, CLIP_DIVERSITY, KL = MEASURES = ("diversity", "clip_diversity", "kl")
-"""What stands beside the rewards: see report/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
+"""What stands beside the rewards: report/statistics/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
 
 CONFIDENCE = 0.95
 FEWEST_SURE_IMAGES = 6

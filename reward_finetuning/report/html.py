@@ -14,18 +14,22 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
-    """A template of this folder with its style and its script inside it; `{{ drawing | drawn }}` is for our own SVG."""
+    """A template of templates/ with its style and its script inside it; `{{ drawing | drawn }}` is for our own SVG."""
     return _environment().get_template(template).render(content, **_assets())
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["drawn"] = Markup
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")  # no line begins with a sign
@@ -35,6 +39,6 @@ def _environment() -> Environment:
 @cache
 def _assets() -> dict[str, Markup]:
     """The pages' own style and script, and the digest by which a page's policy knows the script."""
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return {"style": Markup(style), "script": Markup(script), "script_digest": Markup(digest)}  # noqa: S704 our own files

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reward_finetuning.records import EvaluatedSamples
+from reward_finetuning.report.charts.curves import Points, draw_curves
+from reward_finetuning.report.charts.drawing import Overlay
+from reward_finetuning.report.charts.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.comparison import MEASURES, Comparison
-from reward_finetuning.report.curves import Points, draw_curves
-from reward_finetuning.report.drawing import Overlay
 from reward_finetuning.report.html import render
-from reward_finetuning.report.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.pairs import gallery
 from reward_finetuning.report.sections import sections
 from reward_finetuning.report.stages import Stage

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import Comparison, reward_columns, reward_decimals
-from reward_finetuning.report.pairing import pair
 from reward_finetuning.report.pictures import Picture, embed
+from reward_finetuning.report.statistics.pairing import pair
 from reward_finetuning.report.wording import category_name, number, shortened, signed
 
 MOST_PAIRS = 240

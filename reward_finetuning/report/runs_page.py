@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from reward_finetuning.report.charts.curves import Points, thinned
+from reward_finetuning.report.charts.drawing import Overlay, Series, draw, keys, plot_series
+from reward_finetuning.report.charts.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.comparison import MEASURES, Row
-from reward_finetuning.report.curves import Points, thinned
-from reward_finetuning.report.drawing import Overlay, Series, draw, keys, plot_series
 from reward_finetuning.report.html import render
-from reward_finetuning.report.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.page import MOST_BYTES
+from reward_finetuning.report.picture_rows import strips
 from reward_finetuning.report.runs import EvaluatedRun, RunColumn, RunsComparison
 from reward_finetuning.report.sections import cautions
-from reward_finetuning.report.side_by_side import strips
 from reward_finetuning.report.wording import category_name, decimals, number, shortened, signed
 
 _EDGES = ("/std", "_low", "_high")

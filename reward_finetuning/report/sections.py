@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from reward_finetuning.report.comparison import MEASURES, Comparison, Row, reward_decimals
-from reward_finetuning.report.statistics import FEWEST_PROMPTS, Interval
+from reward_finetuning.report.statistics.intervals import FEWEST_PROMPTS, Interval
 from reward_finetuning.report.wording import category_name, number, share, shortened, signed
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from reward_finetuning.report.charts.curves import Points
 from reward_finetuning.report.comparison import Comparison, Row, metric_name, reward_decimals
-from reward_finetuning.report.curves import Points
 from reward_finetuning.report.wording import number, shortened, signed
 
 MOST_STAGES = 12

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.checked import one_score_each
 from reward_finetuning.rewards.protocol import Scorer
-from reward_finetuning.storage.scores import ScoreCache
+from reward_finetuning.storage.artifacts.scores import ScoreCache
 from reward_finetuning.tracking import code_version
 
 

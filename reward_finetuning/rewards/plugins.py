@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.protocol import Scorer, ScorerModule
 

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import cast
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
-from reward_finetuning.rewards.model import ModelScorer
+from reward_finetuning.rewards.models.model import ModelScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
 from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
@@ -19,19 +19,19 @@ __all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers",
 
 # A function is named with a colon; without one a module that loads the catalogue's model of the scorer's name.
 _SCORERS = {
-    "aesthetic": "reward_finetuning.rewards.aesthetic",
-    "clip_score": "reward_finetuning.rewards.clip_score",
+    "aesthetic": "reward_finetuning.rewards.models.aesthetic",
+    "clip_score": "reward_finetuning.rewards.models.clip_score",
     "colourfulness": "reward_finetuning.rewards.colourfulness:colourfulness",
-    "hpsv2": "reward_finetuning.rewards.hpsv2",
-    "hpsv2_1": "reward_finetuning.rewards.hpsv2_1",
-    "image_reward": "reward_finetuning.rewards.image_reward",
-    "pickscore": "reward_finetuning.rewards.pickscore",
+    "hpsv2": "reward_finetuning.rewards.models.hpsv2",
+    "hpsv2_1": "reward_finetuning.rewards.models.hpsv2_1",
+    "image_reward": "reward_finetuning.rewards.models.image_reward",
+    "pickscore": "reward_finetuning.rewards.models.pickscore",
     "shapes": "reward_finetuning.rewards.shapes:shapes_reward",
     "shapes_exact": "reward_finetuning.rewards.shapes:shapes_exact",
     "jpeg_compressibility": "reward_finetuning.rewards.jpeg:jpeg_compressibility",
     "jpeg_incompressibility": "reward_finetuning.rewards.jpeg:jpeg_incompressibility",
 }
-_SERVED = "reward_finetuning.rewards.http"
+_SERVED = "reward_finetuning.rewards.remote.http"
 
 
 def check_scorers(config: RewardConfig) -> None:

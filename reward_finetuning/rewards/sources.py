@@ -8,7 +8,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import Model, PublishedFile
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.config.errors import TrainingError, UserError
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.protocol import ScorerModule
@@ -123,7 +123,7 @@ def compare(
     """
     if scorer not in VERIFIABLE:
         raise UserError(f"{scorer} has no official package to compare with; choose from {', '.join(VERIFIABLE)}")
-    module: ScorerModule = import_module(f"reward_finetuning.rewards.{scorer}")
+    module: ScorerModule = import_module(f"reward_finetuning.rewards.models.{scorer}")
     # What is compared is the port, not a type or a kernel: hpsv2 on a GPU rounds to steps of 2e-4.
     settings = settings.model_copy(
         update={"device": "cpu", "dtype": "float32", "source": _here(scorer, settings.source)}

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from reward_finetuning.shapes import captions
+from reward_finetuning.shapes.learning_rate import one_cycle
 from reward_finetuning.shapes.scene import Scene, describe
-from reward_finetuning.shapes.schedule import one_cycle
 from reward_finetuning.shapes.text import WIDTH, tokenize
 
 EMPTY_CAPTIONS = 0.1

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reward_finetuning.shapes.learning_rate import one_cycle
 from reward_finetuning.shapes.render import SIZE
-from reward_finetuning.shapes.schedule import one_cycle
 
 KL_WEIGHT = 5e-4
 """Nats of KL per latent element that weigh as much as an error of 1 in every pixel (pixels in [-1, 1])."""

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 
 from reward_finetuning.config import RunConfig, UserError, parse_config
 from reward_finetuning.config.base import Frozen
-from reward_finetuning.config.retraining import RetrainingConfig
-from reward_finetuning.config.warm_start import WarmStartConfig
+from reward_finetuning.config.sections.retraining import RetrainingConfig
+from reward_finetuning.config.sections.warm_start import WarmStartConfig
+from reward_finetuning.evaluation.champion import seat_of
 from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
 from reward_finetuning.steps.program import Config, run_step
-from reward_finetuning.steps.seats import seat_of
 from reward_finetuning.storage import RunDirectory, Store, open_store
 
 

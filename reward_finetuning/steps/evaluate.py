@@ -10,18 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from reward_finetuning.policy.load import Policy
-from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import as_metrics, compare
-from reward_finetuning.report.grid import write_grid
-from reward_finetuning.report.summary import as_markdown, markdown_page
-from reward_finetuning.rewards.scorer import Scorers, load_scorers
-from reward_finetuning.steps.evaluated_parts import draw_parts, join, parts_of
-from reward_finetuning.steps.evaluations import open_evaluation
-from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.pages import run_page
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
-from reward_finetuning.steps.reports import (
+from reward_finetuning.evaluation.pages import run_page
+from reward_finetuning.evaluation.parts import draw_parts, join, parts_of
+from reward_finetuning.evaluation.reports import (
     GRID,
     METRICS,
     PAGE,
@@ -31,10 +22,19 @@ from reward_finetuning.steps.reports import (
     report_name,
     settings_digest,
 )
-from reward_finetuning.steps.side_by_side import compare_policies
-from reward_finetuning.steps.subjects import Subject
+from reward_finetuning.evaluation.side_by_side import compare_policies
+from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.evaluation.task import open_evaluation
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.records import EvaluatedSamples
+from reward_finetuning.report.comparison import as_metrics, compare
+from reward_finetuning.report.grid import write_grid
+from reward_finetuning.report.summary import as_markdown, markdown_page
+from reward_finetuning.rewards.scorer import Scorers, load_scorers
+from reward_finetuning.steps.outputs import Outputs
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
 from reward_finetuning.storage import Reference, RunDirectory
-from reward_finetuning.storage.evaluations import read_evaluation, write_evaluation
+from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from reward_finetuning.evaluation.parts import draw_parts, parts_of
+from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.rewards.scorer import load_scorers
-from reward_finetuning.steps.evaluated_parts import draw_parts, parts_of
-from reward_finetuning.steps.evaluations import open_evaluation
 from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reward_finetuning.config import ArtifactError, parse_config
-from reward_finetuning.steps.objections import find_objections
+from reward_finetuning.evaluation.objections import find_objections
+from reward_finetuning.evaluation.reports import report_name, reported_metrics
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
-from reward_finetuning.steps.reports import report_name, reported_metrics
 from reward_finetuning.storage import RunDirectory, read_reference
 from reward_finetuning.tracking import Entry, MlflowTracker
 

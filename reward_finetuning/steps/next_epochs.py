@@ -6,16 +6,16 @@ import json
 from hashlib import sha256
 
 from reward_finetuning.config import parse_config
+from reward_finetuning.evaluation.reports import prompt_datasets
+from reward_finetuning.inputs import check_known, input_digests
 from reward_finetuning.policy.source import check_model
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_scorers
-from reward_finetuning.steps.inputs import check_known, input_digests
 from reward_finetuning.steps.plan import Plan
 from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
-from reward_finetuning.steps.reports import prompt_datasets
-from reward_finetuning.steps.watch import alarms_of, refuse
 from reward_finetuning.storage import RunDirectory, write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker, check_server, code_version, pipeline_run
+from reward_finetuning.training.monitor import alarms_of, refuse
 
 
 def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reward_finetuning.config import UserError, parse_run_or_evaluation
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.steps.evaluations import begin_evaluation
+from reward_finetuning.evaluation.task import begin_evaluation
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
 from reward_finetuning.storage import RunDirectory, write_reference
 

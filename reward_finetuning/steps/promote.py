@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from reward_finetuning.config import RetryableError, parse_config
-from reward_finetuning.steps.contest import Decision, judge
+from reward_finetuning.evaluation.champion import seat_of
+from reward_finetuning.evaluation.contest import Decision, judge
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
-from reward_finetuning.steps.seats import seat_of
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Entry, MlflowTracker

@@ -18,9 +18,15 @@ from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
-from reward_finetuning.storage.rewards import write_rewards
-from reward_finetuning.storage.rollouts import SAMPLES, images_file, micro_batches_of, read_images, read_samples
-from reward_finetuning.storage.scores import ScoreCache
+from reward_finetuning.storage.artifacts.rewards import write_rewards
+from reward_finetuning.storage.artifacts.rollouts import (
+    SAMPLES,
+    images_file,
+    micro_batches_of,
+    read_images,
+    read_samples,
+)
+from reward_finetuning.storage.artifacts.scores import ScoreCache
 
 
 def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict[str, Any]:

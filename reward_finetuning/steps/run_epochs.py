@@ -10,10 +10,8 @@ from __future__ import annotations
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
-from reward_finetuning.policy.launch import processes_to_start, start
-from reward_finetuning.policy.learner import Learner, learner_at
+from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.policy.processes import Processes, joined
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
@@ -23,10 +21,12 @@ from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, Rep
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
-from reward_finetuning.steps.subjects import Subject
 from reward_finetuning.steps.train_epoch import train_on
 from reward_finetuning.storage import Reference, RunDirectory, write_reference
 from reward_finetuning.tracking import MlflowTracker
+from reward_finetuning.training.launch import processes_to_start, start
+from reward_finetuning.training.learner import Learner, learner_at
+from reward_finetuning.training.processes import Processes, joined
 
 
 def run_epochs(

@@ -18,7 +18,7 @@ from reward_finetuning.steps.plan import Shard, sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step
 from reward_finetuning.steps.program import Shard as ShardText
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
-from reward_finetuning.storage.rollouts import write_micro_batch, write_samples
+from reward_finetuning.storage.artifacts.rollouts import write_micro_batch, write_samples
 
 
 def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: RolloutsFile) -> dict[str, Any]:

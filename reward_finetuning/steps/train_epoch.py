@@ -15,15 +15,10 @@ from torch import Tensor
 
 from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
-from reward_finetuning.policy.launch import processes_to_start, start
-from reward_finetuning.policy.learner import Learner, learner_at, surroundings
-from reward_finetuning.policy.processes import Processes, commit_together, joined
 from reward_finetuning.policy.restore import weights_sha256
-from reward_finetuning.policy.update import learn
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
 from reward_finetuning.steps.plan import sampling_policy
 from reward_finetuning.steps.program import Config, PolicyFile, run_step
-from reward_finetuning.steps.watch import watch
 from reward_finetuning.storage import (
     Manifest,
     Reference,
@@ -32,9 +27,20 @@ from reward_finetuning.storage import (
     read_references,
     write_reference,
 )
-from reward_finetuning.storage.rewards import read_rewards
-from reward_finetuning.storage.rollouts import SAMPLES, latents_file, micro_batches_of, read_samples, read_trajectories
+from reward_finetuning.storage.artifacts.rewards import read_rewards
+from reward_finetuning.storage.artifacts.rollouts import (
+    SAMPLES,
+    latents_file,
+    micro_batches_of,
+    read_samples,
+    read_trajectories,
+)
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
+from reward_finetuning.training.launch import processes_to_start, start
+from reward_finetuning.training.learner import Learner, learner_at, surroundings
+from reward_finetuning.training.monitor import watch
+from reward_finetuning.training.processes import Processes, commit_together, joined
+from reward_finetuning.training.update import learn
 
 RolloutsFiles = Annotated[list[str], typer.Option(help="File with the reference to rollouts; once a shard.")]
 RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference to rewards; once a shard, same order.")]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.storage import cache
-from reward_finetuning.storage.gcs_objects import Bucket, Stored
-from reward_finetuning.storage.gcs_transfers import Wanted, download, upload
+from reward_finetuning.storage.gcs.objects import Bucket, Stored
+from reward_finetuning.storage.gcs.transfers import Wanted, download, upload
 from reward_finetuning.storage.manifest import describe_files
 from reward_finetuning.storage.uri import in_bucket, split_uri
 

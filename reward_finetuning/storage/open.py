@@ -18,6 +18,6 @@ def open_store(uri: str) -> Store:
     if "://" not in uri:
         return LocalStore(Path(uri).absolute())
     where = absolute(uri)
-    from reward_finetuning.storage.gcs import GcsStore
+    from reward_finetuning.storage.gcs.store import GcsStore
 
     return GcsStore(where)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from reward_finetuning.storage import RunDirectory
-from reward_finetuning.storage.evaluations import REWARD, SAMPLES, read_table
-from reward_finetuning.storage.rewards import COMBINED
+from reward_finetuning.storage.artifacts.evaluations import REWARD, SAMPLES, read_table
+from reward_finetuning.storage.artifacts.rewards import COMBINED
 
 MOST_ROWS = 5000
 """The UI loads a table whole."""

@@ -13,9 +13,9 @@ import pytest
 import requests
 from mlflow.tracking import MlflowClient
 
-from reward_finetuning.steps.exports import policy_of_epoch
+from reward_finetuning.evaluation.exports import policy_of_epoch
+from reward_finetuning.evaluation.reports import evaluation_entry, prompt_datasets
 from reward_finetuning.steps.promote import promote
-from reward_finetuning.steps.reports import evaluation_entry, prompt_datasets
 from reward_finetuning.storage import Reference, write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker, system_metrics
 

@@ -60,7 +60,7 @@ def test_no_scorer_takes_the_name_of_a_measure(run_config):
             run_config(reward={"weights": {"shapes": 1.0, name: 0.0}})
 
 
-EVALUATIONS = Path(__file__).parents[2] / "pipelines" / "evaluations"
+EVALUATIONS = Path(__file__).parents[2] / "pipelines" / "runs" / "evaluations"
 
 
 @pytest.mark.parametrize("path", sorted(EVALUATIONS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -82,7 +82,7 @@ def test_every_bucket_is_closed_unversioned_and_has_a_lifecycle(terraform):
 def test_the_bucket_forgets_the_files_of_rollouts_as_the_library_names_them(terraform):
     rules = terraform.resources()["google_storage_bucket.buckets"]["dynamic"]
     condition = rules[0]["lifecycle_rule"]["content"][0]["condition"][0]
-    source = (ROOT / "reward_finetuning/storage/rollouts.py").read_text("utf-8")
+    source = (ROOT / "reward_finetuning/storage/artifacts/rollouts.py").read_text("utf-8")
     named = set(re.findall(r'f"(\w+)-\{micro_batch:05d\}\.safetensors"', source))
 
     assert condition["matches_suffix"] == "${local.rollout_files}"

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from reward_finetuning.config.objective import DdpoConfig
+from reward_finetuning.config.sections.objective import DdpoConfig
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.records import Batch
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from reward_finetuning.config.objective import DpokConfig
+from reward_finetuning.config.sections.objective import DpokConfig
 from reward_finetuning.diffusion.rollout import step_means
 from reward_finetuning.objectives.cells import Denoisers
 from reward_finetuning.objectives.dpok import Dpok, step_kl

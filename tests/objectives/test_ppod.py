@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward_finetuning.config import TrainingError
-from reward_finetuning.config.objective import ConvergenceConfig, PpodConfig
+from reward_finetuning.config.sections.objective import ConvergenceConfig, PpodConfig
 from reward_finetuning.objectives.pairs import Pairs, draw_pairs
 from reward_finetuning.objectives.ppod import Ppod, accuracy, margins, pair_loss, pair_slope, ppod_grad
 from reward_finetuning.records import Batch

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reward_finetuning.config.objective import PrdpConfig
+from reward_finetuning.config.sections.objective import PrdpConfig
 from reward_finetuning.objectives.prdp import Prdp, prdp_grad, prdp_loss
 from reward_finetuning.records import Batch
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reward_finetuning.config.objective import RwrConfig
+from reward_finetuning.config.sections.objective import RwrConfig
 from reward_finetuning.objectives.cells import Denoisers
 from reward_finetuning.objectives.rwr import Rwr, best_share_weights, softmax_weights
 from reward_finetuning.objectives.two_pass import backpropagate

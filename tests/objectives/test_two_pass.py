@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.objective import PrdpConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.objective import PrdpConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.rollout import draw, step_means

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from reward_finetuning.config.objective import DpokConfig
+from reward_finetuning.config.sections.objective import DpokConfig
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.value import ValueNetwork
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster import Cluster
-from pipelines.package import compile_package
-from pipelines.placement import TargetName
+from pipelines.graphs.package import compile_package
+from pipelines.targets.cluster import Cluster
+from pipelines.targets.placement import TargetName
 from reward_finetuning.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ class Done:
 @pytest.fixture
 def rft(monkeypatch, capsys):
     """The command, in this process: importing kfp anew each time would take seconds."""
-    from pipelines.cli import main
+    from pipelines.cli.app import main
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["rft", *map(str, arguments)])

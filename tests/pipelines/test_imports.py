@@ -21,7 +21,10 @@ import components, pipelines
 from pathlib import Path
 for path in sorted(Path(components.__file__).parent.glob("*.py")):
     __import__("components." + path.stem)
-from pipelines import cli, launch, local_runner, package, placement, preflight, summary, target
+from pipelines.cli import app, tables
+from pipelines.graphs import package
+from pipelines.local import launch, preflight, runner
+from pipelines.targets import placement, target
 from reward_finetuning.config import RunConfig
 package.compile_package(RunConfig(name="a"), placement.TargetName.KFP, Path(sys.argv[1]))
 preflight.check_run(RunConfig(name="a", run_root=sys.argv[1] + "-runs"))

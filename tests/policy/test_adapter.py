@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.config.model import LoraConfig, ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.moving_average import MovingAverage
 from reward_finetuning.policy.source import model_digest
-from reward_finetuning.steps.exports import export_policy, policy_of_epoch
+from reward_finetuning.training.moving_average import MovingAverage
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0, micro_batch_size=2)
 LORA = LoraConfig(rank=2, alpha=8)
@@ -150,7 +150,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     from reward_finetuning.steps.plan import Shard
     from reward_finetuning.steps.sample import draw_shard
     from reward_finetuning.storage import Reference, RunDirectory
-    from reward_finetuning.storage.rollouts import latents_file, read_trajectories
+    from reward_finetuning.storage.artifacts.rollouts import latents_file, read_trajectories
 
     model = {"trainable": "lora", "lora": LORA.model_dump(), "adapter": str(exported[1])}
     run, start = RunDirectory(run_config_in(tmp_path, name="goes-on", model=model)), Reference(epoch=0)

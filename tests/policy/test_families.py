@@ -9,10 +9,10 @@ import torch
 from torch.distributions import Normal
 
 from reward_finetuning.config import UserError
-from reward_finetuning.config.model import LoraConfig, ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.rollout import draw
-from reward_finetuning.policy.export import scheduler_changes
+from reward_finetuning.policy.export.weights import scheduler_changes
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.source import check_model
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from reward_finetuning.config.model import LoraConfig, ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
-from reward_finetuning.config.training import TrainingConfig
+from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.objectives.cells import CellSource
-from reward_finetuning.policy.engine import Engine
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.processes import Processes
-from reward_finetuning.policy.update import loss_scale
+from reward_finetuning.training.engine import Engine
+from reward_finetuning.training.processes import Processes
+from reward_finetuning.training.update import loss_scale
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
 

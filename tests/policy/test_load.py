@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from reward_finetuning.config import ArtifactError, UserError
-from reward_finetuning.config.model import LoraConfig, ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors

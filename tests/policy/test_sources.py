@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from reward_finetuning.config import RetryableError, UserError
-from reward_finetuning.config.model import ModelConfig
-from reward_finetuning.config.sampling import SamplingConfig
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.hub import hub_folder
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.source import check_model, model_digest
@@ -23,7 +23,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REFUSALS = {"gated": (403, "GatedRepo"), "missing": (404, "RepoNotFound"), "down": (409, "")}
 ASK = """
 import json, pathlib, sys
-from reward_finetuning.config.model import ModelConfig
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.hub import fetch_pipeline
 from reward_finetuning.policy.pipeline import load_pipeline
 
@@ -138,7 +138,7 @@ def test_a_revision_of_a_folder_and_a_file_that_is_no_safetensors_are_refused(fa
 def test_a_single_file_is_the_pipeline_that_it_was_made_of(family_folder, tmp_path, family):
     from safetensors.torch import save_file
 
-    from reward_finetuning.policy.original_names import original_state
+    from reward_finetuning.policy.export.original_names import original_state
     from reward_finetuning.policy.pipeline import load_pipeline
 
     folder, file = family_folder(family), tmp_path / "model.safetensors"

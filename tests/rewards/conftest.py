@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from reward_finetuning.rewards import http
-from reward_finetuning.rewards.server import ScoringServer, Served
+from reward_finetuning.rewards.remote import http
+from reward_finetuning.rewards.remote.server import ScoringServer, Served
 
 CLIP = {
     "model_type": "clip",

@@ -3,7 +3,7 @@
 import pytest
 
 from reward_finetuning.config import UserError
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 

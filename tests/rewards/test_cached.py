@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from reward_finetuning.config import RetryableError, TrainingError
-from reward_finetuning.config.reward import RewardConfig
+from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.records import Prompt, Sample
 from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.weighted import score
-from reward_finetuning.storage import RunDirectory, scores
-from reward_finetuning.storage.scores import ScoreCache
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.artifacts import scores
+from reward_finetuning.storage.artifacts.scores import ScoreCache
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
 PROMPTS = ["a", "a", "b", "b", "c", "c"]

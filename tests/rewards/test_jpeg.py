@@ -46,7 +46,7 @@ def test_what_is_no_batch_of_pictures_is_refused(images):
 def test_no_model_library_is_imported():
     program = """
 import sys, numpy
-from reward_finetuning.config.reward import RewardConfig
+from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.rewards.scorer import load_scorers
 load_scorers(RewardConfig(weights={"jpeg_compressibility": 1}))["jpeg_compressibility"](
     numpy.zeros((1, 8, 8, 3), numpy.uint8), ["a"])

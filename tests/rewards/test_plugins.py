@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_config
-from reward_finetuning.config.reward import RewardConfig
+from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.rewards.scorer import check_scorers, load_scorers, scorer_digests
 
 IMAGES = np.zeros((3, 4, 4, 3), dtype=np.uint8)

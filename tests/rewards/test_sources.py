@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from reward_finetuning.config import UserError
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
@@ -122,7 +122,7 @@ def test_checking_and_digesting_import_nothing_heavy(tmp_path):
     program = f"""
 import sys
 from reward_finetuning.config import UserError
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.rewards.catalogue import MODELS
 check_scorers(RewardConfig(weights=dict.fromkeys(MODELS, 1.0)))
@@ -144,7 +144,7 @@ print([name for name in ("torch", "transformers", "PIL", "safetensors", "hugging
 HUB = """
 import sys
 from pathlib import Path
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 try:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from reward_finetuning.config import TrainingError, UserError
-from reward_finetuning.config.reward import RewardConfig, ScorerConfig
-from reward_finetuning.rewards import pickscore, verification
+from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
+from reward_finetuning.rewards import verification
+from reward_finetuning.rewards.models import pickscore
 from reward_finetuning.rewards.pictures import drawn_pictures, folder_pictures
 
 # Answers a request as rewards/official does, with scores that it was given.

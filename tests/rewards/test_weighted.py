@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reward_finetuning.config import TrainingError, UserError
-from reward_finetuning.config.reward import RewardConfig
+from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.records import Prompt, Sample
 from reward_finetuning.rewards.scorer import check_scorers, load_scorers
 from reward_finetuning.rewards.weighted import score

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from reward_finetuning.config.reward import ScorerConfig
-from reward_finetuning.rewards import aesthetic, verification
+from reward_finetuning.config.sections.reward import ScorerConfig
+from reward_finetuning.rewards import verification
 from reward_finetuning.rewards.catalogue import MODELS
-from reward_finetuning.rewards.fetching import fetch
-from reward_finetuning.rewards.preprocessing import blip_crop, hps_pad
+from reward_finetuning.rewards.models import aesthetic
+from reward_finetuning.rewards.models.fetching import fetch
+from reward_finetuning.rewards.networks.preprocessing import blip_crop, hps_pad
 
 TOLERANCE = 1e-5
 

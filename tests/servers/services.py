@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from servers.kfp import KfpServer
 from servers.vertex import VertexServer
 
-from pipelines.cluster import Cluster
-from pipelines.services import KfpService, VertexService
-from pipelines.submit_settings import Service
+from pipelines.remote.service import Service
+from pipelines.targets.cluster import Cluster
+from pipelines.targets.services import KfpService, VertexService
 
 
 @dataclass

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.evaluation.contest import Champion
 from reward_finetuning.steps import begin_retraining as module
 from reward_finetuning.steps.begin_retraining import begin_retraining
-from reward_finetuning.steps.contest import Champion
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_the_loop_continues_in_the_same_bits_after_a_stop_between_any_two_commit
 def test_losing_the_optimizer_state_would_show(tasks, monkeypatch):
     whole = tasks(name="whole")
     run_epochs(whole.config, whole.begin(), whole.path("p"), whole.path("r"))
-    monkeypatch.setattr("reward_finetuning.policy.engine.Engine.load_state", lambda self, tensors, path: None)
+    monkeypatch.setattr("reward_finetuning.training.engine.Engine.load_state", lambda self, tensors, path: None)
 
     forgetful = tasks(name="forgetful")
     plan = forgetful.begin()

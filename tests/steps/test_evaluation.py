@@ -10,11 +10,11 @@ import pytest
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.diffusion.gaussian import step_kl
-from reward_finetuning.steps import evaluated_parts
+from reward_finetuning.evaluation import parts
+from reward_finetuning.evaluation.reports import report_name
 from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.evaluate_shard import evaluate_shard
-from reward_finetuning.steps.reports import report_name
-from reward_finetuning.storage.evaluations import read_evaluation
+from reward_finetuning.storage.artifacts.evaluations import read_evaluation
 
 SMALL_PARTS = {"images_per_prompt": 6, "images_per_part": 4}  # 12 images in 3 micro-batches, one a part
 
@@ -34,7 +34,7 @@ def trained(tasks):
 @pytest.fixture
 def drawn(monkeypatch):
     """Pictures of every micro-batch that is drawn, weakly, and how many of them were alive at once."""
-    draw = evaluated_parts.draw_micro_batch
+    draw = parts.draw_micro_batch
     seen, most = [], [0]
 
     def watched(*args, **options):
@@ -43,7 +43,7 @@ def drawn(monkeypatch):
         most[0] = max(most[0], sum(ref() is not None for ref in seen))
         return trajectories, images
 
-    monkeypatch.setattr(evaluated_parts, "draw_micro_batch", watched)
+    monkeypatch.setattr(parts, "draw_micro_batch", watched)
     return seen, most
 
 

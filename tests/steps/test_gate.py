@@ -1,9 +1,9 @@
 import pytest
 
 from reward_finetuning.config import ArtifactError
+from reward_finetuning.evaluation.objections import find_objections
 from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.gate import gate
-from reward_finetuning.steps.objections import find_objections
 
 PROMOTION = {"improve_on": ["train"], "keep_on": ["heldout"], "guard_margins": {"colourfulness": 0.02}}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from reward_finetuning.config.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
-from reward_finetuning.policy.learner import learner_at
+from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
 from reward_finetuning.storage import Reference
+from reward_finetuning.training.learner import learner_at
 
 OBJECTIVES = {
     "ddpo": DdpoConfig(clip_range=1e-3, min_count=2),

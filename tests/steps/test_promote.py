@@ -8,11 +8,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
 from reward_finetuning.config import RetryableError
-from reward_finetuning.steps.contest import Champion, judge
-from reward_finetuning.steps.exports import policy_of_epoch
+from reward_finetuning.evaluation.champion import CHAMPION
+from reward_finetuning.evaluation.contest import Champion, judge
+from reward_finetuning.evaluation.exports import policy_of_epoch
+from reward_finetuning.evaluation.reports import report_name
 from reward_finetuning.steps.promote import promote
-from reward_finetuning.steps.reports import report_name
-from reward_finetuning.steps.seats import CHAMPION
 from reward_finetuning.storage import write_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import MlflowTracker

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from reward_finetuning.config import ArtifactError, TrainingError, UserError
-from reward_finetuning.policy.learner import learner_at
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
 from reward_finetuning.steps.evaluate import evaluate
@@ -20,8 +19,9 @@ from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
 from reward_finetuning.steps.shards import shards
 from reward_finetuning.storage import Reference, read_reference
-from reward_finetuning.storage.rollouts import SAMPLES, latents_file, read_samples, read_trajectories
+from reward_finetuning.storage.artifacts.rollouts import SAMPLES, latents_file, read_samples, read_trajectories
 from reward_finetuning.tracking import history
+from reward_finetuning.training.learner import learner_at
 
 
 def test_rollouts_of_another_epoch_are_refused(tasks):

@@ -1,6 +1,7 @@
 import pytest
 
-from reward_finetuning.storage import gcs_client, open_store
+from reward_finetuning.storage import open_store
+from reward_finetuning.storage.gcs import client as gcs_client
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -9,8 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from reward_finetuning.steps.exports import policy_of_epoch
-from reward_finetuning.steps.reports import evaluation_entry, prompt_datasets
+from reward_finetuning.evaluation.exports import policy_of_epoch
+from reward_finetuning.evaluation.reports import evaluation_entry, prompt_datasets
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import (
     Entry,

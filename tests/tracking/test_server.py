@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from reward_finetuning.steps.exports import policy_of_epoch
+from reward_finetuning.evaluation.exports import policy_of_epoch
+from reward_finetuning.evaluation.reports import evaluation_entry
 from reward_finetuning.steps.promote import promote
-from reward_finetuning.steps.reports import evaluation_entry
 from reward_finetuning.storage import write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker
 

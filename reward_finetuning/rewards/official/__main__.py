@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 
 
 def answer(folder: Path) -> None:

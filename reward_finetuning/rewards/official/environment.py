@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.reward import ScorerConfig
-from reward_finetuning.rewards.model import ModelScorer
+from reward_finetuning.config.sections.reward import ScorerConfig
+from reward_finetuning.rewards.models.model import ModelScorer
 
 _PACKAGES = {"hpsv2": "hpsv2", "hpsv2_1": "hpsv2", "image_reward": "ImageReward"}
 _SUFFIX = "_official"
@@ -24,7 +24,7 @@ class OfficialScorer(ModelScorer):
             name = f"{self.model}{_SUFFIX}"
             raise UserError(
                 f"scorer {name} needs the package {_PACKAGES[self.model]}, which only the scorer environment has: "
-                f"serve it there (python -m pipelines.serve_rewards {name}), give reward.scorers.{name}.url"
+                f"serve it there (python -m pipelines.cli.serve_rewards {name}), give reward.scorers.{name}.url"
             )
         ModelScorer.check(self, settings)  # a slotted dataclass is a new class, which super() does not find
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.official.hpsv2 import load_version
 from reward_finetuning.rewards.protocol import Scorer

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.official.calls import one_by_one
@@ -48,7 +48,7 @@ def load(settings: ScorerConfig) -> Scorer:
     """ImageReward's score, float64 [B]."""
     import torch
 
-    from reward_finetuning.rewards.checkpoints import read_state
+    from reward_finetuning.rewards.networks.checkpoints import read_state
 
     files = sources.locate(MODEL, settings)
     network = build(files, "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")

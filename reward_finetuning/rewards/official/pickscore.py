@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reward_finetuning.config.reward import ScorerConfig
+from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.official.calls import one_by_one

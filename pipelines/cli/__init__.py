@@ -1,0 +1,1 @@
+"""The `rft` command, one file a command group."""

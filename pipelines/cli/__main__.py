@@ -1,0 +1,5 @@
+"""`python -m pipelines.cli`: the `rft` command."""
+
+from pipelines.cli.app import main
+
+main()

@@ -1,0 +1,59 @@
+"""`rft estimate`: what a run will cost before it runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.config import load_config
+
+
+class Kind(StrEnum):
+    """What it runs on; the keys of ACCELERATORS."""
+
+    T4 = "t4"
+    L4 = "l4"
+    A100_40 = "a100-40gb"
+    A100_80 = "a100-80gb"
+    H100 = "h100"
+    H200 = "h200"
+
+
+def estimate(
+    config: ConfigFile,
+    accelerator: Annotated[Kind, typer.Option(help="What it will run on.")] = Kind.A100_80,
+    utilisation: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1.0, help="Share of the peak that is reached; what is assumed is printed."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Of a GPU hour, in any currency.")] = None,
+    override: Override = None,
+) -> None:
+    """Say what a run will cost: GPU hours and memory of each role, disk, and what was assumed.
+
+    Example: `rft estimate pipelines/runs/prdp-small-scale.yaml --accelerator h100`
+    """
+    from pipelines.estimate.cost import estimate as cost_of
+    from pipelines.estimate.networks import ACCELERATORS
+
+    run, gpu = load_config(config, override or []), ACCELERATORS[accelerator.value]
+    found = cost_of(run, gpu, utilisation)
+    console = Console()
+    table = Table("role", "PFLOP", "GPU hours", "GPU memory, GB", box=None, padding=(0, 2, 0, 0))
+    for role, cost in found.roles.items():
+        fits = "" if cost.memory <= gpu.memory else f"  more than the {gpu.memory:g} of {accelerator.value}"
+        table.add_row(role, f"{cost.flops / 1e15:,.0f}", f"{cost.hours:,.1f}", f"{cost.memory:.0f}{fits}")
+    console.print(f"{run.name} on {accelerator.value}: {found.hours:,.0f} GPU hours, {found.disk:,.0f} GB of disk")
+    if price is not None:
+        console.print(f"at {price:g} an hour: {found.hours * price:,.0f}")
+    console.print(table)
+    for assumption in found.assumptions:
+        console.print(f"- {assumption}", highlight=False, soft_wrap=True)
+    if found.roles["train"].memory > gpu.memory:
+        said = "training does not fit: lower training.cells_per_batch, which changes memory and rounding, nothing else"
+        console.print(said, soft_wrap=True)

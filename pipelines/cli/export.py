@@ -1,0 +1,94 @@
+"""`rft export`: a trained policy as a folder for stock diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.config import RunConfig, UserError, load_config
+from reward_finetuning.storage.folders import check_free, in_bucket, upload_folder
+
+
+class Weights(StrEnum):
+    """Which of a policy's weights."""
+
+    NEWEST = "newest"
+    AVERAGED = "averaged"
+
+
+def export(
+    config: ConfigFile,
+    to: Annotated[str, typer.Option(help="Folder to write, or gs://BUCKET/PREFIX; it must be empty or not exist yet.")],
+    *,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Which policy; the newest when not given.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Put LoRA adapters into the base model's weights.")] = False,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Write one .safetensors file, merged, for other programs.")
+    ] = False,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="Newest or averaged ones (training.ema_decay); what is evaluated if not given."),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Upload it to the hub too, as a private model; needs HF_TOKEN."),
+    ] = None,
+    override: Override = None,
+) -> None:
+    """Export a policy as a folder that stock diffusers loads, with a model card.
+
+    Full finetuning gives a whole pipeline (`from_pretrained`), LoRA an adapter (`load_lora_weights`); `--single-file`
+    one file for `from_single_file` and for programs that read no folders.
+
+    Example: `rft export pipelines/runs/shapes-prdp.yaml --to my-model`
+    """
+    from reward_finetuning.storage import RunDirectory
+
+    run = RunDirectory(load_config(config, override or []))
+    if run.describe() is None:
+        raise UserError(f"{run.uri} holds no run; begin one with: rft run {config}")
+    run.check()
+    averaged = None if weights is None else weights is Weights.AVERAGED
+    _check(run.config, merge=merge, single_file=single_file, averaged=bool(averaged))
+    from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
+
+    with _folder_for(to) as folder:
+        policy = policy_of_epoch(run, epoch)
+        export_policy(run, policy, folder, merge=merge, single_file=single_file, averaged=averaged)
+        if in_bucket(to):
+            upload_folder(folder, to)
+        print(f"{to}: epoch {policy.epoch} of {run.config.name}; {to}/README.md says how to use it")
+        if push is not None:
+            from reward_finetuning.policy.hub import push_folder
+
+            print(push_folder(folder, push))
+
+
+@contextmanager
+def _folder_for(to: str) -> Iterator[Path]:
+    """The empty folder to write; for a bucket one that is gone afterwards."""
+    if in_bucket(to):
+        check_free(to)
+        with TemporaryDirectory(prefix="rft-export-") as folder:
+            yield Path(folder)
+        return
+    path = Path(to).expanduser()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"--to {to} is not empty: give a folder that does not exist yet")
+    yield path
+
+
+def _check(config: RunConfig, *, merge: bool, single_file: bool, averaged: bool) -> None:
+    if merge and config.model.trainable != "lora":
+        raise UserError("--merge puts LoRA adapters into the base model; model.trainable is full, which has none")
+    if merge and single_file:
+        raise UserError("--single-file is merged anyway: give one of --merge and --single-file")
+    if averaged and config.training.ema_decay is None:
+        raise UserError("--weights averaged: this run keeps no average; that takes training.ema_decay")

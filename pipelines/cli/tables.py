@@ -1,0 +1,133 @@
+"""What a run has come to, for a terminal."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.local.folder import folder_here
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking import MlflowTracker, history
+
+if TYPE_CHECKING:
+    from reward_finetuning.report.runs import RunsComparison
+
+_CURVES = {
+    "reward/mean": "reward",
+    "reward/std": "spread",
+    "train/loss": "loss",
+    "train/clip_fraction": "clipped",
+    "train/grad_norm": "gradient",
+    "sample/kl_to_reference": "KL",
+    "sample/images_per_second": "img/s",
+}
+
+
+def print_status(run: RunDirectory, console: Console) -> None:
+    """Epochs done, the newest epochs' numbers, and the newest evaluation."""
+    latest, loop = run.latest(), run.config.loop
+    console.print(f"{run.config.name}: epoch {latest.epoch} of {loop.epochs}  ({run.uri})", highlight=False)
+    curves = history(run)
+    table = Table("epoch", *_CURVES.values(), box=None, padding=(0, 2, 0, 0))
+    for epoch in sorted({epoch for epoch, _ in curves.get("reward/mean", [])})[-10:]:
+        values = [dict(curves.get(key, [])).get(epoch) for key in _CURVES]
+        table.add_row(str(epoch), *("" if value is None else f"{value:.3g}" for value in values))
+    if table.row_count:
+        console.print(table)
+    print_evaluation(run, console)
+
+
+def print_evaluation(run: RunDirectory, console: Console) -> None:
+    """The table of the newest report, before against after."""
+    from reward_finetuning.evaluation.reports import newest_report
+
+    if (names := newest_report(run)) is None:
+        console.print("no epoch has been evaluated yet")
+        return
+    from reward_finetuning.report.comparison import as_table, compare
+    from reward_finetuning.report.sections import cautions
+    from reward_finetuning.report.summary import in_sentences
+    from reward_finetuning.storage.artifacts.evaluations import read_evaluation
+
+    before, after = (read_evaluation(run.store, name) for name in names)
+    comparison = compare(before, after)
+    header, *rows = (_narrow(row) for row in as_table(comparison) if not row[1] or row[1] == "category")
+    title = f"pretrained against epoch {after.epoch}, same noise, 95 % intervals"
+    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for sentence in (comparison.verdict, *in_sentences(cautions(comparison.rows))):
+        console.print(sentence, highlight=False, markup=False)
+
+
+def print_runs(comparison: RunsComparison, console: Console) -> None:
+    """Runs as columns; below it what was found."""
+    from reward_finetuning.report.runs_page import runs_table
+
+    header, *rows = runs_table(comparison)
+    title = "mean reward (change against the run's own pretrained model); * sure to 95 %"
+    table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for sentence in comparison.verdicts:
+        console.print(sentence, highlight=False, markup=False)
+    for column in comparison.columns:
+        if column.unpaired:
+            said = (
+                f"{column.name} cannot be held against {comparison.columns[0].name} image by image: {column.unpaired}"
+            )
+            console.print(said, highlight=False, markup=False)
+
+
+def print_policies(comparison: RunsComparison, console: Console) -> None:
+    """A table for each prompt set, policies as rows below each reward; below them what was found."""
+    from reward_finetuning.report.runs_page import policies_table
+    from reward_finetuning.report.sections import cautions
+    from reward_finetuning.report.summary import in_sentences
+
+    _, *rows = policies_table(comparison)
+    header = ("reward", "policy", "mean", "change", "95 % interval", "finding")
+    for prompt_set, group in groupby(rows, key=lambda row: row[0]):
+        title = f"{prompt_set}: every policy against {comparison.columns[0].name}, same noise, 95 % intervals"
+        table = Table(*header, box=None, padding=(0, 2, 0, 0), title=Text(title), title_justify="left")
+        before = ""
+        for _, reward, *cells in group:
+            table.add_row("" if reward == before else Text(reward), *map(Text, cells))
+            before = reward
+        console.print(table)
+    for sentence in (*comparison.verdicts, *in_sentences(cautions(comparison.differences))):
+        console.print(sentence, highlight=False, markup=False)
+
+
+def print_where_to_look(run: RunDirectory, console: Console) -> None:
+    """Copy the newest page to the run directory's top and say where everything lies."""
+    from reward_finetuning.evaluation.reports import PAGE, newest_report
+    from reward_finetuning.report.page import PICTURES
+
+    if (names := newest_report(run)) is None:
+        return
+    page = folder_here(run) / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    report = run.store.fetch(names[1])
+    shutil.copyfile(report / PAGE, page)
+    if (report / PICTURES).is_dir():
+        shutil.copytree(report / PICTURES, page.parent / PICTURES, dirs_exist_ok=True)
+    tracker = MlflowTracker(run)
+    places = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
+    if run.config.tracking.enabled and tracker.has_server:
+        places["MLflow"] = f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})"
+    for what, where in places.items():
+        console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:
+    """What fits 80 columns: the categories inside a set and the win rate are on the page."""
+    prompt_set, _, *numbers, _, finding = row
+    return (prompt_set, *numbers, finding)

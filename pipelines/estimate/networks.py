@@ -1,0 +1,111 @@
+"""What `rft estimate` knows of networks and accelerators. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reward_finetuning.config import UserError
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.policy.known_models import KNOWN_MODELS, Family
+from reward_finetuning.policy.source import configs_of, unet_config
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A family's UNet, its text encoders and its VAE.
+
+    A forward pass of one branch on P latent cells takes `fixed + linear P + quadratic P^2` FLOPs (multiply-add: two):
+    convolutions and layers grow with P, self-attention with P^2. Counted on the real architectures by
+    torch.utils.flop_counter, on the meta device; a test counts them again.
+    """
+
+    size: int  # pixels of a side, where the run says nothing
+    parameters: int
+    fixed: float
+    linear: float
+    quadratic: float
+    activation_bytes: tuple[float, float]  # kept for the backward pass, a latent cell, float32: full, LoRA
+    lora_parameters: int  # of each rank, with the default targets
+    frozen_parameters: int  # of text encoders and VAE
+    factor: int = 8  # pixels a latent cell, along a side
+
+    def flops(self, cells: int) -> float:
+        """Of one branch's forward pass on P = `cells` latent cells."""
+        return self.fixed + self.linear * cells + self.quadratic * cells**2
+
+
+NETWORKS: dict[Family, Network] = {
+    "sd1": Network(
+        512, 859_520_964, 3.007775e9, 165_471_440, 7301.25, (456_384, 389_049), 199_296, 123_060_480 + 83_653_863
+    ),
+    "sd2": Network(
+        768, 865_910_724, 3.991798e9, 165_471_440, 7301.25, (456_403, 367_789), 207_488, 340_387_840 + 83_653_863
+    ),
+    "sdxl": Network(
+        1024, 2_567_463_684, 5.2531036e10, 363_591_680, 2800.0, (848_706, 690_259), 1_451_520, 817_720_320 + 83_653_863
+    ),
+}
+
+VAE_LINEAR, VAE_QUADRATIC = 605_507_616.0, 2048.0
+"""FLOPs of decoding P latent cells by the VAE that all of them have: linear P + quadratic P^2."""
+
+SCORER_FLOPS = {
+    "clip_score": 0.18e12,
+    "aesthetic": 0.16e12,
+    "pickscore": 0.38e12,
+    "hpsv2": 0.38e12,
+    "hpsv2_1": 0.38e12,
+    "image_reward": 0.14e12,
+}
+"""Of one picture and prompt: twice the published multiply-adds of ViT-L/14, ViT-H/14 and BLIP's ViT-L/16 at
+224 x 224, with a margin for the text. Others count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A GPU, by its data sheet, dense."""
+
+    float32: float  # FLOP/s outside tensor cores: TF32 is off, because log-probs need float32
+    half: float  # FLOP/s in bfloat16 and float16
+    memory: float  # GB
+
+
+ACCELERATORS = {
+    "t4": Accelerator(8.1e12, 65e12, 16),
+    "l4": Accelerator(30.3e12, 121e12, 24),
+    "a100-40gb": Accelerator(19.5e12, 312e12, 40),
+    "a100-80gb": Accelerator(19.5e12, 312e12, 80),
+    "h100": Accelerator(67e12, 989e12, 80),
+    "h200": Accelerator(67e12, 989e12, 141),
+}
+
+UTILISATION = {"float32": 0.6, "half": 0.17}
+"""Share of the peak that is reached. half: DDPO's published 0.22 images a second on an A100 (LoRA, float16, 50 steps,
+guidance, 3 branches of 0.80 TFLOP a step) is 53 of 312 TFLOP/s. float32: our assumption, for it is bound by
+arithmetic."""
+
+
+def network_of(model: ModelConfig) -> Network:
+    """The family that a model belongs to, by its hub id or by its UNet's config.
+
+    Raises:
+        UserError: it is none that is known.
+    """
+    configs = configs_of(model)
+    if configs is None:
+        if (known := KNOWN_MODELS.get(model.source)) is not None:
+            return NETWORKS[known.family]
+        raise UserError(f"the cost of {model.source} is not known here: fetch it, and give its folder as model.source")
+    config = unet_config(configs)
+    shape = (config.get("cross_attention_dim"), tuple(config.get("block_out_channels", ())))
+    known_shapes: dict[object, Family] = {
+        (768, (320, 640, 1280, 1280)): "sd1",
+        (1024, (320, 640, 1280, 1280)): "sd2",
+        (2048, (320, 640, 1280)): "sdxl",
+    }
+    if shape not in known_shapes:
+        raise UserError(
+            f"the cost of {model.source} is not known: rft estimate knows Stable Diffusion 1.x, 2.x and XL; this UNet "
+            f"has cross_attention_dim {shape[0]} and channels {list(shape[1])}"
+        )
+    return NETWORKS[known_shapes[shape]]

@@ -1,0 +1,1 @@
+"""The pipelines, and the package that they compile to."""

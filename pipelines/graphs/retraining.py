@@ -1,0 +1,30 @@
+"""Scheduled retraining: the champion is trained on new prompts, evaluated, and held against what it was."""
+# kfp reads annotations as objects: no `from __future__ import annotations` here.
+
+from typing import Any
+
+from kfp import dsl
+
+from components.begin_retraining import begin_retraining as begin_retraining_component
+from components.promote import promote as promote_component
+from pipelines.graphs.online import fused
+from pipelines.graphs.staged import staged
+from pipelines.targets.target import Target
+from reward_finetuning.config import RunConfig
+
+
+def retraining(target: Target, config: RunConfig) -> Any:
+    """One retraining, in one pipeline run; which prompts and which champion is known at run time."""
+    begin_retraining = target.component(begin_retraining_component, "light")
+    promote = target.component(promote_component, "export")
+    is_staged = config.loop.granularity == "staged"
+    train = (staged if is_staged else fused)(target, config)
+
+    @dsl.pipeline(name="retraining", description="A new prompt set: train the champion on it, evaluate, promote.")
+    def pipeline(config: str = config.model_dump_json()) -> None:
+        begun = begin_retraining(config=config).output
+        trained = train(config=begun)
+        if not is_staged:  # stages end in a promotion of their own
+            promote(config=begun, policy=trained.output)
+
+    return pipeline

@@ -1,0 +1,85 @@
+"""What Kubeflow Pipelines answers, as one line that says what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+from kfp_server_api import ApiException
+from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, SSLError
+
+from pipelines.remote.clients.wording import one_line
+from pipelines.targets.services import KfpService
+from reward_finetuning.config import RetryableError, UserError
+
+
+@contextmanager
+def translated(service: KfpService, host: str) -> Iterator[None]:
+    """Errors of the client as ours.
+
+    Raises:
+        UserError: host, token, permission, namespace or request are wrong.
+        RetryableError: the service cannot be reached, or is overloaded.
+    """
+    try:
+        with quiet():
+            yield
+    except ApiException as error:
+        raise _answered(error, service, host) from None
+    except HTTPError as error:
+        raise _unanswered(error, host) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """KFP's client prints a link at every call, and its HTTP library each retry; what is worth saying we say."""
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def _unanswered(error: HTTPError, host: str) -> UserError | RetryableError:
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(reason, (SSLError, LocationParseError)):
+        return UserError(f"{host} cannot be used: {one_line(str(reason))}")
+    return RetryableError(
+        f"Kubeflow Pipelines at {host} cannot be reached ({type(reason).__name__}); check --host, the network or the "
+        f"port-forward, then run the same command again"
+    )
+
+
+def _answered(error: ApiException, service: KfpService, host: str) -> UserError | RetryableError:
+    said, variable = one_line(_message(error)), service.token_variable
+    if error.status == 401:
+        given = f"the token in ${variable} is not accepted" if os.environ.get(variable) else "a token is needed"
+        return UserError(f"{host}: {given} (401): put a valid one into ${variable} and run the same command again")
+    if error.status == 403:
+        return UserError(
+            f"{host}: no permission (403) in namespace {service.namespace!r}: ask for the role kubeflow-edit there, or "
+            f"give another --namespace; the server says: {said}"
+        )
+    if error.status == 404:
+        return UserError(
+            f"{host}: not found (404); check --host, --namespace and --experiment; the server says: {said}"
+        )
+    if error.status == 0:
+        return UserError(f"{host} cannot be used: {said}")
+    if error.status in {408, 429} or error.status >= 500:
+        return RetryableError(f"{host} failed ({error.status}); run the same command again; the server says: {said}")
+    return UserError(f"{host} refuses the request ({error.status}): {said}")
+
+
+def _message(error: ApiException) -> str:
+    """The server's words: KFP answers with JSON, what stands before it may not."""
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return body or str(error.reason)
+    if not isinstance(told, dict):
+        return body
+    return str(told.get("message") or told.get("error_message") or told.get("error") or body)

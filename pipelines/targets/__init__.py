@@ -1,0 +1,1 @@
+"""Where tasks run: the cluster file, placement, images, and job payloads."""

@@ -1,0 +1,48 @@
+"""A target: components with its image, placed on its pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import PipelineTask
+
+from pipelines.targets.cluster import Cluster
+from pipelines.targets.custom_job import as_custom_job
+from pipelines.targets.images import image_of
+from pipelines.targets.placement import TargetName, place
+from pipelines.targets.pool import Role
+from pipelines.targets.refusals import refuse
+from pipelines.targets.train_job import train_job_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the compiled package will run."""
+
+    name: TargetName
+    cluster: Cluster = field(default_factory=Cluster)
+
+    def __post_init__(self) -> None:
+        refuse(self.cluster, self.name)
+
+    def trainer(self, step: Callable[..., Any], launcher: Callable[..., Any]) -> Callable[..., PipelineTask]:
+        """`step` as a component of the train pool; where that spans nodes of a Kubernetes cluster, its launcher."""
+        if self.name is not TargetName.KFP or self.cluster.pools.train.num_nodes == 1:
+            return self.component(step, "train")
+        launch, job = self.component(launcher, "light"), train_job_settings(self.cluster).model_dump_json()
+        return lambda **arguments: launch(**arguments, job=job)
+
+    def component(self, function: Callable[..., Any], role: Role) -> Callable[..., PipelineTask]:
+        """`function` as a component in the image of `role`, every task of it placed."""
+        pool = self.cluster.pools.of(role)
+        component = dsl.component(function, base_image=pool.image or image_of(role), install_kfp_package=False)
+        if self.name is TargetName.VERTEX and pool.machine_type:
+            component = as_custom_job(component, pool)
+
+        def task(**arguments: Any) -> PipelineTask:
+            return place(component(**arguments), role, self.name, self.cluster)
+
+        return task

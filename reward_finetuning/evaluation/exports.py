@@ -1,0 +1,74 @@
+"""A policy of a run as a folder for others: weights as diffusers saves them, and the model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reward_finetuning.evaluation.reports import read_scores, report_name
+from reward_finetuning.policy.export.card import Provenance, model_card
+from reward_finetuning.policy.export.weights import export_weights, form_of
+from reward_finetuning.prompts import read_prompts
+from reward_finetuning.report.comparison import as_table, compare
+from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.artifacts.policies import policy_of_epoch
+from reward_finetuning.storage.reference import weights_sha256
+
+__all__ = ["CARD", "export_policy", "policy_of_epoch", "provenance"]
+
+CARD = "README.md"
+
+
+def export_policy(
+    run: RunDirectory,
+    policy: Reference,
+    folder: Path,
+    *,
+    merge: bool = False,
+    single_file: bool = False,
+    averaged: bool | None = None,
+) -> None:
+    """Write the policy's weights as stock diffusers loads them, and the model card, into `folder`.
+
+    Args:
+        run: the run.
+        policy: which of its policies.
+        folder: where to; made if it is not there.
+        merge: put a LoRA policy's adapters into the base model's weights, and write the whole pipeline.
+        single_file: write one file of all weights, merged, by their original names.
+        averaged: the averaged weights, or the newest; what is evaluated when not given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    averaged = run.config.evaluation.averaged if averaged is None else averaged
+    form = "file" if single_file else form_of(run.config.model, merge=merge)
+    exported = export_weights(run, policy, folder, form, averaged=averaged)
+    (folder / CARD).write_text(model_card(provenance(run, policy, averaged=averaged), exported), encoding="utf-8")
+
+
+def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Provenance:
+    """What the card says of a policy."""
+    described, prompts = run.describe(), read_prompts(run.config.prompts.train)
+    assert described is not None
+    verdict, results = _results(run, policy) if averaged == run.config.evaluation.averaged else ("", [])
+    return Provenance(
+        config=run.config,
+        epoch=policy.epoch,
+        averaged=averaged,
+        weights_sha256=weights_sha256(policy),
+        fingerprint=run.fingerprint,
+        code_version=str(described["code_version"]),
+        num_prompts=len(prompts.prompts),
+        prompts_digest=prompts.digest,
+        results=results,
+        verdict=verdict,
+    )
+
+
+def _results(run: RunDirectory, policy: Reference) -> tuple[str, list[tuple[str, ...]]]:
+    """The verdict and the table of whole prompt sets, if the policy was evaluated."""
+    before, after = (read_scores(run.uri, report_name(run, epoch)) for epoch in (0, policy.epoch))
+    if before is None or after is None:
+        return "", []
+    comparison = compare(before, after)
+    heading, *rows = as_table(comparison)
+    whole = [heading, *(row for row in rows if not row[1])]
+    return comparison.verdict, [(row[0], *row[2:]) for row in whole]

@@ -1,0 +1,65 @@
+"""The page of a run: what the library's report needs, gathered from the run directory."""
+
+from __future__ import annotations
+
+from reward_finetuning.records import EvaluatedSamples
+from reward_finetuning.report.charts.against_kl import draw_against_kl
+from reward_finetuning.report.charts.curves import Points
+from reward_finetuning.report.comparison import Comparison
+from reward_finetuning.report.page import Page, render_page
+from reward_finetuning.report.stages import stages
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking import history
+from reward_finetuning.training.monitor import alarms_of
+
+_CURVES = (
+    "sample/kl_to_reference",
+    "reward/std_within_prompt",
+    "train/loss",
+    "train/grad_norm",
+    "train/clip_fraction",
+    "train/log_prob_gap_max",
+)
+
+
+def run_page(run: RunDirectory, comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples) -> Page:
+    """The page of one policy of a run.
+
+    Args:
+        run: the run.
+        comparison: of the policy with the pretrained model.
+        before: the pretrained model's images.
+        after: the policy's images.
+    """
+    logged = history(run)
+    trained = {name for name, weight in run.config.reward.weights.items() if weight}
+    against_kl = draw_against_kl(comparison, before, logged, epoch=after.epoch, trained=trained)
+    by_epoch = stages(comparison, logged, after.epoch)
+    curves = training_curves(run, logged)
+    return render_page(comparison, before, after, curves, _facts(run, after), against_kl, by_epoch)
+
+
+def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]]) -> dict[str, Points]:
+    """Those of the journal's curves that say how training went, the most telling first."""
+    own = [name for name in run.config.reward.weights if logged.get(f"reward/{name}/mean") != logged.get("reward/mean")]
+    scorers = [f"reward/{name}/{part}" for name in own for part in ("mean", "std")]
+    chosen = ["reward/mean", "reward/std", *scorers, *_CURVES]
+    gains = [key for key in logged if key.startswith("eval/") and "/reward/gain" in key and "/category/" not in key]
+    evaluated = [key for key in gains if len(logged[key]) > 1]  # a single evaluation is the table's
+    return {key: logged[key] for key in [*chosen, *evaluated] if key in logged}
+
+
+def _facts(run: RunDirectory, evaluated: EvaluatedSamples) -> dict[str, str]:
+    config = run.config
+    return {
+        "run": config.name,
+        "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
+        "Objective": config.objective.name,
+        "Epochs": f"{evaluated.epoch} of {config.loop.epochs}",
+        "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
+        "Guards, scored and not trained on": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
+        "Seed": str(config.seed),
+        "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, evaluated.epoch)) or "no alarm",
+        "Policy (sha256)": evaluated.policy,
+        "Run directory": run.uri,
+    }

@@ -1,0 +1,171 @@
+"""The model card of an exported policy: Markdown with the metadata header that model hubs read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reward_finetuning.config import RunConfig
+from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, scheduler_changes
+from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.source import BUILT_IN, locate, pinned_revision
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an exported policy comes from."""
+
+    config: RunConfig
+    epoch: int
+    averaged: bool
+    """Whether the weights are the moving average."""
+
+    weights_sha256: str
+    fingerprint: str
+    code_version: str
+    num_prompts: int
+    prompts_digest: str
+    results: Sequence[tuple[str, ...]]
+    """Rows of a table, the heading first: rewards before and after with intervals; empty: not evaluated."""
+
+    verdict: str
+
+
+def model_card(policy: Provenance, exported: Exported) -> str:
+    """The card's text."""
+    config = policy.config
+    title = f"# {config.name}, epoch {policy.epoch}{', averaged weights' if policy.averaged else ''}"
+    sections = [_header(config, exported), title, _summary(config), _use(config, exported), _training(policy)]
+    return "\n\n".join([*sections, _results(policy), _licences(config), _limitations(config, exported)]) + "\n"
+
+
+def _header(config: RunConfig, exported: Exported) -> str:
+    tags = ["text-to-image", "stable-diffusion", "reward-finetuning", config.objective.name]
+    header: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
+    if locate(config.model) is None:
+        relation = "adapter" if exported.form == "adapter" else "finetune"
+        header |= {"base_model": config.model.source, "base_model_relation": relation}
+    if (licence := _base_licence(config)) is not None:
+        header["license"] = licence
+    header["tags"] = [*tags, "lora"] if exported.form == "adapter" else tags
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
+
+
+def _summary(config: RunConfig) -> str:
+    rewards = ", ".join(f"{weight:g} × {name}" for name, weight in config.reward.weights.items() if weight)
+    return f"{_base(config)}, finetuned by {config.objective.name} to raise a reward: {rewards}."
+
+
+def _use(config: RunConfig, exported: Exported) -> str:
+    sampling, name = config.sampling, exported.pipeline
+    imported = name if exported.form == "pipeline" else f"DDIMScheduler, {name}"
+    size = "".join(f", {side}={value}" for side in ("height", "width") if (value := getattr(sampling, side)))
+    call = f"num_inference_steps={sampling.num_steps}, guidance_scale={sampling.guidance_scale:g}"
+    return (
+        f"## How to use\n\n```python\nfrom diffusers import {imported}\n\n{_loading(config, exported)}\n"
+        f'image = pipe("a prompt", {call}, eta={sampling.ddim_eta:g}{size}).images[0]\n```\n\n'
+        "These are the steps and the guidance that it was trained and evaluated with."
+    )
+
+
+def _loading(config: RunConfig, exported: Exported) -> str:
+    name = exported.pipeline
+    if exported.form == "pipeline":
+        return f'pipe = {name}.from_pretrained("THIS_FOLDER")'
+    changes = ", ".join(f"{key}={value!r}" for key, value in scheduler_changes(config.sampling).items())
+    own_steps = f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})"
+    base = "THE_BUILT_IN_MODEL" if config.model.source == "shapes" else config.model.source
+    if exported.form == "file":
+        loading = f'pipe = {name}.from_single_file("THIS_FOLDER/{SINGLE_FILE}", config={base!r})'
+        return f"{loading}\n{own_steps}"
+    revision = f", revision={pinned_revision(config.model)!r}" if locate(config.model) is None else ""
+    loading = f"pipe = {name}.from_pretrained({base!r}{revision})"
+    return f'{loading}\n{own_steps}\npipe.load_lora_weights("THIS_FOLDER")'
+
+
+def _training(policy: Provenance) -> str:
+    config = policy.config
+    trained = f"LoRA of rank {config.model.lora.rank}" if config.model.trainable == "lora" else "all UNet weights"
+    facts = {
+        "Base model": _base(config) + (f", revision {config.model.revision}" if config.model.revision else ""),
+        "Started from": config.model.adapter or "the base model",
+        "Trained": trained,
+        "Objective": config.objective.name,
+        "Prompts": f"{policy.num_prompts} (sha256 {policy.prompts_digest[:16]})",
+        "Epochs": f"{policy.epoch}, each of {config.num_images} images and {config.training.updates_per_epoch} updates",
+        "Learning rate": f"{config.training.learning_rate:g}",
+        "Seed": str(config.seed),
+        "Weights (sha256)": policy.weights_sha256,
+        "Run fingerprint": policy.fingerprint,
+        "Code version": policy.code_version,
+    }
+    return "## Training\n\n" + _table([("", ""), *facts.items()])
+
+
+def _results(policy: Provenance) -> str:
+    if not policy.results:
+        return "## Results\n\nThis epoch was not evaluated."
+    said = "Rewards of the same prompts from the same noise, before and after finetuning, with 95 % intervals."
+    return f"## Results\n\n{policy.verdict}\n\n{said}\n\n{_table(policy.results)}"
+
+
+def _licences(config: RunConfig) -> str:
+    parts = {
+        "Base model": _base_licence(config) or "not known here: see its own card; finetuned weights are bound by it",
+        "Training prompts": "not stated by the prompt set",
+        "Reward models": ", ".join(config.reward.weights) + ": not part of these weights; their own licences hold",
+    }
+    return "## Licences\n\n" + _table([("Part", "Licence"), *parts.items()])
+
+
+def _limitations(config: RunConfig, exported: Exported) -> str:
+    limits = [
+        "A reward is a stand-in for what people like: pictures may exploit what it overlooks, and become less varied.",
+        "It was judged on the prompt sets above; for other prompts nothing is claimed.",
+        "The base model's biases and limits remain.",
+    ]
+    if exported.form == "adapter" and config.model.source == "shapes":
+        limits.append("Its base model comes with reward-finetuning alone: export with --merge to give it to others.")
+    if exported.form != "adapter" and not exported.safety_checker:
+        limits.append("There is no safety checker in this folder: add one before strangers see pictures.")
+    if config.sampling.scheduler == "own" and config.sampling.spacing == "quadratic":
+        limits.append(
+            "It was trained on quadratic steps, which stock schedulers do not have: pictures differ a little."
+        )
+    return "## Limitations\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _base(config: RunConfig) -> str:
+    return "The built-in model of coloured shapes" if config.model.source == "shapes" else f"`{config.model.source}`"
+
+
+def _base_licence(config: RunConfig) -> str | None:
+    folder = locate(config.model)
+    if folder == BUILT_IN:
+        return "apache-2.0"
+    if folder is None:
+        known = KNOWN_MODELS.get(config.model.source)
+        return known.licence if known else None
+    return _licence_of_card(folder / "README.md") if folder.is_dir() else None
+
+
+def _licence_of_card(card: Path) -> str | None:
+    """`license` of a model card's header, where there is one."""
+    if not card.is_file():
+        return None
+    _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---", maxsplit=2)
+    try:
+        header = yaml.safe_load(parts[0]) if len(parts) == 2 else None
+    except yaml.YAMLError:
+        return None
+    return str(header["license"]) if isinstance(header, dict) and header.get("license") else None
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    heading, *body = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([heading, "|" + " --- |" * len(cells[0]), *body])

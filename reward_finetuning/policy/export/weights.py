@@ -1,0 +1,106 @@
+"""A policy as files that stock diffusers loads, without this project's code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.policy.export.original_names import original_state
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.pipeline import load_pipeline
+from reward_finetuning.policy.restore import load_weights
+from reward_finetuning.storage import Reference, RunDirectory
+
+Form = Literal["pipeline", "adapter", "file"]
+"""`pipeline`: for from_pretrained. `adapter`: for load_lora_weights on top of the base model. `file`: one file for
+from_single_file and for other programs."""
+
+SINGLE_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a folder holds."""
+
+    form: Form
+    pipeline: str
+    """Name of the diffusers class."""
+
+    safety_checker: bool
+
+
+def export_weights(
+    run: RunDirectory, policy: Reference, folder: Path, form: Form, *, averaged: bool = False
+) -> Exported:
+    """Write the policy's weights in float32 as diffusers saves them; LoRA adapters are merged except in an `adapter`.
+
+    Args:
+        run: the run.
+        policy: which of its policies.
+        folder: where to; it exists.
+        form: what to write.
+        averaged: the averaged weights instead of the newest.
+    """
+    config = run.config
+    model = config.model.model_copy(update={"dtype": "float32", "device": "cpu"})
+    pipeline = load_pipeline(model, safety_checker=True)
+    scheduler = pipeline.scheduler
+    loaded = Policy(pipeline, model, config.sampling, seed=config.seed)
+    load_weights(loaded, run, policy, averaged=averaged)
+    if form == "adapter":
+        _save_adapter(pipeline, folder)
+    else:
+        if model.trainable == "lora":
+            pipeline.unet.fuse_lora()
+            pipeline.unet.unload_lora()
+        pipeline.register_modules(scheduler=_scheduler(scheduler, config.sampling))
+        if form == "file":
+            save_file(original_state(pipeline), folder / SINGLE_FILE, metadata=_file_metadata(pipeline))
+        else:
+            pipeline.save_pretrained(folder)
+    checker = form == "pipeline" and getattr(pipeline, "safety_checker", None) is not None
+    return Exported(form, type(pipeline).__name__, checker)
+
+
+def form_of(model: ModelConfig, *, merge: bool) -> Form:
+    """What an export of this model is, unless a single file is asked for."""
+    return "adapter" if model.trainable == "lora" and not merge else "pipeline"
+
+
+def scheduler_changes(sampling: SamplingConfig) -> dict[str, Any]:
+    """What stock diffusers' DDIMScheduler has to be told to walk the run's grid; `quadratic` it does not know.
+
+    The policy clips nothing, whatever the model's own scheduler says.
+    """
+    own = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
+    return {"clip_sample": False, "thresholding": False} | (own if sampling.scheduler == "own" else {})
+
+
+def _scheduler(scheduler: Any, sampling: SamplingConfig) -> Any:
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler.from_config(scheduler.config, **scheduler_changes(sampling))
+
+
+def _file_metadata(pipeline: Any) -> dict[str, str]:
+    """What readers of single files cannot see from the weights (https://github.com/Stability-AI/ModelSpec)."""
+    v = pipeline.scheduler.config.prediction_type == "v_prediction"
+    return {"modelspec.sai_model_spec": "1.0.0", "modelspec.prediction_type": "v" if v else "epsilon"}
+
+
+def _save_adapter(pipeline: Any, folder: Path) -> None:
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import get_peft_model_state_dict
+
+    # Without peft's settings a loader takes alpha = rank; sets are sorted for the same bytes every time.
+    unet = pipeline.unet
+    settings = unet.peft_config["default"].to_dict()
+    settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    layers = {name: weight.detach().cpu() for name, weight in layers.items()}
+    pipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=settings)

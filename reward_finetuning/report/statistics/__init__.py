@@ -1,0 +1,1 @@
+"""Intervals, diversity, and the pairing of images."""

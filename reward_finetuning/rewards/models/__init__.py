@@ -1,0 +1,1 @@
+"""Reward models with published weights, one file a scorer."""

@@ -1,0 +1,18 @@
+"""HPSv2, v2.1: the same network as `hpsv2` with weights of a later training, whose scores do not compare with v2.0's.
+
+Scale: the cosine, about 0.25 for Stable Diffusion v1.4's pictures.
+"""
+
+from __future__ import annotations
+
+from reward_finetuning.config.sections.reward import ScorerConfig
+from reward_finetuning.rewards.catalogue import MODELS
+from reward_finetuning.rewards.models.hpsv2 import load_version
+from reward_finetuning.rewards.protocol import Scorer
+
+MODEL = MODELS["hpsv2_1"]
+
+
+def load(settings: ScorerConfig) -> Scorer:
+    """HPSv2 v2.1 as a cosine, float64 [B] in [-1, 1]."""
+    return load_version(MODEL, settings)

@@ -1,0 +1,35 @@
+"""ImageReward v1.0 (arXiv:2304.05977): BLIP trained on how people ranked pictures of one prompt.
+
+Scale: normalised by the authors over their data, (head - 0.16717) / 1.03334: mean 0, standard deviation 1 there.
+"""
+
+from __future__ import annotations
+
+from reward_finetuning.config.sections.reward import ScorerConfig
+from reward_finetuning.rewards import sources
+from reward_finetuning.rewards.catalogue import MODELS
+from reward_finetuning.rewards.protocol import Scorer
+
+MODEL = MODELS["image_reward"]
+
+
+def load(settings: ScorerConfig) -> Scorer:
+    """ImageReward, float64 [B], normalised."""
+    import torch
+
+    from reward_finetuning.rewards.networks.blip import (
+        ImageRewardNetwork,
+        ImageRewardScorer,
+        as_transformers,
+        blip_configs,
+    )
+    from reward_finetuning.rewards.networks.checkpoints import fill, read_state
+    from reward_finetuning.rewards.networks.devices import torch_device, torch_dtype
+    from reward_finetuning.rewards.networks.vocabularies import bert_tokenizer
+
+    files = sources.locate(MODEL, settings)
+    configs = blip_configs(files.get("config"))
+    state = as_transformers(read_state(files["weights"]))
+    network = fill(lambda: ImageRewardNetwork(*configs), state, files["weights"], torch_dtype(settings))
+    network.head.to(torch.float32)
+    return ImageRewardScorer(network.to(torch_device(settings)), bert_tokenizer(files))

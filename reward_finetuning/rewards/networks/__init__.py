@@ -1,0 +1,1 @@
+"""The networks inside reward models, their tokenizers, preprocessing and checkpoints."""

@@ -1,0 +1,1 @@
+"""What is inside of artifacts: rollouts, rewards, evaluations, scores, policies."""

@@ -1,0 +1,1 @@
+"""The learner: updates, optimizer, moving average, processes, and the monitor of a run."""

@@ -1,0 +1,92 @@
+"""Optimizer and accelerate around a policy: backward, one clipped step, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from reward_finetuning.config.errors import ArtifactError, TrainingError
+from reward_finetuning.config.sections.training import TrainingConfig
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.training.processes import Processes
+
+
+class Engine:
+    """AdamW on the policy's trainable weights; with several processes the same step on each."""
+
+    def __init__(self, policy: Policy, training: TrainingConfig, processes: Processes) -> None:
+        self.policy, self.processes = policy, processes
+        self._max_grad_norm = training.max_grad_norm
+        self._names = list(policy.trainable())
+        self._accelerator = Accelerator(cpu=policy.device.type == "cpu")
+        optimizer = torch.optim.AdamW(
+            policy.trainable().values(),
+            lr=training.learning_rate,
+            betas=training.betas,
+            eps=training.epsilon,
+            weight_decay=training.weight_decay,
+        )
+        # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
+        # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
+        policy.unet = self._accelerator.prepare_model(policy.unet, evaluation_mode=True)
+        self._optimizer = self._accelerator.prepare_optimizer(optimizer)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of `loss`."""
+        self._accelerator.backward(loss)
+
+    def step(self, scale: float = 1.0) -> float:
+        """Sum the gradient over processes, clip it, update the weights, clear it; returns its norm before clipping.
+
+        Args:
+            scale: what the losses were multiplied by; the gradient is divided by it first.
+
+        Raises:
+            TrainingError: the gradient is not finite; the weights are as before.
+        """
+        self.processes.sum_gradients(self.policy.trainable().values())
+        if scale != 1.0:
+            for weight in self.policy.trainable().values():
+                if weight.grad is not None:
+                    weight.grad /= scale
+        norm = self._accelerator.clip_grad_norm_(self.policy.trainable().values(), self._max_grad_norm)
+        value = 0.0 if norm is None else float(norm)
+        if not torch.isfinite(torch.tensor(value)):
+            raise TrainingError(
+                f"gradient norm is {value}: nothing was updated; lower the learning rate or look at the rewards"
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return value
+
+    def state(self) -> dict[str, Tensor]:
+        """AdamW's state by `weight name/entry`."""
+        states = self._optimizer.state_dict()["state"]
+        return {
+            f"{name}/{entry}": value
+            for index, name in enumerate(self._names)
+            for entry, value in states.get(index, {}).items()
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Go on from `state`.
+
+        Raises:
+            ArtifactError: it belongs to other weights.
+        """
+        states: dict[int, dict[str, Any]] = {}
+        index_of = {name: index for index, name in enumerate(self._names)}
+        for key, value in tensors.items():
+            name, _, entry = key.rpartition("/")
+            if name not in index_of:
+                raise ArtifactError(
+                    f"{path} holds optimizer state of {name}, which is no trainable weight of this policy"
+                )
+            states.setdefault(index_of[name], {})[entry] = value
+        whole = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})

@@ -1,0 +1,208 @@
+"""The updates of one epoch: two passes over its cells each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reward_finetuning.config.errors import TrainingError
+from reward_finetuning.config.run import RunConfig
+from reward_finetuning.config.sections.training import TrainingConfig
+from reward_finetuning.diffusion.noise import cell_order, seed_sequence
+from reward_finetuning.objectives.cells import CellSource, Denoisers
+from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.two_pass import backpropagate, replay
+from reward_finetuning.progress import Progress
+from reward_finetuning.records import Batch, Rollouts, Stream
+from reward_finetuning.training.learner import Learner
+
+
+def learn(
+    learner: Learner, rollouts: Rollouts, batch: Batch, config: RunConfig, epoch: int, *, on_policy: bool
+) -> dict[str, float]:
+    """Do up to updates_per_epoch updates; returns metrics `train/...`.
+
+    Args:
+        learner: what is trained.
+        rollouts: the epoch's images.
+        batch: their log-probs and rewards.
+        config: of the run.
+        epoch: its number, which keys all randomness.
+        on_policy: whether the learner's policy, as it is now, drew the rollouts: then its log-probs are known.
+
+    Raises:
+        TrainingError: replayed log-probs are too far from the stored ones, a gradient is not finite, or processes do
+            not agree on what they learnt.
+    """
+    training, objective = config.training, learner.objective
+    source = _source(learner, rollouts, batch)
+    work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
+    with Progress(f"train, epoch {epoch}", work, "cells") as progress:
+        updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
+        floor = None
+        if on_policy and objective.uses_log_probs:
+            batch, floor = updates.check_log_probs(batch)
+        rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
+        objective.begin_epoch(batch, source, rng)
+        metrics = updates.run(batch, on_policy=on_policy)
+    learner.engine.processes.check_equal(learner.policy.trainable().values())
+    if floor is not None:
+        metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
+    return {f"train/{key}": value for key, value in metrics.items()}
+
+
+class _Updates:
+    """One epoch's updates of a learner."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        source: CellSource,
+        training: TrainingConfig,
+        seed: int,
+        epoch: int,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
+        self._processes, self._share = learner.engine.processes, learner.engine.processes.share
+        policy = learner.policy
+        self._is_half = policy.dtype == torch.float16
+        self._networks = Denoisers(
+            policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
+            unguided=policy.unguided_denoiser(),
+            reference=policy.reference_denoiser() if learner.objective.needs_reference else None,
+        )
+        self._source, self._training, self._advance = source, training, advance
+        self._key = (seed, epoch)
+        self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
+
+    def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
+        """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
+        order = self._order(0)
+        if self._training.old_log_probs == "replay":
+            old = self._replay(order)
+            batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
+        # Rounding depends on a batch's shape and on a cell's place in it. The sample has both shapes of a pass over all
+        # cells, in an order that no update uses: with `replay`, the first update's would compare numbers to themselves.
+        cells = self._order(self._training.updates_per_epoch)
+        return batch, self._gate(batch, cells[: self._training.num_gate_cells(len(cells))])
+
+    def run(self, batch: Batch, *, on_policy: bool) -> dict[str, float]:
+        """All updates; metrics of the last one."""
+        objective, num_cells = self._objective, batch.log_probs_old.numel()
+        metrics: dict[str, float] = {"loss": 0.0}
+        norms: list[float] = []
+        for update in range(self._training.updates_per_epoch):
+            if self._has_converged(update, batch):
+                break
+            order = self._source.of_images(objective.begin_update(update), self._order(update))
+            self._advance(num_cells - len(order))  # what this update does not look at is done
+            log_probs = batch.log_probs_old
+            if objective.uses_log_probs and (update > 0 or not on_policy):
+                log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
+            norms.append(self._update(log_probs, batch, order))
+            if self._average is not None:
+                self._average.update()
+            metrics = dict(objective.metrics(log_probs, batch))
+        return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
+
+    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor) -> float:
+        objective, training = self._objective, self._training
+        coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
+        if objective.uses_log_probs:
+            # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
+            coefficients = self._unit * self._processes.agreed(objective.coefficients(log_probs, batch))
+        if not torch.isfinite(coefficients).all():
+            raise TrainingError(
+                "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
+            )
+        scale = loss_scale(coefficients, self._source.latents[0, 0].numel()) if self._is_half else 1.0
+        backpropagate(
+            objective,
+            self._networks,
+            self._source,
+            coefficients,
+            order,
+            training.cells_per_batch,
+            self._engine.backward if scale == 1.0 else lambda loss: self._engine.backward(scale * loss),
+            self._advance,
+            self._share,
+        )
+        return self._engine.step(scale)
+
+    def _has_converged(self, update: int, batch: Batch) -> bool:
+        rows = self._objective.heldout_rows(update)
+        if rows is None:
+            return False
+        log_probs = self._replay(self._source.of_images(rows, self._order(0)))
+        return self._processes.agreed(self._objective.converged(log_probs, batch))
+
+    def _order(self, update: int) -> Tensor:
+        seed, epoch = self._key
+        batch_size, num_steps = self._source.shape
+        return cell_order(seed, epoch, update, batch_size * num_steps)
+
+    def _replay(self, order: Tensor) -> Tensor:
+        cells_per_batch = self._training.cells_per_batch
+        return replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+
+    def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
+        clip_range = self._objective.clip_range
+        floor = measure_noise_floor(
+            self._networks.policy,
+            self._source,
+            batch.log_probs_old,
+            cells,
+            self._training.cells_per_batch,
+            clip_range=clip_range,
+            advance=self._advance,
+            share=self._share,
+        )
+        finding = (
+            f"replayed log-probs differ from the stored ones by up to {floor.max_gap:.2g} nats, clip_range is "
+            f"{clip_range:g} ({floor.clipped_share:.1%} of cells clip from noise alone)"
+        )
+        match verdict(floor, clip_range):
+            case "fail":
+                raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
+            case "warn":
+                print(f"warning: {finding}", flush=True)
+        return floor
+
+
+def loss_scale(coefficients: Tensor, num_elements: int) -> float:
+    """What a loss is multiplied by so that float16 holds its gradient: a power of two, so nothing is rounded.
+
+    The gradient of a log-prob, a mean over the latent's elements, is of the order of 1 / num_elements in each of them;
+    times g it should come to about 1, far from float16's smallest and largest numbers.
+
+    Args:
+        coefficients: [B, T] g; a term that is no function of log-probs counts as 1 / (B T).
+        num_elements: C H W.
+    """
+    largest = max(float(coefficients.abs().max()), 1.0 / coefficients.numel())
+    return float(2.0 ** round(math.log2(num_elements / largest)))
+
+
+def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
+    texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
+    return CellSource(
+        latents=rollouts.trajectories.latents,
+        prompts=learner.policy.encode(texts),
+        prompt_index=batch.prompt_index,
+        grid=learner.policy.grid,
+        device=learner.policy.device,
+    )
+
+
+def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy: bool) -> int:
+    """Cells that `learn` goes over at most, all passes together."""
+    updates = training.updates_per_epoch
+    if not replays:
+        return updates * num_cells
+    checks = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
+    return (2 * updates - on_policy) * num_cells + on_policy * checks

@@ -1,0 +1,161 @@
+"""`rft` as its user meets it: a process, its output and its exit code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reward_finetuning.policy.source import BUILT_IN
+
+ROOT = Path(__file__).parents[3]
+RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")
+
+
+def rft(*arguments, cwd):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+@pytest.fixture
+def run_file(tmp_path, run_config):
+    def make(**changes):
+        config = run_config(**changes).model_dump(mode="json")
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return path
+
+    return make
+
+
+def bad_model(folder):
+    (folder / "not-a-model").mkdir()
+    return folder / "not-a-model"
+
+
+def bare_scheduler(folder):
+    model = shutil.copytree(BUILT_IN, folder / "model")
+    path = model / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"set_alpha_to_one": True}))
+    return model
+
+
+def file_with(content):
+    def make(folder):
+        path = folder / "prompts.txt"
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+BAD = {
+    "an unknown key": (["-o", "sampling.stpes=3"], None, "unknown key 'sampling.stpes'"),
+    "a value out of range": (["-o", "sampling.num_steps=0"], None, "sampling.num_steps"),
+    "one image per prompt": (["-o", "sampling.images_per_prompt=1"], None, "images_per_prompt must be at least 2"),
+    "a missing prompt file": (["-o", "prompts.train=no.txt"], None, "prompt set no.txt does not exist"),
+    "an empty prompt set": (["-o", "prompts.train={}"], file_with(b""), "holds no prompt"),
+    "invalid UTF-8": (["-o", "prompts.train={}"], file_with(b"a\n\xff\n"), "prompts.txt:2 is not UTF-8"),
+    "a folder that is no pipeline": (["-o", "model.source={}"], bad_model, "has no model_index.json"),
+    "a scheduler without a last sigma": (
+        ["-o", "model.source={}", "-o", "sampling.scheduler=from_model"], bare_scheduler, "below the floor",
+    ),
+    "an unknown scorer": (["-o", "reward.weights={{shape: 1}}"], None, "no scorer 'shape'; choose from"),
+    "a missing run file": (["nothing.yaml"], None, "no run file nothing.yaml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.replace(" ", "-"))
+def test_bad_input_ends_with_code_2_and_one_line_before_any_work(case, run_file, tmp_path):
+    arguments, make, message = BAD[case]
+    made = make(tmp_path) if make else ""
+    arguments = [argument.format(made) for argument in arguments]
+    file = [] if arguments[0].endswith(".yaml") else [run_file()]
+
+    done = rft("run", *file, *arguments, cwd=tmp_path)
+
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
+    done = rft("compile", RUN, "--target", "vertex", "-o", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "77 epochs" in done.stdout
+    assert (tmp_path / "x.yaml").stat().st_size < 200 * 1024
+
+
+def test_an_unknown_target_lists_the_known_ones(tmp_path):
+    done = rft("compile", RUN, "--target", "argo", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "'kfp'" in done.stderr
+
+
+def test_status_of_a_run_that_was_never_begun(run_file, tmp_path):
+    done = rft("status", run_file(), cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "holds no run; begin one with: rft run" in done.stderr
+
+
+def test_help_shows_an_example_of_each_command(tmp_path):
+    for command in ("run", "compile", "status"):
+        done = rft(command, "--help", cwd=tmp_path)
+        assert done.returncode == 0
+        assert f"rft {command} pipelines/runs/" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(run_file, tmp_path):
+    path = run_file()
+
+    first = rft("run", path, cwd=tmp_path)
+    again = rft("run", path, cwd=tmp_path)
+    more = rft("run", path, "-o", "loop.epochs=3", cwd=tmp_path)
+    status = rft("status", path, "-o", "loop.epochs=3", cwd=tmp_path)
+
+    assert first.returncode == again.returncode == more.returncode == status.returncode == 0, first.stderr + more.stderr
+    assert "epoch 2: reward" in first.stdout
+    assert "report.html" in first.stdout
+    assert "is done: 2 epochs are trained and evaluated; nothing was run" in again.stdout
+    assert "epoch 3: reward" in more.stdout
+    assert "epoch 2:" not in more.stdout
+    assert "epoch 3 of 3" in status.stdout
+    assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_an_altered_artifact_is_named_before_any_work(run_file, tmp_path):
+    path = run_file(loop={"epochs": 1, "evaluate_every": 1})
+    assert rft("run", path, cwd=tmp_path).returncode == 0
+    weights = tmp_path / "runs" / "tiny" / "epochs" / "0001" / "policy" / "policy.safetensors"
+    whole = weights.read_bytes()
+
+    for damaged, message in ((whole[:-7], "truncated"), (whole[:-1] + b"\x01", "was altered")):
+        weights.write_bytes(damaged)
+        done = rft("run", path, "-o", "loop.epochs=2", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "policy.safetensors" in done.stderr
+        assert message in done.stderr
+        assert "expected" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_error_inside_a_task_reaches_the_user_with_its_exit_code(run_file, tmp_path):
+    path = run_file(objective={"clip_range": 1e-9}, training={"cells_per_batch": 1, "gate_cells": 18})
+
+    done = rft("run", path, cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "replayed log-probs differ" in done.stderr
+    assert "no retry helps" in done.stderr
+    assert "log.txt" in done.stderr

@@ -1,0 +1,156 @@
+import pytest
+
+from pipelines.cli.app import app
+from pipelines.estimate.cost import estimate
+from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION, VAE_LINEAR, VAE_QUADRATIC
+from reward_finetuning.config import RunConfig, UserError
+
+SD = {"source": "CompVis/stable-diffusion-v1-4"}
+STEP = 2 * NETWORKS["sd1"].flops(64 * 64)
+H100 = ACCELERATORS["h100"]
+
+
+def run(tmp_path, **changes):
+    """One prompt x 4 images x 10 steps, evaluated on one prompt x 1 image before and after."""
+    (tmp_path / "one.txt").write_text("a cat\n", encoding="utf-8")
+    tree = {
+        "name": "cost",
+        "model": SD,
+        "prompts": {"train": "animals", "prompts_per_epoch": 1},
+        "sampling": {"num_steps": 10, "guidance_scale": 5.0, "images_per_prompt": 4, "micro_batch_size": 4},
+        "reward": {"weights": {"colourfulness": 1.0}},
+        "training": {"gate_cells": 1, "cells_per_batch": 1},
+        "loop": {"epochs": 1, "evaluate_every": 1},
+        "evaluation": {"prompt_sets": {"one": str(tmp_path / "one.txt")}, "images_per_prompt": 1},
+    }
+    return RunConfig.model_validate({**tree, **changes})
+
+
+def decoded(images):
+    return images * (VAE_LINEAR * 64**2 + VAE_QUADRATIC * 64**4)
+
+
+def test_a_small_run_by_hand(tmp_path):
+    found = estimate(run(tmp_path), H100)
+
+    roles = {role: cost.flops for role, cost in found.roles.items()}
+    assert roles["sample"] == pytest.approx(4 * 10 * STEP + decoded(4))  # the reference is the policy in epoch 1
+    assert roles["train"] == pytest.approx(3 * 4 * 10 * STEP + STEP)  # forward, backward twice, one cell of the gate
+    assert roles["evaluate"] == pytest.approx(2 * 10 * STEP + decoded(2))
+    assert found.hours == pytest.approx(sum(roles.values()) / (67e12 * UTILISATION["float32"]) / 3600)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        (
+            {"training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3}},
+            (3 * 3 + 2) * 40 + 1,
+        ),  # pass 1 but for the first update
+        ({"model": SD | {"trainable": "lora"}}, 2 * 40 + 1),
+        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40 + 1),
+        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),
+        ({"objective": {"name": "dpok"}}, 4 * 40 + 1),
+        ({"objective": {"name": "rwr"}}, 3 * 40 / 2),  # one branch
+        ({"objective": {"name": "ppod", "pairs_per_update": 1, "convergence": None}}, 3 * 20 + 1),
+    ],
+)
+def test_what_training_evaluates_follows_the_method(tmp_path, changes, more):
+    assert estimate(run(tmp_path, **changes), H100).roles["train"].flops == pytest.approx(more * STEP, rel=1e-6)
+
+
+def test_an_offline_run_draws_once_and_an_online_one_every_epoch_with_the_reference(tmp_path):
+    sampling = {"num_steps": 10, "guidance_scale": 5.0, "images_per_prompt": 4, "micro_batch_size": 4}
+    loop = {"epochs": 3, "evaluate_every": 3}
+    online = estimate(run(tmp_path, loop=loop), H100).roles["sample"].flops
+    offline = (
+        estimate(run(tmp_path, loop=loop, sampling=sampling | {"rollouts": "offline"}), H100).roles["sample"].flops
+    )
+
+    assert offline == pytest.approx(40 * STEP + decoded(4))
+    assert online == pytest.approx((3 + 2) * 40 * STEP + decoded(12))
+
+
+def test_the_published_speed_of_ddpo_is_what_half_precision_is_taken_from(tmp_path):
+    sampling = {"num_steps": 50, "guidance_scale": 5.0, "images_per_prompt": 256, "micro_batch_size": 4}
+    ddpo = run(
+        tmp_path, model=SD | {"trainable": "lora", "dtype": "float16"}, objective={"name": "ddpo"}, sampling=sampling
+    )
+    roles = estimate(ddpo, ACCELERATORS["a100-80gb"]).roles
+
+    seconds = 3600 * (roles["sample"].hours + roles["train"].hours)
+    assert 256 / seconds == pytest.approx(0.22, rel=0.1)
+
+
+def test_memory_grows_with_the_cells_of_a_batch_and_lora_takes_less(tmp_path):
+    def train(**changes):
+        return estimate(run(tmp_path, **changes), H100).roles["train"].memory
+
+    few, many = (train(training={"cells_per_batch": cells}) for cells in (8, 16))
+    assert many - few == pytest.approx(8 * 2 * 456_384 * 64**2 / 1e9)
+    assert train(training={"cells_per_batch": 8}, model=SD | {"trainable": "lora"}) < few
+
+
+def test_an_unknown_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"rft estimate knows Stable Diffusion 1.x, 2.x and XL"):
+        estimate(run(tmp_path, model={"source": "shapes"}), H100)
+
+
+@pytest.mark.parametrize(
+    "name", ["prdp-small-scale", "prdp-large-scale", "prdp-multi-reward", "ppod-online", "ppod-offline"]
+)
+def test_every_run_file_of_the_papers_is_costed_and_fits_80_gb(name):
+    from pathlib import Path
+
+    from reward_finetuning.config import load_config
+
+    config = load_config(Path(__file__).parents[3] / "pipelines" / "runs" / f"{name}.yaml")
+    found = estimate(config, ACCELERATORS["a100-80gb"])
+
+    assert found.roles["train"].memory < 80
+    assert found.hours > 100
+
+
+def test_the_command_prints_roles_and_assumptions():
+    from typer.testing import CliRunner
+
+    told = CliRunner().invoke(app, ["estimate", "pipelines/runs/prdp-small-scale.yaml", "--accelerator", "h100"])
+
+    assert told.exit_code == 0, told.output
+    for part in ("GPU hours", "sample", "reward", "train", "evaluate", "0.803 TFLOP", "60% of the accelerator's peak"):
+        assert part in told.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_the_networks_costs_are_those_that_torch_counts_on_the_real_architectures(family):
+    import torch
+    from diffusers import UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    width = {"sd1": 768, "sd2": 1024, "sdxl": 2048}[family]
+    settings = {"attention_head_dim": 8} if family == "sd1" else {"use_linear_projection": True}
+    extra = {}
+    if family == "sd2":
+        settings["attention_head_dim"] = [5, 10, 20, 20]
+    if family == "sdxl":
+        settings |= {
+            "block_out_channels": (320, 640, 1280),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "attention_head_dim": [5, 10, 20],
+            "transformer_layers_per_block": [1, 2, 10],
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+        }
+        extra = {"added_cond_kwargs": {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)}}
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel(cross_attention_dim=width, **settings)
+        extra = {key: {k: v.to("meta") for k, v in value.items()} for key, value in extra.items()}
+        with FlopCounterMode(display=False) as counted:
+            unet(torch.empty(1, 4, 48, 64), torch.empty(1), encoder_hidden_states=torch.empty(1, 77, width), **extra)
+
+    network = NETWORKS[family]
+    assert sum(weight.numel() for weight in unet.parameters()) == network.parameters
+    assert counted.get_total_flops() == pytest.approx(network.flops(48 * 64), rel=1e-6)

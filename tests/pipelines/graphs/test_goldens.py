@@ -1,0 +1,69 @@
+"""Compiled packages, whole, as they were when somebody last looked: `make goldens` writes them anew.
+
+The config and the digests of images are left out: they change with every new setting and build, and are read back
+elsewhere.
+"""
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.graphs.package import compile_package
+from pipelines.targets.cluster import Cluster, load_cluster
+from pipelines.targets.images import image_of
+from pipelines.targets.placement import TargetName
+from pipelines.targets.pool import ROLES
+from reward_finetuning.config import load_config
+
+ROOT = Path(__file__).parents[3]
+GOLDENS = Path(__file__).parent / "goldens"
+CLUSTERS = {"kfp": "cluster.example.yaml", "vertex": "cluster.vertex.example.yaml"}
+GRAPHS = {
+    "fused": ["loop.granularity=fused"],
+    "split": ["loop.granularity=split", "loop.epochs_per_run=1"],
+    "staged": ["loop.granularity=staged", "loop.epochs=1"],
+}
+
+
+class Readable(yaml.SafeDumper):
+    """Programs and JSON text are written line by line."""
+
+    def text(self, text):
+        if text.startswith("{") and not text.startswith("{{"):
+            text = json.dumps(json.loads(text), indent=1)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Readable.add_representer(str, Readable.text)
+
+
+def readable(path):
+    """A package's YAML without its config, the digests of images, and kfp's comments."""
+    documents = list(yaml.safe_load_all(path.read_text()))
+    documents[0]["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"] = "(the config)"
+    text = yaml.dump_all(documents, Dumper=Readable, width=100_000)
+    for role in ROLES:
+        text = text.replace(image_of(role), "(the image of images/)")
+    return text
+
+
+@pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_package_is_as_it_was(tmp_path, graph, target):
+    config = load_config(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml", GRAPHS[graph])
+    cluster = load_cluster(ROOT / "infra" / CLUSTERS[target]) if target in CLUSTERS else Cluster()
+    golden = GOLDENS / f"{graph}-{target}.yaml"
+
+    package = readable(compile_package(config, TargetName(target), tmp_path / "package.yaml", cluster))
+
+    if os.environ.get("RFT_GOLDENS") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(package, encoding="utf-8")
+    changes = difflib.unified_diff(
+        golden.read_text(encoding="utf-8").splitlines(), package.splitlines(), golden.name, "now", lineterm="", n=5
+    )
+    assert not (told := "\n".join(changes)), f"{told}\nif that is meant: make goldens, and look at git diff"

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipelines.cli.app import app
+from pipelines.graphs.package import compile_package
+from pipelines.targets.cluster import load_cluster
+from pipelines.targets.placement import TargetName
+from reward_finetuning.config import load_config
+from reward_finetuning.prompts import read_prompts
+
+ROOT = Path(__file__).parents[3]
+RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"
+RUNS = [path for path in sorted((ROOT / "pipelines" / "runs").glob("*.yaml")) if "evaluation" not in path.stem]
+LARGEST_KIB = 200
+"""A workflow is about as large as its package, and etcd takes 1.5 MiB of it together with the state of its tasks, which
+is many times that: a pipeline of 56 tasks reached 1.95 MiB and could not be retried (kubeflow/pipelines#13738)."""
+LARGEST_ARGUMENT = 128 * 1024
+"""KFP's driver is given a graph as one argument, and Linux takes no longer one (kubeflow/pipelines#12453)."""
+
+
+def check_budget(path):
+    document = next(yaml.safe_load_all(path.read_text()))
+    assert path.stat().st_size < LARGEST_KIB * 1024
+    for graph in (document["root"], *document["components"].values()):
+        assert len(json.dumps(graph)) < LARGEST_ARGUMENT
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
+@pytest.mark.parametrize("granularity", ["split", "fused"])
+def test_every_run_compiles_for_every_target_below_the_budget(package, run, target, granularity):
+    if granularity == "split" and run.stem == "shapes-retrain":
+        granularity = "staged"  # split ends in no promotion
+
+    compiled = package(target, f"loop.granularity={granularity}", run=run)
+
+    check_budget(compiled.path)
+    assert len(compiled.documents) == (2 if target == "kfp" else 1)
+
+
+@pytest.mark.parametrize("target", ["kfp", "vertex"])
+@pytest.mark.parametrize("graph", [("granularity=split",), ("granularity=fused",), ("granularity=split", "offline")])
+def test_the_size_does_not_depend_on_the_number_of_epochs(package, target, graph):
+    granularity, *offline = graph
+    overrides = [f"loop.{granularity}", *(["sampling.rollouts=offline"] if offline else [])]
+    ten, thousand = (package(target, *overrides, f"loop.epochs={epochs}").path.stat().st_size for epochs in (10, 1000))
+
+    assert abs(ten - thousand) < 10  # the number itself
+    assert thousand < LARGEST_KIB * 1024
+
+
+@pytest.mark.parametrize("file", ["cluster.example.yaml", "cluster.vertex.example.yaml"])
+@pytest.mark.parametrize("graph", [("split", "epochs_per_run=5"), ("staged", "epochs=8")])
+def test_the_largest_packages_of_the_example_clusters_are_below_the_budget(tmp_path, file, graph):
+    granularity, size = graph
+    config = load_config(RUN, [f"loop.granularity={granularity}", f"loop.{size}"])
+    target = TargetName.VERTEX if "vertex" in file else TargetName.KFP
+
+    check_budget(compile_package(config, target, tmp_path / "package.yaml", load_cluster(ROOT / "infra" / file)))
+
+
+def test_nothing_is_installed_when_a_task_starts(package):
+    compiled = package("kfp", "loop.granularity=split", "loop.epochs_per_run=1")
+
+    for _, container in compiled.containers():
+        assert "pip install" not in " ".join(container["command"])
+
+
+def test_a_block_holds_as_many_epochs_as_asked(package):
+    compiled = package("kfp", "loop.granularity=split", "loop.epochs_per_run=3")
+
+    assert len([name for name in compiled.root["dag"]["tasks"] if name.startswith("epoch")]) == 3
+
+
+def test_the_config_is_a_parameter_of_the_pipeline(package):
+    parameters = package("kfp", "seed=11").root["inputDefinitions"]["parameters"]
+
+    assert '"seed":11' in parameters["config"]["defaultValue"]
+    assert sum(len(each["defaultValue"]) for each in parameters.values()) < 10_000  # KFP's limit for all together
+
+
+def recorded(compiled):
+    return json.loads(compiled.root["inputDefinitions"]["parameters"]["inputs"]["defaultValue"])
+
+
+@pytest.mark.parametrize("overrides", [("split",), ("fused",), ("staged", "loop.epochs=2"), ("split", "offline")])
+def test_the_package_knows_the_digests_of_what_it_was_compiled_for(package, overrides):
+    granularity, *more = overrides
+    more = ["sampling.rollouts=offline" if each == "offline" else each for each in more]
+    compiled = package("kfp", f"loop.granularity={granularity}", *more)
+
+    inputs = recorded(compiled)
+
+    assert inputs["prompts.digest"] == read_prompts("shapes:train").digest
+    assert inputs["evaluation.heldout.digest"] == read_prompts("shapes:heldout").digest
+    assert inputs.keys() == {"model.digest", "prompts.digest", "evaluation.train.digest", "evaluation.heldout.digest"}
+    (task,) = [task for name, task in compiled.tasks() if name == "next-epochs"]
+    assert task["inputs"]["parameters"]["inputs"] == {"componentInputParameter": "inputs"}
+
+
+def test_a_changed_prompt_set_changes_the_package(package, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    digests = []
+    for text in ("a red circle\n", "a blue circle\n"):
+        prompts.write_text(text)
+        digests.append(recorded(package("kfp", f"prompts.train={prompts}"))["prompts.digest"])
+
+    assert digests[0] != digests[1]
+
+
+def test_what_is_not_on_this_machine_is_left_to_the_cluster(package):
+    inputs = recorded(package("kfp", "prompts.train=/mnt/prompts.txt", "model.source=/mnt/model"))
+
+    assert inputs.keys() == {"evaluation.train.digest", "evaluation.heldout.digest"}
+
+
+def test_compile_takes_a_cluster_file_and_refuses_what_its_target_cannot_do(tmp_path):
+    cluster, file = str(ROOT / "infra" / "cluster.example.yaml"), tmp_path / "package.yaml"
+    command = ["compile", str(RUN), "--cluster", cluster, "-o", str(file), "-o", "loop.granularity=fused"]
+
+    done = CliRunner().invoke(app, [*command, "--target", "kfp"])
+    refused = CliRunner().invoke(app, [*command, "--target", "vertex"])
+
+    assert done.exit_code == 0, done.output
+    assert "nvidia-tesla-a100" in file.read_text()
+    assert "pools.train.tolerations: Vertex has no taints" in str(refused.exception)

@@ -1,0 +1,130 @@
+"""Exports, read by stock diffusers in a process that cannot import this project."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow.artifacts import download_artifacts
+
+from reward_finetuning.diffusion.rollout import draw
+from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
+from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.policy.source import BUILT_IN
+from reward_finetuning.steps.promote import promote
+from reward_finetuning.storage import Reference, write_reference
+from reward_finetuning.tracking import MlflowTracker
+
+PROMPT = "a red circle"
+STOCK = """
+import json, sys
+import numpy as np, torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+order = json.loads(sys.argv[1])
+pipe = StableDiffusionPipeline.from_pretrained(order["pipeline"])
+if order["adapter"]:
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **order["scheduler"])
+    pipe.load_lora_weights(order["adapter"])
+drawn = pipe(
+    order["prompt"], num_inference_steps=order["num_steps"], guidance_scale=order["guidance"], eta=1.0,
+    latents=torch.tensor(np.load(order["start"])), generator=torch.Generator().manual_seed(0), output_type="latent",
+)
+np.save(order["to"], drawn.images.numpy())
+assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
+"""
+
+
+def ours(run, reference, noise):
+    policy = policy_at(run, reference, keep_reference=False)
+    return draw(policy.denoiser(), None, noise, policy.encode([PROMPT]), policy.grid).latents[:, -1].numpy()
+
+
+@pytest.fixture
+def noise(run_config):
+    """[1, T + 1, C, H, W]: x_T, then what stock diffusers draws from a generator with seed 0."""
+    steps = run_config().sampling.num_steps
+    generator, start = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    shape = (4, 8, 8)
+    drawn = [
+        torch.randn((1, *shape), generator=start),
+        *(torch.randn((1, *shape), generator=generator) for _ in range(steps)),
+    ]
+    return torch.stack(drawn, dim=1)
+
+
+@pytest.fixture
+def stock(tmp_path, noise, run_config):
+    """Draw with stock diffusers in a process of its own, started where there is nothing of ours."""
+
+    def pictures(pipeline, adapter=""):
+        sampling = run_config().sampling
+        np.save(tmp_path / "start.npy", noise[:, 0].numpy())
+        order = {
+            "pipeline": str(pipeline),
+            "adapter": str(adapter),
+            "scheduler": {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False},
+            "prompt": PROMPT,
+            "num_steps": sampling.num_steps,
+            "guidance": sampling.guidance_scale,
+            "start": str(tmp_path / "start.npy"),
+            "to": str(tmp_path / "drawn.npy"),
+        }
+        command = [sys.executable, "-I", "-c", STOCK, json.dumps(order)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
+        return np.load(tmp_path / "drawn.npy")
+
+    return pictures
+
+
+def header(folder):
+    return yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["full", "lora", "merged"])
+def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudged_run, tmp_path, noise, stock, form):
+    lora = {"rank": 2, "alpha": 8}  # unequal: whoever loses alpha draws another picture
+    run = nudged_run({1: 0.5}, model={"trainable": "full" if form == "full" else "lora", "lora": lora})
+    policy, folder = policy_of_epoch(run, None), tmp_path / "export"
+
+    export_policy(run, policy, folder, merge=form == "merged")
+    drawn = stock(BUILT_IN, adapter=folder) if form == "lora" else stock(folder)
+
+    np.testing.assert_allclose(drawn, ours(run, policy, noise), atol=1e-5, rtol=0)
+    assert np.abs(drawn - ours(run, Reference(epoch=0), noise)).max() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_store")
+def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, monkeypatch, noise, stock):
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"})
+    policy = policy_of_epoch(run, 1)
+    write_reference(str(tmp_path / "policy"), policy)
+    promote(run.config.model_dump_json(), str(tmp_path / "policy"))
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", MlflowTracker(run).uri)
+    folder = download_artifacts("models:/tiny@champion", dst_path=str(tmp_path / "champion"))
+
+    np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
+
+
+def test_an_adapter_is_one_weights_file_and_a_card(nudged_run, tmp_path):
+    run = nudged_run({1: 0.5}, model={"trainable": "lora"})
+
+    export_policy(run, policy_of_epoch(run, 1), tmp_path / "export")
+
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "README.md",
+        "pytorch_lora_weights.safetensors",
+    ]
+    assert header(tmp_path / "export") == {
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "license": "apache-2.0",
+        "tags": ["text-to-image", "stable-diffusion", "reward-finetuning", "prdp", "lora"],
+    }
