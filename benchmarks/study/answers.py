@@ -45,8 +45,8 @@ def _methods(found: Mapping[str, Arms]) -> Iterator[str]:
     rows += list(_levels(found))
     if not rows:
         yield (
-            "No judged run is there yet, so this page recommends no method. The tuning grids at its end have one seed: they "
-            "choose settings within a method, and say nothing of one method against another.\n"
+            "No judged run is there yet, so this page recommends no method. The tuning grids at its end have one seed: "
+            "they choose settings within a method, and say nothing of one method against another.\n"
         )
         return
     yield "| your case | PRDP | DDPO | PRDP − DDPO | choose |\n|---|---|---|---|---|"

@@ -17,9 +17,9 @@ from results import read_results
 _HEAD = """\
 # The papers' claims on the built-in world
 
-Written by `page.py` from `results/`, one JSON file a run. [PROTOCOL.md](PROTOCOL.md) was written before the runs; the arms,
-grids and the rule of each claim are in [`study.yaml`](study.yaml). An earlier study, with settings under which PRDP could
-not learn, is in [`superseded/`](superseded/README.md).
+Written by `page.py` from `results/`, one JSON file a run. [PROTOCOL.md](PROTOCOL.md) was written before the runs; the
+arms, grids and the rule of each claim are in [`study.yaml`](study.yaml). An earlier study, with settings under which
+PRDP could not learn, is in [`superseded/`](superseded/README.md).
 
 The built-in world is small: a Stable Diffusion pipeline with latents of 4 x 8 x 8, 5 denoising steps, LoRA of rank 8.
 What holds here need not hold at the papers' size, nor the other way round. Gains are differences to the pretrained
@@ -105,7 +105,7 @@ def _tuning(study: Mapping[str, Any], found: Mapping[str, Arms]) -> str:
     seed = study["tuning"]["seed"]
     lines = [
         "## Tuning\n",
-        f"Seed {seed}, gain after the last epoch. The gain of a chosen cell is biased upwards and counts for no verdict.\n",
+        f"Seed {seed}, gain after the last epoch. A chosen cell's gain is biased upwards and counts for no verdict.\n",
     ]
     for method in study["tuning"]["grids"]:
         cells = grid_of(study, method)
