@@ -1,4 +1,4 @@
-"""How the error of a process that somebody else started reaches whoever waits for it: a small file."""
+"""The failure record: a small file that takes a step's error to the process that waits for the step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
 
 FAILURE_FILE = "RFT_FAILURE_FILE"
-"""Environment variable: where to leave the error. In a pod it is /dev/termination-log, which Kubernetes keeps."""
+"""Environment variable: the file for the record. In a pod it is /dev/termination-log, which Kubernetes keeps."""
 
 LONGEST = 3000
 """Characters of a message; Kubernetes keeps 4096 bytes."""
@@ -19,39 +19,38 @@ _OURS = {kind.__name__: kind for kind in (UserError, ArtifactError, TrainingErro
 
 
 def leave_failure(error: BaseException) -> None:
-    """Write the error where FAILURE_FILE asks for it; nothing happens where it is not set.
+    """Write the error to FAILURE_FILE; nothing happens where that is not set.
 
-    Many processes may fail at once, most of them because another one did: an error of ours is never replaced, and
+    Several processes may fail at once, most of them because another one failed: an error of ours is never replaced, and
     replaces any other.
     """
     path = os.environ.get(FAILURE_FILE)
     if not path:
         return
-    left = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
+    record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
     with Path(path).open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        known = file.read()
-        if known and (left["error"] not in _OURS or _is_ours(known)):
+        earlier = file.read()
+        if earlier and (record["error"] not in _OURS or _is_ours(earlier)):
             return
         file.truncate(0)
-        file.write(json.dumps(left))
+        file.write(json.dumps(record))
 
 
 def failure_in(text: str) -> Exception | None:
-    """The error that a text of `leave_failure` tells of, to be raised again; None for any other text.
+    """The error of a record, to be raised again; None for any other text.
 
-    An error of ours keeps its class, and so its exit code; of any other only the words are left.
+    An error of ours keeps its class, and so its exit code; any other becomes a RuntimeError with its class in the text.
     """
     try:
-        left = json.loads(text)
-        name, message = str(left["error"]), str(left["message"])
-        said = f"process {left['rank']}: {name}: {message}"
+        record = json.loads(text)
+        name, message = str(record["error"]), str(record["message"])
+        description = f"process {record['rank']}: {name}: {message}"
     except (KeyError, TypeError, ValueError):
         return None
-    return _OURS[name](message) if name in _OURS else RuntimeError(said)
+    return _OURS[name](message) if name in _OURS else RuntimeError(description)
 
 
 def _is_ours(text: str) -> bool:
-    found = failure_in(text)
-    return found is not None and type(found).__name__ in _OURS
+    return type(failure_in(text)).__name__ in _OURS

@@ -151,4 +151,4 @@ class EvaluatedSamples:
     image_size: tuple[int, int]  # (H, W)
     images: Pictures  # [S]; read when they are asked for
     measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # what is no reward: "diversity", "kl"; [S]
-    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the pretrained model, nats per latent element
+    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the reference, nats per latent element

@@ -13,7 +13,14 @@ from reward_finetuning.config import UserError, parse_config
 from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, report_name
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.storage import Reference, RunDirectory, read_reference, read_references, write_reference
+from reward_finetuning.storage import (
+    Reference,
+    RunDirectory,
+    artifact_names,
+    read_reference,
+    read_references,
+    write_reference,
+)
 
 _IN_THE_POD = "/tmp/reference.json"
 """Where a program in the TrainJob writes its outputs' references: nobody reads them, the run directory has it all."""
@@ -30,7 +37,7 @@ def launch_train_epoch(
         return write_reference(next_policy, before).facts
     run.check()
     epoch = before.epoch + 1
-    name = run.name(epoch, "policy")
+    name = artifact_names.policy(epoch)
     if run.store.manifest(name) is None:
         options = {
             "config": config,

@@ -1,11 +1,11 @@
-"""Two pipelines that show what a Kubeflow installation does with a step that fails.
+"""Two pipelines that test how a Kubeflow installation retries a failed step.
 
     python infra/smoke/retries.py IMAGE FOLDER
     kfp --endpoint http://localhost:8080 run create --experiment-name smoke --package-file FOLDER/fails-twice.yaml
 
-`fails-twice` succeeds where failed processes are tried again, and else fails. `fails-always` must fail after just two
-attempts: where it takes more, graphs are tried again as well (infra/kubernetes/kubeflow/patches/retry-always.yaml).
-IMAGE is any image with Python and kfp, such as reward-finetuning-light. docs/runbook.md says what to look at.
+`fails-twice` succeeds if failed processes are retried, and fails otherwise. `fails-always` must fail after exactly two
+attempts. With more attempts, nested graphs are retried too (infra/kubernetes/kubeflow/patches/retry-always.yaml). IMAGE
+is any image with Python and kfp, such as reward-finetuning-light. docs/runbook.md describes the checks.
 """
 
 import sys
@@ -15,11 +15,11 @@ from kfp import compiler, dsl
 
 
 def attempt(failures: int) -> int:
-    """Exit with 1 on the first `failures` attempts; returns the number of the one that succeeds, from 0."""
+    """Exit with 1 on the first `failures` attempts; return the number of the successful attempt, from 0."""
     import os
     import sys
 
-    number = int(os.environ["KFP_RETRY_INDEX"])  # of Kubeflow Pipelines 2.17
+    number = int(os.environ["KFP_RETRY_INDEX"])  # set by Kubeflow Pipelines 2.17
     print(f"attempt {number}", flush=True)
     if number < failures:
         sys.exit(1)
@@ -27,7 +27,7 @@ def attempt(failures: int) -> int:
 
 
 def compile_package(name: str, image: str, folder: Path, *, failures: int, retries: int) -> None:
-    """Write a pipeline of one task, which is tried again `retries` times."""
+    """Write a pipeline of one task with `retries` retries."""
     step = dsl.component(attempt, base_image=image, install_kfp_package=False)
 
     @dsl.pipeline(name=f"smoke-{name}")

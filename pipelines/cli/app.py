@@ -21,7 +21,7 @@ from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import (
     RetryableError,
     RunConfig,
@@ -30,7 +30,8 @@ from reward_finetuning.config import (
     load_config,
     load_run_or_evaluation,
 )
-from reward_finetuning.storage.uri import absolute
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
@@ -69,8 +70,9 @@ def run(
     """
     from pipelines.cli.rewards import verify_before_training
     from pipelines.cli.tables import print_evaluation, print_where_to_look
-    from pipelines.local.launch import describe, is_done, run_until_done
+    from pipelines.local.launch import describe, run_until_done
     from pipelines.local.preflight import check_run
+    from reward_finetuning.evaluation.reports import is_done
 
     console = Console()
     containers = ContainerOptions(gpus, network)
@@ -158,15 +160,13 @@ app.add_typer(schedule, name="schedule")
 
 def _stop_where_it_failed(outcome: Outcome) -> None:
     if outcome.exit_code:
-        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 
 def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with a run_root that means the same in every task's working directory."""
-    loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
+    return absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
 
 
 def main() -> None:
@@ -176,3 +176,8 @@ def main() -> None:
     except (UserError, TrainingError, RetryableError) as error:
         print(f"rft: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
+            raise
+        print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
+        sys.exit(UserError.exit_code)

@@ -55,7 +55,7 @@ def _once(client: Client, config: RunConfig, package: Package, console: Console)
     prefix = run_prefix(config)
     running = unfinished(client, prefix)
     remote = running or submit_next(client, package, prefix)
-    said = "goes on already, nothing was submitted" if running else "submitted"
+    said = "already running, nothing was submitted" if running else "submitted"
     command = shlex.join(["rft", *sys.argv[1:], "--follow"])
     for line in (f"{remote.name}: {said}", f"    run  {remote.id}", f"   page  {remote.url}", f" follow  {command}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

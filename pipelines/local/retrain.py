@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.local.containers import ContainerOptions
-from pipelines.local.folder import folder_here
+from pipelines.local.folder import Attempt
 from pipelines.local.launch import Outcome, compile_here, run_once
 from pipelines.local.preflight import check_run
 from pipelines.local.runner import Runner
@@ -30,12 +30,12 @@ def retrain(
     from reward_finetuning.steps.begin_retraining import find_or_begin
 
     check_run(with_prompts_of_today(config))
-    folder = folder_here(RunDirectory(config))
-    package = folder / "pipeline" / "package.yaml"
-    arguments = compile_here(config, package, runner, console, containers)
-    outcome = run_once(package, runner, folder, console, arguments)
+    series = RunDirectory(config)
+    attempt = Attempt.begin(series)
+    arguments = compile_here(series, attempt, runner, console, containers)
+    outcome = run_once(attempt, runner, console, arguments)
     if outcome.exit_code:
-        return RunDirectory(config), outcome
+        return series, outcome
     return RunDirectory(find_or_begin(config).config(config)), outcome
 
 

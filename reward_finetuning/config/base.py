@@ -1,4 +1,4 @@
-"""What all sections have in common: frozen, closed, documented field by field."""
+"""Base of all sections: immutable, closed to unknown keys, documented field by field."""
 
 from typing import Annotated
 

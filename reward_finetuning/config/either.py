@@ -1,4 +1,4 @@
-"""What some commands and tasks take both of: a run, or an evaluation of its own, which has the key `policies`."""
+"""Commands and tasks that take a run or an evaluation of policies; the latter has the key `policies`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_run_or_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> R
 
 
 def parse_run_or_evaluation(text: str) -> RunConfig | EvaluationRun:
-    """Either one from the JSON text that travels between tasks."""
+    """A run or an evaluation from the JSON text that travels between tasks."""
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""The errors a user meets; their class decides the exit code of every program."""
+"""The errors that users see; the class of an error decides the exit code of every program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation of its own: any policies on any prompt sets; training has no part in it."""
+"""An evaluation without training: any policies on any prompt sets."""
 
 from typing import Literal, Self
 
@@ -12,7 +12,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 
 
 class EvaluatedPolicy(Frozen):
-    """Which policies are meant: the pretrained model, or epochs of a run."""
+    """The pretrained model, or policies of a run."""
 
     name: Name | None = None
     """What to call it; when not given `pretrained`, or the run's name."""
@@ -31,7 +31,7 @@ class EvaluatedPolicy(Frozen):
 
 
 class EvaluationRun(Frozen):
-    """Policies side by side, drawn from the same noise; one YAML file, known by its key `policies`."""
+    """Policies side by side, drawn from the same noise; one YAML file with the key `policies`."""
 
     name: Name
     """The evaluation's folder under run_root."""

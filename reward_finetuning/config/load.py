@@ -43,7 +43,7 @@ def parse_config(text: str) -> RunConfig:
 
 
 def read_sections(path: Path, what: str, examples: str) -> dict[str, Any]:
-    """The mapping of sections that a YAML file holds; `what` it is and where `examples` are go into the error."""
+    """The mapping of sections in a YAML file; `what` (kind of file) and `examples` (a folder) go into the error."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -59,7 +59,7 @@ def validated(model: type[Model], tree: object, where: str) -> Model:
     """`tree` as a checked `model`.
 
     Raises:
-        UserError: naming `where` it stands, and each key that is wrong, what was given and what would be right.
+        UserError: naming the file or text (`where`), each wrong key, the value given and what would be right.
     """
     try:
         return model.model_validate(tree)
@@ -72,7 +72,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """Put the value of `section.key=value` into the tree.
 
     Raises:
-        UserError: it is written otherwise, or leads into a value.
+        UserError: it has another form, or its key leads into a value.
     """
     key, separator, value = override.partition("=")
     if not separator or not key:
@@ -91,12 +91,12 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     if path[:1] == ["objective"] and path[1:2] and path[1] in _OBJECTIVES:
-        del path[1]  # pydantic puts in which of the objectives it is
+        del path[1]  # pydantic inserts the name of the objective
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _fields(model, path[:-1], problem["loc"])
-        near = get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        names = _fields(model, path[:-1], problem["loc"])
+        near = get_close_matches(path[-1], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
         return f"unknown key {key!r}; {hint}"
     if problem["type"] == "union_tag_invalid":
         return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {problem['ctx']['tag']!r}"

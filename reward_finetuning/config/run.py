@@ -25,7 +25,7 @@ another version is refused. 2: noise from Philox keys, PRDP's and PPOD's gradien
 
 
 class RunConfig(Frozen):
-    """Everything that a run is; one YAML file in pipelines/runs."""
+    """All settings of a run; one YAML file in pipelines/runs."""
 
     name: Name
     """The run's folder under run_root, and its name in MLflow."""
@@ -34,7 +34,7 @@ class RunConfig(Frozen):
     """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
-    """Where all randomness comes from."""
+    """Seed of all random numbers."""
 
     model: ModelConfig = ModelConfig()
     warm_start: WarmStartConfig | None = None
@@ -100,13 +100,14 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _gate_knows_its_evaluation(self) -> Self:
+    def _gate_has_its_evaluation(self) -> Self:
         if self.loop.granularity != "staged" and self.retraining is None:
             return self
-        asked, known = {*self.promotion.improve_on, *self.promotion.keep_on}, self.evaluation.prompt_sets
-        if unknown := sorted(asked - known.keys()):
+        evaluated = self.evaluation.prompt_sets
+        if unknown := sorted({*self.promotion.improve_on, *self.promotion.keep_on} - evaluated.keys()):
             raise ValueError(
-                f"promotion asks for prompt sets {', '.join(unknown)}, evaluation.prompt_sets has {', '.join(known)}"
+                f"promotion asks for prompt sets {', '.join(unknown)}, "
+                f"evaluation.prompt_sets has {', '.join(evaluated)}"
             )
         rewards = self.reward.weights
         if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):

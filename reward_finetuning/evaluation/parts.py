@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from reward_finetuning.evaluation.reports import settings_digest
 from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.sampling import draw_micro_batch
-from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Sample, Stream
 from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
@@ -25,7 +25,7 @@ from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.protocol import SeesPictures
 from reward_finetuning.rewards.scorer import Scorer, Scorers
 from reward_finetuning.rewards.weighted import score
-from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage import RunDirectory, artifact_names
 from reward_finetuning.storage.artifacts.evaluations import (
     PART,
     Part,
@@ -47,9 +47,9 @@ def parts_of(run: RunDirectory, subject: Subject) -> list[Part]:
     size, evaluation = run.config.sampling.micro_batch_size, run.config.evaluation
     num = -(-len(_members(run)) // size)
     stride = max(1, evaluation.images_per_part // size)
-    stem = f"{subject.folder}/evaluated-{settings_digest(run)[:8]}"
+    settings = settings_digest(run)
     edges = [(first, min(first + stride, num)) for first in range(0, num, stride)]
-    return [Part(f"{stem}-{first:05d}-{last:05d}", first, last) for first, last in edges]
+    return [Part(artifact_names.evaluated(subject.folder, settings, *edge), *edge) for edge in edges]
 
 
 def draw_parts(
@@ -69,8 +69,8 @@ def draw_parts(
     total = sum(len(members[part.first * size : part.last * size]) for part in absent)
     # Kept beside the parts: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
-        ScoreCache(run, subject.reference.epoch, "evaluation-scores-") as known,
-        Progress(f"evaluate, {subject.name}", total, "images") as progress,
+        ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as known,
+        Progress("evaluate", subject.name, total, "images") as progress,
     ):
         remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
         work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)

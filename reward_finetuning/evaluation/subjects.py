@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import PRETRAINED
-from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names
 from reward_finetuning.storage.reference import weights_sha256
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class Subject:
     @classmethod
     def of_run(cls, run: RunDirectory, reference: Reference) -> Subject:
         """A policy of a run in an evaluation by the run itself."""
-        folder = run.name(reference.epoch, "").rstrip("/")
-        return cls(f"epoch {reference.epoch}", folder, run, reference)
+        return cls(f"epoch {reference.epoch}", artifact_names.epoch_folder(reference.epoch), run, reference)
 
     @property
     def weights(self) -> str:
@@ -57,7 +56,7 @@ class Subject:
         return config.evaluation.kl and (bool(self.reference.name) or not config.starts_at_reference)
 
     def load(self) -> Policy:
-        """The policy, with the pretrained network beside it where its KL is measured."""
+        """The policy, with the reference network beside it where its KL is measured."""
         from reward_finetuning.policy.restore import policy_at
 
         averaged = self.source.config.evaluation.averaged

@@ -28,7 +28,7 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
     """The schedule that a scheduler_config.json describes.
 
     Raises:
-        UserError: one that is not known, or that has no use for finetuning on log-probabilities.
+        UserError: a schedule that is not supported, or on which log-probabilities do not exist.
     """
     prediction = scheduler.get("prediction_type", "epsilon")
     if prediction not in get_args(Prediction):
@@ -42,7 +42,7 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
             "pure noise, epsilon says nothing of the picture; such a schedule needs a v-prediction model"
         )
     if scheduler.get("trained_betas") is not None:
-        raise UserError("the model's scheduler lists trained_betas of its own; only beta_schedule is supported")
+        raise UserError("the model's scheduler lists trained_betas; only beta_schedule is supported")
     try:
         alpha_bars = alphas_cumprod(
             scheduler["beta_start"],
@@ -84,7 +84,9 @@ def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
         )
     spacing = scheduler.get("timestep_spacing", "leading")
     if spacing not in {"leading", "trailing", "linspace"}:
-        raise UserError(f"sampling.scheduler=from_model: timestep_spacing {spacing!r} is not known; use scheduler: own")
+        raise UserError(
+            f"sampling.scheduler=from_model: timestep_spacing {spacing!r} is not supported; use scheduler: own"
+        )
     return {
         "steps_offset": scheduler.get("steps_offset", 0),
         "final_alpha_bar": 1.0 if scheduler.get("set_alpha_to_one", True) else None,

@@ -12,6 +12,7 @@ from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
 from reward_finetuning.policy.hub import hub_folder
 from reward_finetuning.policy.source import check_folder, configs_of, locate, pipeline_class
+from reward_finetuning.server_errors import one_line
 
 
 def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
@@ -26,9 +27,10 @@ def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
         RetryableError: the hub cannot be reached.
     """
     pipeline = _load(model, safety_checker=safety_checker)
-    if (found := pipeline.unet.config.in_channels) != (right := pipeline.vae.config.latent_channels):
+    in_channels, latent_channels = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+    if in_channels != latent_channels:
         raise UserError(
-            f"model.source {model.source!r}: its UNet takes {found} channels, its VAE makes {right}: "
+            f"model.source {model.source!r}: its UNet takes {in_channels} channels, its VAE makes {latent_channels}: "
             "inpainting and editing models are not supported"
         )
     if pipeline.unet.config.time_cond_proj_dim is not None:
@@ -55,7 +57,9 @@ def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
             return getattr(diffusers, name).from_single_file(source, config=str(configs), **options)
         return getattr(diffusers, name).from_pretrained(source, variant=model.variant, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"model.source {model.source!r} cannot be loaded: {_line(error)}{_hint(source)}") from error
+        raise UserError(
+            f"model.source {model.source!r} cannot be loaded: {one_line(error, 500)}{_hint(source)}"
+        ) from error
 
 
 def _hint(source: Path) -> str:
@@ -63,7 +67,3 @@ def _hint(source: Path) -> str:
     if source.is_dir() and not any(source.glob("unet/*.safetensors")) and not any(source.glob("unet/*.bin")):
         return "; it has no UNet weights: fetch the whole model with rft fetch-weights OWNER/NAME --download"
     return ""
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

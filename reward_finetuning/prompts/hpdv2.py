@@ -36,9 +36,9 @@ def locate(path: Path) -> list[Path]:
         return [path]
     files = [path / f"{style}.json" for style in STYLES]
     if missing := [file.name for file in files if not file.is_file()]:
-        found = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
+        files_there = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
         raise UserError(
-            f"prompt set {path} lacks {', '.join(missing)} of HPD v2's benchmark (it holds {found}); "
+            f"prompt set {path} lacks {', '.join(missing)} of HPD v2's benchmark (it holds {files_there}); "
             "name that folder, or one file: a style, train.json or test.json"
         )
     return files
@@ -89,6 +89,6 @@ def _items(text: str, path: Path) -> Iterator[object]:
 
 
 def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    assert found is not None
-    return found.end()
+    space = _SPACE.match(text, position)
+    assert space is not None
+    return space.end()

@@ -48,11 +48,11 @@ def _newest(source: str, today: datetime.date) -> str:
         raise UserError(f"prompts.train {source!r}: {DATE} stands in the file's name, not in a folder's")
     names = open_store(folder or ".").names("")
     named = re.compile(re.escape(pattern).replace(re.escape(DATE), _ISO_DATE))
-    found = sorted(name for name in names if (match := named.fullmatch(name)) and match[1] <= today.isoformat())
-    if not found:
+    files = sorted(name for name in names if (match := named.fullmatch(name)) and match[1] <= today.isoformat())
+    if not files:
         there = ", ".join(names[-5:]) or "nothing"
         raise UserError(f"prompts.train {source!r}: no such file up to {today}; {folder or 'the folder'} holds {there}")
-    return f"{folder}/{found[-1]}" if folder else found[-1]
+    return f"{folder}/{files[-1]}" if folder else files[-1]
 
 
 def _pointed(source: str) -> str:

@@ -60,5 +60,5 @@ def _entry(line: str, *, is_json: bool, where: str) -> Entry:
         raise UserError(f'{where} is no JSON object: {error.msg}; a line reads {{"prompt": "..."}}') from None
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise UserError(f"{where} must be a JSON object with a text field `prompt`, got {line[:80]}")
-    known = {key: str(record[key]) for key in ("id", "category", "split") if record.get(key) is not None}
-    return Entry(record["prompt"], where, **known)
+    fields = {key: str(record[key]) for key in ("id", "category", "split") if record.get(key) is not None}
+    return Entry(record["prompt"], where, **fields)

@@ -32,12 +32,13 @@ from reward_finetuning.report.grid import write_grid
 from reward_finetuning.report.summary import as_markdown, markdown_page
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
 
 
+@step
 def evaluate(
     config: Config, policy: PolicyFile, report: ReportFile, metrics: MetricsFile = "", summary: SummaryFile = ""
 ) -> dict[str, float]:

@@ -7,9 +7,10 @@ from functools import cache
 from reward_finetuning.evaluation.parts import draw_parts, parts_of
 from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.rewards.scorer import load_scorers
-from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step, step
 
 
+@step
 def evaluate_shard(config: Config, policy: PolicyFile, shard: EvaluationShard) -> None:
     """Commit the `shard`-th of evaluation.num_shards shares of all parts, of all policies that are compared."""
     evaluation = open_evaluation(config, policy)

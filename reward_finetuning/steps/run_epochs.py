@@ -17,7 +17,7 @@ from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, sampling_policy
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
@@ -29,6 +29,7 @@ from reward_finetuning.training.learner import Learner, learner_at
 from reward_finetuning.training.processes import Processes, joined
 
 
+@step
 def run_epochs(
     config: Config,
     plan: PlanText,

@@ -13,10 +13,10 @@ from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.noise import cell_order, seed_sequence
+from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.two_pass import backpropagate, replay
-from reward_finetuning.progress import Progress
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.moving_average import Snapshot
@@ -42,7 +42,7 @@ def learn(
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
     work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
-    with Progress(f"train, epoch {epoch}", work, "cells") as progress:
+    with Progress("train", f"epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
         floor = None
         if on_policy and objective.uses_log_probs:
@@ -213,7 +213,7 @@ class _Updates:
             case "fail":
                 raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
             case "warn":
-                print(f"warning: {finding}", flush=True)
+                report_warning(finding)
         return floor
 
 

@@ -1,4 +1,4 @@
-"""What is watched while training goes on."""
+"""What is watched during training."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,11 @@ from reward_finetuning.config.base import Frozen
 
 
 class MonitorConfig(Frozen):
-    """Signs of over-optimisation, looked for after every epoch; nothing here changes a number."""
+    """Signs of over-optimisation, checked after every epoch; nothing here changes a number."""
 
     on_alarm: Literal["warn", "stop"] = "warn"
     """`warn`: say so, in the log, in MLflow and in the report. `stop`: also end the run, with exit code 3; its policies
-    stay, and with another bound, or with `warn`, the same command goes on."""
+    stay, and with another bound, or with `warn`, the same command resumes."""
 
     max_kl: PositiveFloat | None = None
     """Highest KL of an epoch's rollouts to the reference, nats per latent element (exact; mean over steps). The

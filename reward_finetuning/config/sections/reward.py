@@ -9,11 +9,11 @@ from reward_finetuning.config.base import Frozen
 _COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
 ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-"""A column of rewards.parquet and a part of MLflow's keys; some names are columns of our own already."""
+"""A column of rewards.parquet and a part of MLflow's keys; the names of existing columns are taken."""
 
 
 class ScorerConfig(Frozen):
-    """Settings of one scorer; a scorer refuses those that it has no use for."""
+    """Settings of one scorer; a scorer refuses those that do not apply to it."""
 
     source: str | None = None
     """Where its weights lie: a folder (or gs://BUCKET/PREFIX), or a hub id."""

@@ -1,4 +1,4 @@
-"""Where along the denoising a policy has moved away from the pretrained model."""
+"""Where along the denoising a policy has moved away from the reference."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

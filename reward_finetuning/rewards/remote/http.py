@@ -20,6 +20,7 @@ from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.function import differing
 from reward_finetuning.rewards.protocol import Scorer
+from reward_finetuning.server_errors import is_retryable, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,8 +180,8 @@ def _judged(where: str, response: HTTPResponse, answer: bytes) -> bytes:
         raise UserError(f"{where} answered more than {MAX_ANSWER_BYTES} bytes: that is no list of scores")
     if response.status == 200:
         return answer
-    said = f"{response.status} {response.reason}: {' '.join(answer[:300].decode(errors='replace').split())}"
-    if response.status in {408, 429} or response.status >= 500:
+    said = one_line(f"{response.status} {response.reason}: {answer[:300].decode(errors='replace')}")
+    if is_retryable(response.status):
         wait = response.headers.get("Retry-After", "")
         raise _PassingError(f"it answered {said}", float(wait) if wait.isdecimal() else 0.0)
     hint = {413: "; lower reward.batch_size", 404: "; the url is the part before /v1"}.get(response.status, "")
