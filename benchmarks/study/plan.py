@@ -65,8 +65,9 @@ def grid_of(study: Mapping[str, Any], method: str) -> list[Cell]:
 
 def selection(study: Mapping[str, Any], method: str, among: Mapping[str, float] | None = None) -> Cell | None:
     """The cell that the rule selects; None while the grid is not run."""
-    gains = {cell.arm: gain for cell in grid_of(study, method) if (gain := _gain(_tuning_task(study, cell))) != ()}
-    return selected(grid_of(study, method), gains, among)
+    grid = grid_of(study, method)
+    done = [(cell, task) for cell in grid if (task := _tuning_task(study, cell)).result.exists()]
+    return selected(grid, {cell.arm: _gain(task) for cell, task in done}, among)
 
 
 def tasks(study: Mapping[str, Any]) -> list[Task]:
@@ -116,10 +117,8 @@ def _tuning_task(study: Mapping[str, Any], cell: Cell) -> Task:
     return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, cell.scale, cell, {}))
 
 
-def _gain(task: Task) -> float | tuple[()] | None:
-    """Gain on training prompts of a finished run; None if it stopped early, () if it was not run."""
-    if not task.result.exists():
-        return ()
+def _gain(task: Task) -> float | None:
+    """Gain on training prompts of a finished run; None if it stopped early."""
     content = json.loads(task.result.read_text(encoding="utf-8"))
     return None if content["error"] else float(content["evaluations"]["eval/train/reward/gain"][-1][1])
 

@@ -129,7 +129,7 @@ def _smoothed(values: Sequence[float | None]) -> list[float | None]:
     return [_mean(part) if part and values[i] is not None else None for i, part in enumerate(kept)]
 
 
-def _band(axes: Any, xs: Sequence[int], columns: Sequence[Sequence[float]], label: str, colour: str) -> None:
+def _band(axes: Any, xs: Sequence[float], columns: Sequence[Sequence[float]], label: str, colour: str) -> None:
     """The mean over seeds, and from the lowest to the highest of them."""
     there = [(x, column) for x, column in zip(xs, columns, strict=True) if column]
     axes.plot([x for x, _ in there], [_mean(column) for _, column in there], color=colour, label=label)

@@ -110,7 +110,7 @@ def _over_prompts(
     of Statistics 9(2); Cameron, Gelbach and Miller 2008, Review of Economics and Statistics 90(3).
     """
     w = n / len(x)
-    sums = np.bincount(prompt, weights=x - x.mean())
+    sums = np.bincount(prompt, weights=x - x.mean()).astype(np.float64)
     variance = float(((sums / len(x)) ** 2 / (1 - w)).sum())
     students = _half_width(variance, float(1 / (w**2).sum() - 1), confidence)
     if not variance:
