@@ -199,6 +199,12 @@ _JUDGES: dict[str, list[Callable[[Mapping[str, Arms]], list[Finding]]]] = {
         _compared("PRDP is above DDPO, 256 × 1, at large scale", "prdp-large", "ddpo-large", above=True),
         _compared("PRDP matches DDPO, 32 × 8, at large scale", "prdp-large", "ddpo-groups-large", above=False),
         _compared("PRDP is above DDPO, 32 × 8, at large scale", "prdp-large", "ddpo-groups-large", above=True),
+        _compared(
+            "PRDP without a bound on the gradient's norm matches PRDP",
+            "prdp-free-norm-large",
+            "prdp-large",
+            above=False,
+        ),
         _fails("DDPO on one image of each prompt fails at large scale", "ddpo-large"),
         _fails("DDPO on N × K images fails at large scale", "ddpo-groups-large"),
         _unnormalised,
