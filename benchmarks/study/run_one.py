@@ -20,7 +20,7 @@ from reward_finetuning.tracking import code_version, history
 
 _CURVES = ("reward/mean", "sample/kl_to_reference", "train/loss", "train/clip_fraction", "train/grad_norm",
            "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share", "train/updates",
-           "train/heldout_pair_accuracy")  # fmt: skip
+           "train/heldout_accuracy")  # fmt: skip
 
 
 def main() -> None:

@@ -147,21 +147,19 @@ class Ppod(Objective):
         )
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
-        """Loss and accuracy on the update's pairs, best held-out accuracy; share of live steps, now and at first."""
+        """Loss and accuracy on the update's pairs; share of live steps, now and at the stage's first update."""
         ratios = self._log_ratios(log_probs, batch)
         pairs, weight = self._pairs, self._config.kl_weight
         z = margins(ratios, pairs, kl_weight=weight, clip_range=self.clip_range)
         gap = batch.rewards[pairs.winners] - batch.rewards[pairs.losers]
         live = float((ratios[pairs.rows].abs() <= self.clip_range).double().mean())
         self._first_live_share = live if self._first_live_share is None else self._first_live_share
-        heldout = {"heldout_pair_accuracy": max(self._accuracies)} if self._accuracies else {}
         return {
             "loss": float(pair_loss(z, gap, self._config.loss).mean()),
             "pair_accuracy": accuracy(margins(ratios, pairs, kl_weight=weight)),
             "live_share": live,
             "live_share_at_start": self._first_live_share,
             "clip_fraction": 1.0 - live,
-            **heldout,
         }
 
     def heldout_rows(self, num_updates: int, *, is_last: bool) -> Tensor | None:
@@ -177,7 +175,8 @@ class Ppod(Objective):
         ratios = self._log_ratios(log_probs, batch)
         self._accuracies.append(accuracy(margins(ratios, self._heldout, kl_weight=self._config.kl_weight)))
         newest, best = len(self._accuracies) - 1, int(np.argmax(self._accuracies))
-        return Look(is_best=best == newest, ends_epoch=newest - best >= self._config.convergence.patience)
+        ends_epoch = newest - best >= self._config.convergence.patience
+        return Look(self._accuracies[newest], is_best=best == newest, ends_epoch=ends_epoch)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Digest of the images and accuracies on their held-out pairs; nothing where convergence is not looked for."""

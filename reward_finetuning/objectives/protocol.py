@@ -17,6 +17,9 @@ from reward_finetuning.records import Batch, Cells
 class Look:
     """What held-out images say of the weights as they are."""
 
+    accuracy: float
+    """Share of held-out comparisons that the policy gets right."""
+
     is_best: bool
     """Better than at every look before, at these images: the weights to keep so far."""
 
@@ -98,7 +101,7 @@ class Objective(Protocol):
 
     def look(self, log_probs: Tensor, batch: Batch) -> Look:
         """What held-out images say of the weights, given `log_probs` with the rows of `heldout_rows` filled in."""
-        return Look(is_best=False, ends_epoch=False)
+        raise NotImplementedError(f"{type(self).__name__} holds no images out")
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it has learnt or counted; part of the checkpoint."""

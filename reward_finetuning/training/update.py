@@ -87,7 +87,8 @@ class _Updates:
         self._key = (seed, epoch)
         self._trained = policy.trainable()
         self._best: Snapshot | None = None
-        self._backoff = 1.0
+        self._best_accuracy = 0.0
+        self._backoff = 1.0  # of this epoch alone, so that a run that resumes has the same bits
         self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
 
     def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
@@ -122,7 +123,7 @@ class _Updates:
             self._look(self._training.updates_per_epoch, batch)
         if self._best is not None:
             self._best.restore()
-            metrics["kept_updates"] = self._best.num_updates
+            metrics |= {"kept_updates": self._best.num_updates, "heldout_accuracy": self._best_accuracy}
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
@@ -181,7 +182,7 @@ class _Updates:
         log_probs = self._replay(self._source.of_images(rows, self._order(0)))
         look = self._processes.agreed(self._objective.look(log_probs, batch))
         if look.is_best or self._best is None:
-            self._best = Snapshot(self._trained, num_updates)
+            self._best, self._best_accuracy = Snapshot(self._trained, num_updates), look.accuracy
         return look.ends_epoch
 
     def _order(self, update: int) -> Tensor:

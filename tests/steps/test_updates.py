@@ -57,7 +57,7 @@ def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):
 
     assert metrics["train/kept_updates"] < metrics["train/updates"]
     learner = learner_at(one.run, one.run.latest(), keep_reference=False)
-    assert heldout_accuracy(learner, one) == metrics["train/heldout_pair_accuracy"]
+    assert heldout_accuracy(learner, one) == metrics["train/heldout_accuracy"]
 
 
 def heldout_accuracy(learner, one):
