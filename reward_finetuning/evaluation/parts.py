@@ -170,7 +170,6 @@ class _Work:
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired
         )
-        assert trajectories.kl is not None
         return images, trajectories.kl.numpy()
 
 
