@@ -20,13 +20,11 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-# A task only needs kfp.dsl.executor_main, which runs without the dependencies of kfp. Tasks do not submit pipelines.
-COMPILER = {"kfp", "kfp-kubernetes"}
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and the client of MLflow with its
-# sqlite store. The server and the models of MLflow would add 500 MB.
+# What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
+# the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the
-# CUDA packages.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and the metadata of the
+# build pins the CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 
@@ -57,17 +55,10 @@ class Item(TypedDict):
     download_info: DownloadInfo
 
 
-def name_of(requirement: str) -> str:
-    """The project that a requirement names."""
-    match = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert match is not None, requirement
-    return match.group().lower().replace("_", "-")
-
-
 def requirements() -> dict[str, list[str]]:
     """Lock file -> what is resolved for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    core = [each for each in project["dependencies"] if name_of(each) not in COMPILER]
+    core = project["dependencies"]  # kfp with its dependencies: `rft submit` works in every image
     train = project["optional-dependencies"]["train"]
     return {
         "light/requirements.lock": core + LIGHT,
@@ -95,11 +86,8 @@ def line(item: Item) -> str:
 
 def main() -> None:
     """Write every lock."""
-    (kfp,) = resolve(["kfp"], "--no-deps")
     for file, needed in requirements().items():
         items = [item for item in resolve(needed) if not OF_TORCH.fullmatch(item["metadata"]["name"].lower())]
-        if file != "build.lock":
-            items.append(kfp)
         lines = sorted(map(line, items), key=str.lower)
         (IMAGES / file).write_text(HEAD.format(file.removesuffix(".lock")) + "".join(lines), encoding="utf-8")
         print(f"images/{file}: {len(lines)} packages")

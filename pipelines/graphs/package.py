@@ -15,8 +15,8 @@ from pipelines.graphs.online import fused, split
 from pipelines.graphs.retraining import retraining
 from pipelines.graphs.staged import staged
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
 from pipelines.targets.refusals import refuse_graph
+from pipelines.targets.services import TargetName
 from pipelines.targets.target import Target
 from reward_finetuning.config import EvaluationRun, RunConfig
 from reward_finetuning.config.base import without_placeholders

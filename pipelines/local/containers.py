@@ -14,7 +14,6 @@ import yaml
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.inputs import Place, path_of, place_of
-from reward_finetuning.progress import SECONDS
 from reward_finetuning.prompts.pointer import POINTER
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.tracking import code_version
@@ -26,7 +25,6 @@ REVISION = "org.opencontainers.image.revision"
 _CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 _PASSED_ON = (
     "OMP_NUM_THREADS",
-    SECONDS,
     _CREDENTIALS,
     "GOOGLE_CLOUD_PROJECT",
     "HF_HUB_OFFLINE",

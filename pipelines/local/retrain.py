@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.local.containers import ContainerOptions
-from pipelines.local.folder import folder_here
-from pipelines.local.launch import Outcome, compile_here, run_once
+from pipelines.local.folder import Attempt
+from pipelines.local.launch import Outcome, compile_here, mark_killed, run_once
 from pipelines.local.preflight import check_run
 from pipelines.local.runner import Runner
-from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.prompts.pointer import follow
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.tracking.journal import Journal
@@ -30,12 +31,14 @@ def retrain(
     from reward_finetuning.steps.begin_retraining import find_or_begin
 
     check_run(with_prompts_of_today(config))
-    folder = folder_here(RunDirectory(config))
-    package = folder / "pipeline" / "package.yaml"
-    arguments = compile_here(config, package, runner, console, containers)
-    outcome = run_once(package, runner, folder, console, arguments)
+    series = RunDirectory(config)
+    attempt = Attempt.begin(series)
+    arguments = compile_here(series, attempt, runner, console, containers)
+    outcome = run_once(attempt, runner, console, arguments)
     if outcome.exit_code:
-        return RunDirectory(config), outcome
+        with suppress(UserError, RetryableError):  # the user is to read why the retraining failed
+            mark_killed(RunDirectory(find_or_begin(config).config(config)), outcome)
+        return series, outcome
     return RunDirectory(find_or_begin(config).config(config)), outcome
 
 

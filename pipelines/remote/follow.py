@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from pipelines.local.launch import is_done
 from pipelines.remote.clients import Client, Package, RemoteRun, State
 from pipelines.remote.submit import run_prefix, submit_next, unfinished
 from reward_finetuning.config import RetryableError, TrainingError
+from reward_finetuning.evaluation.reports import is_done
 from reward_finetuning.storage import RunDirectory
 
 Answer = TypeVar("Answer")

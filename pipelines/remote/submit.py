@@ -16,7 +16,7 @@ from pipelines.remote.clients.protocol import run_number
 from pipelines.remote.preflight import check_package, check_sources
 from pipelines.remote.service import Service, settings_of
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig
 
 _LONGEST_NAME = 90

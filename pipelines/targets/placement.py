@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.pool import Pool, Role, Toleration
-
-
-class TargetName(StrEnum):
-    """What a package is compiled for."""
-
-    LOCAL = "local"
-    KFP = "kfp"
-    VERTEX = "vertex"
+from pipelines.targets.pool import Pool, Toleration
+from pipelines.targets.roles import Role
+from pipelines.targets.services import TargetName
 
 
 def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) -> PipelineTask:

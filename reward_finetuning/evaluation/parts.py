@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reward_finetuning.evaluation.objections import combined_scorer
 from reward_finetuning.evaluation.reports import settings_digest
 from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.sampling import draw_micro_batch
-from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Sample, Stream
 from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
 from reward_finetuning.report.statistics.diversity import diversity, pixel_features
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.protocol import SeesPictures
+from reward_finetuning.rewards.protocol import ImageFeatures
 from reward_finetuning.rewards.scorer import Scorer, Scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.storage import RunDirectory, artifact_names
@@ -70,12 +71,19 @@ def draw_parts(
     # Kept beside the parts: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
         ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as known,
-        Progress(f"evaluate, {subject.name}", total, "images") as progress,
+        Progress("evaluate", subject.name, total, "images") as progress,
     ):
         remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
         work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)
         for part in parts:
             work.commit(part)
+
+
+def draw_floor(run: RunDirectory, scorers: Scorers) -> None:
+    """Draw and score the pretrained model for the promotion of a run that starts from another policy."""
+    floor = Subject.floor_of(run)
+    if floor is not None:
+        draw_parts(run, floor, parts_of(run, floor), floor.load, scorers)
 
 
 def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
@@ -101,8 +109,8 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
         prompts=tuple(s.prompt.text for s in samples),
         categories=tuple(s.prompt.category for s in samples),
         image_indices=tuple(s.image_index for s in samples),
-        # Without the column of a scorer that is the combined reward to the letter.
-        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if not np.array_equal(v, combined)},
+        # Without the column of a scorer that is the combined reward by the settings: two equal curves say no more.
+        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if n != combined_scorer(run.config)},
         image_size=found[0].image_size,
         images=StoredPictures(run.store, run.config.sampling.micro_batch_size, tuple(parts)),
         measures={name: values for name, values in measures.items() if values is not None},
@@ -177,7 +185,7 @@ class _Drawn:
 
 def _spaces(scorers: Mapping[str, Scorer]) -> Spaces:
     """Pixels always, and CLIP's image features where a scorer has them anyway."""
-    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, SeesPictures)), None)
+    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, ImageFeatures)), None)
     spaces: Spaces = {DIVERSITY: pixel_features}
     return spaces if seeing is None else spaces | {CLIP_DIVERSITY: seeing.image_features}
 

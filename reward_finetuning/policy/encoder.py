@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reward_finetuning.config.display import shown
+from reward_finetuning.events import report_warning
 from reward_finetuning.policy.denoiser import joined
+from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.records import Conditioning
 
 _REMEMBERED = 1024
@@ -29,7 +32,11 @@ class PromptEncoder:
         self._warnings = 0
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The encoded prompts, a row each."""
+        """The encoded prompts, a row each.
+
+        Raises:
+            TrainingError: an embedding is not finite.
+        """
         return joined([self._row(text) for text in prompts])
 
     def unconditional(self) -> Conditioning:
@@ -63,7 +70,7 @@ class PromptEncoder:
         what = f"is cut after {limit} of its {len(tokens)} tokens, which is all that the text encoder reads"
         if twin != text:
             what += ", and is the same as another prompt to the model, which differs only after that"
-        print(f"warning: prompt {beginning} {what}", flush=True)
+        report_warning(f"prompt {beginning} {what}")
 
     @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
@@ -71,6 +78,16 @@ class PromptEncoder:
         options = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         if self._has_pooled:
             embeddings, _, pooled, _ = self._pipeline.encode_prompt(text, **options)
+            self._check("text_encoder_2", pooled)
+            # Both encoders' embeddings stand side by side.
+            width = self._pipeline.text_encoder.config.hidden_size
+            self._check("text_encoder", embeddings[..., :width])
+            self._check("text_encoder_2", embeddings[..., width:])
             return Conditioning(embeddings, pooled)
         embeddings, _ = self._pipeline.encode_prompt(text, **options)
+        self._check("text_encoder", embeddings)
         return Conditioning(embeddings)
+
+    def _check(self, name: str, embeddings: Tensor) -> None:
+        encoder = getattr(self._pipeline, name)
+        check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)

@@ -12,8 +12,8 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.folder import check_folder, check_weights, scheduler_config
-from reward_finetuning.policy.known_models import KNOWN_MODELS
 from reward_finetuning.policy.noise_schedule import sampler_grid
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
@@ -45,14 +45,14 @@ def pinned_revision(model: ModelConfig) -> str:
     """The commit of a hub id.
 
     Raises:
-        UserError: none is given and KNOWN_MODELS has none; or a branch is given.
+        UserError: none is given and PUBLISHED_MODELS has none; or a branch is given.
     """
-    published = KNOWN_MODELS.get(model.source)
+    published = PUBLISHED_MODELS.get(model.source)
     revision = model.revision or (published.commit if published else None)
     if revision is None or not _COMMIT.fullmatch(revision):
         raise UserError(
             f"model.source: there is no folder {model.source}, and a hub id needs model.revision, the commit of 40 hex "
-            f"digits, for branches move; got {revision!r}. Not needed for: {', '.join(KNOWN_MODELS)}"
+            f"digits, for branches move; got {revision!r}. Not needed for: {', '.join(PUBLISHED_MODELS)}"
         )
     return revision
 

@@ -12,12 +12,14 @@ from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.evaluation.champion import seat_of
+from reward_finetuning.events import report_news
 from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
-from reward_finetuning.steps.program import Config, run_step
+from reward_finetuning.steps.program import Config, run_step, step
 from reward_finetuning.storage import RunDirectory, Store, open_store
 
 
+@step
 def begin_retraining(config: Config) -> str:
     """Find or begin the retraining for the prompts that there are now; returns its whole RunConfig as JSON text.
 
@@ -30,9 +32,7 @@ def begin_retraining(config: Config) -> str:
     """
     found = find_or_begin(asked := parse_config(config))
     known = "" if found.is_new else f" (these prompts and settings are known since {found.begun})"
-    print(
-        f"retraining {found.key}: {found.num_prompts} prompts of {found.source}, from {found.start}{known}", flush=True
-    )
+    report_news(f"retraining {found.key}: {found.num_prompts} prompts of {found.source}, from {found.start}{known}")
     return found.config(asked).model_dump_json()
 
 

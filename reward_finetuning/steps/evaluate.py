@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reward_finetuning.evaluation.pages import run_page
-from reward_finetuning.evaluation.parts import draw_parts, join, parts_of
+from reward_finetuning.evaluation.parts import draw_floor, draw_parts, join, parts_of
 from reward_finetuning.evaluation.reports import (
     GRID,
     METRICS,
@@ -28,16 +28,17 @@ from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
-from reward_finetuning.report.grid import write_grid
+from reward_finetuning.report.sample_grid import write_grid
 from reward_finetuning.report.summary import as_markdown, markdown_page
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
 
 
+@step
 def evaluate(
     config: Config, policy: PolicyFile, report: ReportFile, metrics: MetricsFile = "", summary: SummaryFile = ""
 ) -> dict[str, float]:
@@ -50,6 +51,7 @@ def evaluate(
     tracker = MlflowTracker(run)
     for subject in evaluation.subjects:
         evaluated = evaluate_policy(run, subject, subject.load, scorers, tracker)
+    draw_floor(run, scorers)
     return publish(run, evaluated, outputs, tracker)
 
 

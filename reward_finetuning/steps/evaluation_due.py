@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, Offset, run_step
+from reward_finetuning.steps.program import Config, Offset, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 
 
+@step
 def evaluation_due(config: Config, plan: PlanText, offset: Offset) -> bool:
     """Whether the plan's `offset`-th epoch is evaluated: every evaluate_every epochs, and the last of all.
 

@@ -7,14 +7,16 @@ from hashlib import sha256
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.evaluation.reports import prompt_datasets
+from reward_finetuning.events import report_warning
 from reward_finetuning.inputs import check_compiled, check_inputs, input_digests
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step, step
 from reward_finetuning.storage import RunDirectory, write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
 from reward_finetuning.training.monitor import alarms_of, refuse
 
 
+@step
 def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     """Begin or continue the run: returns the plan, and writes a reference to the newest policy.
 
@@ -24,7 +26,7 @@ def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     run = RunDirectory(parse_config(config))
     described = begin(run, inputs)
     if (before := described["code_version"]) != (now := code_version()):
-        print(f"warning: the run was begun by code version {before}, this is {now}", flush=True)
+        report_warning(f"the run was begun by code version {before}, this is {now}")
     latest = run.latest()
     write_reference(policy, latest)
     loop = run.config.loop

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
+from reward_finetuning.evaluation.parts import draw_floor
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
@@ -17,7 +18,7 @@ from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, sampling_policy
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
@@ -29,6 +30,7 @@ from reward_finetuning.training.learner import Learner, learner_at
 from reward_finetuning.training.processes import Processes, joined
 
 
+@step
 def run_epochs(
     config: Config,
     plan: PlanText,
@@ -55,6 +57,7 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     if processes.is_first:
         pretrained = Subject.of_run(run, evaluated)
         evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
+        draw_floor(run, scorers)
     latest = processes.agreed(run.latest())
     for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.events import silence
 from reward_finetuning.objectives.two_pass import Share
 from reward_finetuning.storage import Identity, Manifest, RunDirectory
 from reward_finetuning.training.launch import end_with_parent
@@ -117,7 +118,7 @@ def joined(model: ModelConfig) -> Iterator[Processes]:
     dist.init_process_group("nccl" if on_gpu else "gloo")
     processes = Processes(dist.get_rank(), count, dist.new_group(backend="gloo", timeout=_PATIENCE))
     if not processes.is_first:  # one voice; errors go to stderr
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        silence()
     yield processes
     dist.destroy_process_group()  # not after an error: it would wait for processes that still compute
 

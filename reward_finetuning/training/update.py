@@ -13,10 +13,11 @@ from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.noise import cell_order, seed_sequence
+from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.two_pass import backpropagate, replay
-from reward_finetuning.progress import Progress
+from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.learner import Learner
 
@@ -41,7 +42,7 @@ def learn(
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
     work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
-    with Progress(f"train, epoch {epoch}", work, "cells") as progress:
+    with Progress("train", f"epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
         floor = None
         if on_policy and objective.uses_log_probs:
@@ -49,6 +50,7 @@ def learn(
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
+        updates.check_policy()
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
@@ -71,6 +73,7 @@ class _Updates:
         self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
+        self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
             unguided=policy.unguided_denoiser(),
@@ -105,6 +108,19 @@ class _Updates:
                 self._average.update()
             metrics = dict(objective.metrics(log_probs, batch))
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
+
+    def check_policy(self) -> None:
+        """Refuse weights that are not finite, or that make log-probs of the first cells that are not.
+
+        Raises:
+            TrainingError: training diverged; such a policy is never committed.
+        """
+        check_weights(self._policy.trainable(), "unet")
+        cells = self._order(0)[: self._training.cells_per_batch]
+        ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
+        check_outputs(
+            "log-probs after the update", [ahead.view(-1)[cells]], "unet", self._policy.unet, self._policy.dtype
+        )
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor) -> float:
         objective, training = self._objective, self._training
@@ -144,7 +160,10 @@ class _Updates:
 
     def _replay(self, order: Tensor) -> Tensor:
         cells_per_batch = self._training.cells_per_batch
-        return replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        log_probs = replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        replayed = log_probs.view(-1)[order]
+        check_outputs("replayed log-probs", [replayed], "unet", self._policy.unet, self._policy.dtype)
+        return log_probs
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range
@@ -166,7 +185,7 @@ class _Updates:
             case "fail":
                 raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
             case "warn":
-                print(f"warning: {finding}", flush=True)
+                report_warning(finding)
         return floor
 
 

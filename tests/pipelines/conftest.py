@@ -11,7 +11,7 @@ import yaml
 
 from pipelines.graphs.package import compile_package
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 
 ROOT = Path(__file__).parents[2]

@@ -40,6 +40,9 @@ class ScorerConfig(Frozen):
     retries: NonNegativeInt = 4
     """How often a served scorer is asked again, with growing pauses, before the step ends with exit code 75."""
 
+    token_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable with the token of a served scorer; the token itself belongs in no run file."""
+
     @model_validator(mode="after")
     def _comes_from_one_place(self) -> Self:
         if self.use is not None and self.url is not None:
