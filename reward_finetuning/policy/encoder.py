@@ -12,7 +12,7 @@ from reward_finetuning.policy.denoiser import joined
 from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.records import Conditioning
 
-_REMEMBERED = 1024
+_MOST_ROWS = 1024
 """Prompts whose encoding is kept: more than an epoch has, and with SDXL 0.6 GB."""
 
 
@@ -23,7 +23,7 @@ class PromptEncoder:
         """Use the text encoders of a StableDiffusionPipeline or StableDiffusionXLPipeline, as they are."""
         self._pipeline, self._device = pipeline, device
         self._has_pooled = hasattr(pipeline, "text_encoder_2")
-        self._known: dict[str, Conditioning] = {}
+        self._rows: dict[str, Conditioning] = {}
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """The encoded prompts, a row each.
@@ -42,10 +42,10 @@ class PromptEncoder:
         return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
 
     def _row(self, text: str) -> Conditioning:
-        row = self._known.pop(text, None) or self._encode(text)
-        self._known[text] = row  # the newest last
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+        row = self._rows.pop(text, None) or self._encode(text)
+        self._rows[text] = row  # the newest last
+        if len(self._rows) > _MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
         return row
 
     @torch.no_grad()
