@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
@@ -28,7 +29,7 @@ def leave_failure(error: BaseException) -> None:
     if not path:
         return
     record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
-    with Path(path).open("a+", encoding="utf-8") as file:
+    with suppress(OSError), Path(path).open("a+", encoding="utf-8") as file:  # the error itself must not be replaced
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         earlier = file.read()

@@ -29,8 +29,8 @@ def submit(
 ) -> None:
     """Submit a run to Kubeflow Pipelines or Vertex AI.
 
-    The same command again finds the run that is going on instead of starting a second one. The token for Kubeflow is
-    read from the environment: KFP_TOKEN, or what kfp.token_variable of the cluster file names.
+    The same command again finds the running pipeline run instead of starting a second one. The token for Kubeflow is
+    read from the environment: KFP_TOKEN, or the variable that kfp.token_variable of the cluster file names.
 
     Example: `rft submit pipelines/runs/prdp-large-scale.yaml --target kfp --cluster cluster.yaml --follow`
     """
@@ -51,13 +51,16 @@ def submit(
 
 def _once(client: Client, config: RunConfig, package: Package, console: Console) -> None:
     from pipelines.remote.submit import run_prefix, submit_next, unfinished
+    from reward_finetuning.storage import RunDirectory
 
     prefix = run_prefix(config)
-    running = unfinished(client, prefix)
+    running = unfinished(client, prefix, RunDirectory(config))
     remote = running or submit_next(client, package, prefix)
-    said = "already running, nothing was submitted" if running else "submitted"
-    command = shlex.join(["rft", *sys.argv[1:], "--follow"])
-    for line in (f"{remote.name}: {said}", f"    run  {remote.id}", f"   page  {remote.url}", f" follow  {command}"):
+    outcome = "already running, nothing was submitted" if running else "submitted"
+    lines = [f"{remote.name}: {outcome}", f"    run  {remote.id}", f"   page  {remote.url}"]
+    if config.retraining is None:
+        lines.append(f" follow  {shlex.join(['rft', *sys.argv[1:], '--follow'])}")
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -72,7 +75,7 @@ def _follow(
     try:
         Follow(client, run, package, console, retries, poll).to_the_end()
     except KeyboardInterrupt:
-        print("rft: interrupted; the run goes on there. The same command follows it again", file=sys.stderr)
+        print("rft: interrupted; the run continues on the service. The same command follows it again", file=sys.stderr)
         raise typer.Exit(130) from None
     done = f"{config.name} is done: {config.loop.epochs} epochs are trained and evaluated ({run.uri})"
     console.print(done, highlight=False, soft_wrap=True)

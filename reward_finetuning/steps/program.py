@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
 from reward_finetuning.events import end_with_launcher
 from reward_finetuning.failures import leave_failure
+from reward_finetuning.steps.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -33,16 +35,20 @@ R = TypeVar("R")
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a step: its error is left for the process that waits for it, whoever calls the step (failures.py).
+    """Decorate a step, whose first parameter is `config`.
 
-    The step also ends when its launcher ends (events.py).
+    Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
+    attempts after it (attempt.py). The step also ends when its launcher ends (events.py).
     """
+    parameters = signature(function)
 
     @wraps(function)
     def reporting(*args: P.args, **options: P.kwargs) -> R:
         end_with_launcher()
+        arguments = parameters.bind(*args, **options).arguments
         try:
-            return function(*args, **options)
+            with attempt(function.__name__, str(arguments["config"]), arguments):
+                return function(*args, **options)
         except Exception as error:
             leave_failure(error)
             raise
