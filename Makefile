@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots goldens lint-infra images sbom test-docker
+	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -69,6 +69,9 @@ fast: .venv/.dev
 
 determinism: .venv/.dev ## test that split, sharded, fused and killed runs are bit-identical: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
+
+architecture: .venv/.dev ## draw docs/architecture.svg from the import contracts
+	$(BIN)/python docs/architecture.py
 
 goldens: .venv/.dev ## regenerate the compiled packages in tests/pipelines/graphs/goldens; review git diff afterwards
 	RFT_GOLDENS=write $(BIN)/pytest -q tests/pipelines/graphs/test_goldens.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import (
     RetryableError,
     RunConfig,
@@ -30,14 +31,17 @@ from reward_finetuning.config import (
     load_config,
     load_run_or_evaluation,
 )
-from reward_finetuning.storage.uri import absolute
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.failures import BUG, classify
+from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
 
 app = typer.Typer(
     help="Finetune text-to-image diffusion models on a reward, as Kubeflow pipelines.",
-    epilog="Exit codes: 0 success; 2 invalid request; 3 training failed and a retry cannot help; other: run it again.",
+    epilog="Exit codes: 0 success; 1 a bug; 2 invalid request; 3 training failed and a retry cannot help; "
+    "other: run it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,8 +75,9 @@ def run(
     """
     from pipelines.cli.rewards import verify_before_training
     from pipelines.cli.tables import print_evaluation, print_locations
-    from pipelines.local.launch import describe, is_done, run_until_done
+    from pipelines.local.launch import describe, run_until_done
     from pipelines.local.preflight import check_run
+    from reward_finetuning.evaluation.reports import is_done
 
     console = Console()
     containers = ContainerOptions(gpus, network)
@@ -163,21 +168,29 @@ app.add_typer(schedule, name="schedule")
 
 def _exit_on_failure(outcome: Outcome) -> None:
     if outcome.exit_code:
-        hint = "a retry cannot help" if outcome.exit_code in {2, 3} else "run the same command again to resume"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 
 def _with_absolute_root(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with an absolute run_root, because tasks have other working directories."""
-    loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
+    return absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
 
 
 def main() -> None:
-    """Entry point: print an error as one line and exit with its exit code."""
+    """Entry point: print an error as one line and exit with its exit code; a bug also prints its traceback."""
     try:
         app()
-    except (UserError, TrainingError, RetryableError) as error:
-        print(f"rft: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
+            raise
+        print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
+        sys.exit(UserError.exit_code)
+    except Exception as error:  # noqa: BLE001 whatever it is, the user reads what to do
+        failure = classify(error)
+        if isinstance(failure, UserError | TrainingError | RetryableError):
+            print(f"rft: {failure}", file=sys.stderr)
+            sys.exit(failure.exit_code)
+        traceback.print_exc()
+        print(f"rft: {type(error).__name__}: {error}; {BUG}", file=sys.stderr)
+        sys.exit(1)

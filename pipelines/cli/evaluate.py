@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.options import ConfigFile, Override
-from pipelines.local.folder import folder_here
+from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -33,26 +35,11 @@ def evaluate(
     Example: `rft evaluate pipelines/runs/evaluations/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
     """
     console = Console()
-    settings = absolute(load_run_or_evaluation(config, override or []))
+    settings = absolute_paths(load_run_or_evaluation(config, override or []), frozenset({Kind.RUNS}))
     if isinstance(settings, EvaluationRun):
         _compare_policies(settings, runner, console)
     else:
         _evaluate_newest(settings, config, runner, console)
-
-
-def absolute(config: RunConfig | EvaluationRun) -> RunConfig | EvaluationRun:
-    """The config with absolute folders, because tasks have other working directories."""
-    changes: dict[str, object] = {"run_root": _absolute(config.run_root)}
-    if isinstance(config, EvaluationRun):
-        changes["policies"] = tuple(
-            policy.model_copy(update={"run": None if policy.run is None else _absolute(policy.run)})
-            for policy in config.policies
-        )
-    return config.model_copy(update=changes)
-
-
-def _absolute(folder: str) -> str:
-    return folder if "://" in folder else str(Path(folder).absolute())
 
 
 def _compare_policies(settings: EvaluationRun, runner: Runner, console: Console) -> None:
@@ -91,13 +78,11 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
     from pipelines.graphs.package import compile_package
     from pipelines.local.launch import run_once
 
-    folder = folder_here(run)
-    package = folder / "pipeline" / "evaluation.yaml"
-    compile_package(config, TargetName.LOCAL, package, build=standalone)
-    outcome = run_once(package, runner, folder, console, {})
+    attempt = Attempt.begin(run)
+    compile_package(config, TargetName.LOCAL, attempt.package, build=standalone)
+    outcome = run_once(attempt, runner, console, {})
     if outcome.exit_code:
-        hint = "a retry cannot help" if outcome.exit_code in {2, 3} else "run the same command again to resume"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.policy.folder import unet_config
 from reward_finetuning.policy.published_models import PUBLISHED_MODELS, Family
-from reward_finetuning.policy.source import configs_of, unet_config
+from reward_finetuning.policy.source import configs_of
 
 
 @dataclass(frozen=True, slots=True)

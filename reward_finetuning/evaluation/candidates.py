@@ -17,6 +17,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.config.sections.tracking import TrackingConfig
 from reward_finetuning.evaluation.subjects import NOISE, Subject
 from reward_finetuning.policy.source import model_digest
+from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.artifacts.policies import kept_epochs, policy_of_epoch
 from reward_finetuning.storage.run_directory import RUN
@@ -114,7 +115,7 @@ def _source(uri: str) -> Source:
         config = RunConfig.model_validate(described["config"] | {"run_root": root, "name": name})
         return Source(store.uri, config, str(described["fingerprint"]["model.digest"]))
     except (KeyError, ValidationError) as error:
-        raise UserError(f"{uri}/{RUN} cannot be read by this version: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{uri}/{RUN} cannot be read by this version: {one_line(error)}") from None
 
 
 def _check_base_models(model: ModelConfig, sources: Sequence[Source]) -> None:

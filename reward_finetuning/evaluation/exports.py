@@ -13,7 +13,7 @@ from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.policies import policy_of_epoch
 from reward_finetuning.storage.reference import weights_sha256
 
-__all__ = ["CARD", "export_policy", "policy_of_epoch", "provenance"]
+__all__ = ["CARD", "export_model", "export_policy", "policy_of_epoch", "provenance"]
 
 CARD = "README.md"
 
@@ -42,6 +42,11 @@ def export_policy(
     form = "file" if single_file else form_of(run.config.model, merge=merge)
     exported = export_weights(run, policy, folder, form, averaged=averaged)
     (folder / CARD).write_text(model_card(provenance(run, policy, averaged=averaged), exported), encoding="utf-8")
+
+
+def export_model(run: RunDirectory, policy: Reference, folder: Path) -> None:
+    """Write the policy as MLflow's registry holds it: with its base model where nobody else has that."""
+    export_policy(run, policy, folder, merge=run.config.model.source == "shapes")
 
 
 def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Provenance:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.storage import Reference, RunDirectory, open_store
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names, open_store
+from reward_finetuning.storage.artifact_names import Kind
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Checkpoint, Dataset, Entry, Evaluation
 
@@ -17,11 +18,8 @@ PAGE, METRICS, SUMMARY, GRID = "report.html", "metrics.json", "summary.md", "sam
 
 
 def report_name(run: RunDirectory, epoch: int) -> str:
-    """Name of the report artifact of an epoch for the current evaluation settings.
-
-    It contains a digest of the settings.
-    """
-    return run.name(epoch, f"report-{settings_digest(run)[:8]}")
+    """Name of the report artifact of an epoch for the current evaluation settings, which it contains a digest of."""
+    return artifact_names.report(artifact_names.epoch_folder(epoch), settings_digest(run))
 
 
 def settings_digest(run: RunDirectory) -> str:
@@ -38,6 +36,12 @@ def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
     return None if manifest is None else dict(manifest.facts["metrics"])
 
 
+def is_done(run: RunDirectory) -> bool:
+    """Whether all epochs are trained and the last one is evaluated."""
+    epochs = run.config.loop.epochs
+    return run.latest().epoch >= epochs and bool(_reports(run, epochs))
+
+
 def newest_report(run: RunDirectory) -> tuple[str, str] | None:
     """Report names of the pretrained model and of the newest policy with the same settings; None without a report.
 
@@ -45,16 +49,15 @@ def newest_report(run: RunDirectory) -> tuple[str, str] | None:
     """
     current = PurePosixPath(report_name(run, 0)).name
     settings = sorted(_reports(run, 0), key=lambda name: name != current)
-    epochs = sorted((int(name) for name in run.store.names("epochs")), reverse=True)
     for name in settings:
-        for epoch in epochs:
+        for epoch in reversed(run.epochs()):
             if epoch and name in _reports(run, epoch):
                 return run.name(0, name), run.name(epoch, name)
     return None
 
 
 def _reports(run: RunDirectory, epoch: int) -> list[str]:
-    return [name for name in run.store.names(f"epochs/{epoch:04d}") if name.startswith("report-")]
+    return [PurePosixPath(name).name for name in run.artifacts(epoch, Kind.REPORT)]
 
 
 def evaluation_entry(run: RunDirectory, policy: Reference) -> Entry:

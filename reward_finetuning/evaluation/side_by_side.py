@@ -16,7 +16,7 @@ from reward_finetuning.report.runs import EvaluatedRun, compare_runs, runs_metri
 from reward_finetuning.report.runs_page import render_runs
 from reward_finetuning.report.summary import policies_as_markdown
 from reward_finetuning.rewards.scorer import Scorers
-from reward_finetuning.storage import Manifest, Reference, RunDirectory
+from reward_finetuning.storage import Manifest, Reference, RunDirectory, artifact_names
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 
 
@@ -65,7 +65,7 @@ def _commit_samples(run: RunDirectory, subject: Subject, scorers: Scorers) -> Ma
 
 
 def _samples_name(run: RunDirectory, subject: Subject) -> str:
-    return f"{subject.folder}/report-{settings_digest(run)[:8]}"
+    return artifact_names.report(subject.folder, settings_digest(run))
 
 
 def _write(evaluation: Evaluation, folder: Path) -> dict[str, Any]:

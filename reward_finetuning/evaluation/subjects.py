@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import PRETRAINED
-from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names
 from reward_finetuning.storage.reference import weights_sha256
 
 if TYPE_CHECKING:
@@ -36,8 +36,15 @@ class Subject:
     @classmethod
     def of_run(cls, run: RunDirectory, reference: Reference) -> Subject:
         """A policy that its own run evaluates."""
-        folder = run.name(reference.epoch, "").rstrip("/")
-        return cls(f"epoch {reference.epoch}", folder, run, reference)
+        return cls(f"epoch {reference.epoch}", artifact_names.epoch_folder(reference.epoch), run, reference)
+
+    @classmethod
+    def floor_of(cls, run: RunDirectory) -> Subject | None:
+        """The pretrained model, if the run's guard rewards are compared with it and epoch 0 is another policy."""
+        if run.config.warm_start is None or not run.config.promotion.guard_margins:
+            return None
+        source = RunDirectory(run.config.model_copy(update={"warm_start": None}))
+        return cls(PRETRAINED, f"policies/{PRETRAINED}", source, Reference(epoch=0))
 
     @property
     def weights(self) -> str:
@@ -47,6 +54,8 @@ class Subject:
     @property
     def policy(self) -> str:
         """sha256 of the weights that sample, which can be the initial weights of the run; or PRETRAINED."""
+        if self.source.config.warm_start is None:
+            return self.weights or PRETRAINED
         described = self.source.describe() or {"fingerprint": {}}
         return self.weights or described["fingerprint"].get(DIGEST, PRETRAINED)
 

@@ -1,4 +1,4 @@
-"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT work as everywhere."""
+"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_ENDPOINT work as usual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.source import check_folder, pinned_revision, pipeline_class
+from reward_finetuning.policy.folder import check_folder, pipeline_class
+from reward_finetuning.policy.source import pinned_revision
+from reward_finetuning.server_errors import error_class, one_line
 
 _INDEX = "model_index.json"
 
@@ -32,7 +34,7 @@ def hub_folder(model: ModelConfig) -> Path:
 
 
 def fetch_pipeline(source: str, revision: str | None, variant: str | None, to: Path) -> Path:
-    """Copy a hub's pipeline into a folder of its own, `to`/NAME; returns it.
+    """Copy a hub's pipeline into the folder `to`/NAME; returns that folder.
 
     Raises:
         UserError: as `hub_folder`; or what came is no Stable Diffusion pipeline.
@@ -82,11 +84,9 @@ def _explained(source: str, revision: str) -> Iterator[None]:
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        kind = UserError if status in {401, 403, 404} else RetryableError
-        raise kind(f"the hub answered {status} for {what}; try again with: {fetch}") from error
+        raise error_class(status)(f"the hub answered {status} for {what}; try again with: {fetch}") from error
     except OSError as error:
-        line = " ".join(str(error).split())[:300]
-        raise RetryableError(f"{what} cannot be downloaded: {line}; try again with: {fetch}") from error
+        raise RetryableError(f"{what} cannot be downloaded: {one_line(error)}; try again with: {fetch}") from error
 
 
 def push_folder(folder: Path, repository: str) -> str:
@@ -108,10 +108,10 @@ def push_folder(folder: Path, repository: str) -> str:
         api.create_repo(repository, private=True, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Reward-finetuned policy"))
     except HFValidationError as error:
-        raise UserError(f"--push {repository!r} is no hub id (owner/name): {error}") from error
+        raise UserError(f"--push {repository!r} is no hub id (owner/name): {one_line(error)}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        kind = UserError if status in {400, 401, 403, 404} else RetryableError
-        raise kind(f"the hub answered {status} to the upload of {folder} as {repository}: {error}") from error
+        reason = f"the hub answered {status} to the upload of {folder} as {repository}: {one_line(error)}"
+        raise error_class(status)(reason) from error
     except OSError as error:
-        raise RetryableError(f"{folder} cannot be uploaded to {repository}: {error}") from error
+        raise RetryableError(f"{folder} cannot be uploaded to {repository}: {one_line(error)}") from error

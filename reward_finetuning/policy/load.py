@@ -30,7 +30,7 @@ class Policy:
         self.pipeline = pipeline
         self.device = _device(model.device)
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        scheduler = dict(pipeline.scheduler.config)
+        scheduler = dict(pipeline.scheduler.config) | {"_class_name": type(pipeline.scheduler).__name__}
         self.grid, self._schedule = sampler_grid(scheduler, sampling), noise_schedule(scheduler)
         self.unet = pipeline.unet.to(self.device).eval().requires_grad_(requires_grad=False)
         self._decoder = Decoder(pipeline.vae, self.device, self.dtype)

@@ -8,7 +8,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.policy.source import model_digest
-from reward_finetuning.storage import open_store
+from reward_finetuning.storage import artifact_names, open_store
 from reward_finetuning.storage.run_directory import RUN, RunDirectory
 
 DIGEST = "warm_start.digest"
@@ -60,4 +60,4 @@ def warm_start_weights(run: RunDirectory, start: WarmStartConfig, file: str) -> 
 
 
 def _name(start: WarmStartConfig) -> str:
-    return RunDirectory.name(start.epoch, "policy")
+    return artifact_names.policy(start.epoch)

@@ -136,8 +136,13 @@ def as_metrics(comparison: Comparison) -> dict[str, float]:
 
 def metric_name(row: Row, part: str) -> str:
     """Metric name of a part of a row, such as "gain_low"."""
-    category = [] if row.category is None else ["category", segment(row.category)]
-    return "/".join(["eval", segment(row.prompt_set), *category, segment(row.reward), part])
+    return metric_key(row.prompt_set, row.reward, part, category=row.category)
+
+
+def metric_key(prompt_set: str, reward: str, part: str, *, category: str | None = None) -> str:
+    """Metric name of a part of a reward on a prompt set, or on a category of the set."""
+    path = [] if category is None else ["category", segment(category)]
+    return "/".join(["eval", segment(prompt_set), *path, segment(reward), part])
 
 
 def as_table(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ class FunctionScorer:
 
     name: str
     find: Callable[[], Scorer]  # called when the scorer is loaded, so that checking a config imports nothing
+    find_check: Callable[[], Callable[[str], object]] | None = None  # gives a check of a prompt; None accepts all
 
     def check(self, settings: ScorerConfig) -> None:
         """Refuse every setting except `use`, which selects the function."""
@@ -24,6 +25,11 @@ class FunctionScorer:
             raise UserError(
                 f"reward.scorers.{self.name}: this scorer is a function and has no {', '.join(unsupported)}"
             )
+
+    def check_prompt(self, prompt: str) -> None:
+        """See ChecksPrompts."""
+        if self.find_check is not None:
+            self.find_check()(prompt)
 
     def digest(self, settings: ScorerConfig) -> str:
         """Empty: a function has no weights."""

@@ -29,6 +29,19 @@ class ImageFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksPrompts(Protocol):
+    """What a scorer's module may offer besides: which prompts its scorer can judge, known before any picture."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the scorer cannot judge; imports nothing heavy.
+
+        Raises:
+            ValueError: saying why.
+        """
+        ...
+
+
 Scorers = Callable[[], "Mapping[str, Scorer]"]
 """Returns the loaded scorers by name. It is called only if something is scored, because loading is expensive."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -13,9 +14,9 @@ from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.models.model import ModelScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
-from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
+from reward_finetuning.rewards.protocol import ChecksPrompts, Scorer, ScorerModule, Scorers
 
-__all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers", "scorer_digests"]
+__all__ = ["Scorer", "ScorerModule", "Scorers", "check_prompts", "check_scorers", "load_scorers", "scorer_digests"]
 
 # A target with a colon is a function. A target without a colon is a module that loads the model of the same name in the
 # catalogue.
@@ -32,6 +33,11 @@ _SCORERS = {
     "jpeg_compressibility": "reward_finetuning.rewards.jpeg:jpeg_compressibility",
     "jpeg_incompressibility": "reward_finetuning.rewards.jpeg:jpeg_incompressibility",
 }
+# Scorers that cannot judge every prompt: a function that raises ValueError for a prompt that they cannot judge.
+_PROMPT_CHECKS = {
+    "shapes": "reward_finetuning.shapes.scene:parse",
+    "shapes_exact": "reward_finetuning.shapes.scene:parse",
+}
 _SERVED = "reward_finetuning.rewards.remote.http"
 
 
@@ -39,6 +45,28 @@ def check_scorers(config: RewardConfig) -> None:
     """Refuse unknown names and invalid settings, without loading the dependencies of scorers."""
     for name, settings in _settings(config).items():
         _module(name, settings).check(settings)
+
+
+def check_prompts(config: RewardConfig, source: str, prompts: Sequence[str]) -> None:
+    """Refuse prompts that a scorer cannot judge, before any picture is drawn for them.
+
+    Args:
+        config: names the scorers.
+        source: of the prompts, for the message.
+        prompts: their texts.
+
+    Raises:
+        UserError: naming the scorer, the number of such prompts and the first of them.
+    """
+    for name, settings in _settings(config).items():
+        module = _module(name, settings)
+        refusals = [_refusal(module, prompt) for prompt in prompts] if isinstance(module, ChecksPrompts) else []
+        reasons = [reason for reason in refusals if reason is not None]
+        if reasons:
+            raise UserError(
+                f"scorer {name} cannot judge {len(reasons)} of {len(prompts)} prompts of {source}, the first one: "
+                f"{reasons[0]}; use other prompts, or another scorer in reward.weights"
+            )
 
 
 def scorer_digests(config: RewardConfig) -> dict[str, str]:
@@ -61,6 +89,14 @@ def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
     return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
 
 
+def _refusal(module: ChecksPrompts, prompt: str) -> str | None:
+    try:
+        module.check_prompt(prompt)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
     return {name: config.scorers.get(name, ScorerConfig()) for name in config.weights}
 
@@ -79,5 +115,7 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
         raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]
     if ":" in target:
-        return FunctionScorer(name, partial(pkgutil.resolve_name, target))
+        check = _PROMPT_CHECKS.get(name)
+        find_check = None if check is None else partial(pkgutil.resolve_name, check)
+        return FunctionScorer(name, partial(pkgutil.resolve_name, target), find_check)
     return ModelScorer(name, target)

@@ -10,6 +10,7 @@ from pathlib import Path
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import Model, PublishedFile
+from reward_finetuning.server_errors import error_class, one_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -23,7 +24,7 @@ def check(model: Model, settings: ScorerConfig) -> None:
         UserError: settings that these scorers do not have, a folder that lacks files, an unpinned or malformed hub id.
     """
     where = f"reward.scorers.{model.scorer}"
-    for field in ("use", "url", "timeout_seconds", "retries"):
+    for field in ("use", "url", "timeout_seconds", "retries", "token_env"):
         if getattr(settings, field) != ScorerConfig.model_fields[field].default:
             raise UserError(
                 f"{where}.{field}: this scorer runs here, from weights; it has source, revision, device, dtype"
@@ -98,14 +99,12 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
     except LocalEntryNotFoundError as error:
         raise RetryableError(f"{what} is not in the hub's cache and the hub cannot be reached; {elsewhere}") from error
     except (EntryNotFoundError, RepositoryNotFoundError) as error:
-        raise UserError(f"the hub has no {what}, or wants its terms accepted first: {_line(error)}") from error
+        raise UserError(f"the hub has no {what}, or wants its terms accepted first: {one_line(error)}") from error
     except HfHubHTTPError as error:
-        # A commit that the repository lacks is a 404; anything else is the server's trouble.
         status = error.response.status_code
-        kind = UserError if status in {401, 403, 404} else RetryableError
-        raise kind(f"the hub answered {status} for {what}: {_line(error)}") from error
+        raise error_class(status)(f"the hub answered {status} for {what}: {one_line(error)}") from error
     except OSError as error:
-        raise RetryableError(f"{what} cannot be downloaded: {_line(error)}; {elsewhere}") from error
+        raise RetryableError(f"{what} cannot be downloaded: {one_line(error)}; {elsewhere}") from error
 
 
 def _folder(model: Model, settings: ScorerConfig) -> Path | None:
@@ -181,7 +180,3 @@ def _at_commit(model: Model, file: PublishedFile, settings: ScorerConfig) -> str
 
 def _listing(model: Model) -> str:
     return ", ".join(file.names[0] for file in model.files.values())
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

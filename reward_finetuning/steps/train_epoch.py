@@ -15,18 +15,21 @@ from torch import Tensor
 
 from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
+from reward_finetuning.events import report_news
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
 from reward_finetuning.steps.plan import sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import (
     Manifest,
     Reference,
     RunDirectory,
+    artifact_names,
     read_reference,
     read_references,
     write_reference,
 )
+from reward_finetuning.storage.artifacts.retention import delete_old_artifacts
 from reward_finetuning.storage.artifacts.rewards import read_rewards
 from reward_finetuning.storage.artifacts.rollouts import (
     SAMPLES,
@@ -47,6 +50,7 @@ RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference t
 NextPolicy = Annotated[str, typer.Option(help="Where to write the reference to the new policy.")]
 
 
+@step
 def train_epoch(
     config: Config, policy: PolicyFile, rollouts: RolloutsFiles, rewards: RewardsFiles, next_policy: NextPolicy
 ) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def train_epoch(
     if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
         return write_reference(next_policy, before).facts
     run.check()
-    num_processes, name = processes_to_start(run.config), run.name(before.epoch + 1, "policy")
+    num_processes, name = processes_to_start(run.config), artifact_names.policy(before.epoch + 1)
     if num_processes and run.store.manifest(name) is None:
         options = {"config": config, "policy": policy, "rollouts": rollouts, "rewards": rewards}
         start("reward_finetuning.steps.train_epoch", options | {"next_policy": next_policy}, num_processes)
@@ -96,7 +100,7 @@ def train_on(
         ArtifactError: the shards are not this epoch's, not whole, or not drawn by `before`.
     """
     epoch = before.epoch + 1
-    name = run.name(epoch, "policy")
+    name = artifact_names.policy(epoch)
     identity = run.identity("policy", epoch, weights_sha256(before))
     pairs = _pairs(rollouts, rewards)
     manifest = commit_together(
@@ -110,7 +114,7 @@ def train_on(
     tracker.log(Entry("train", epoch, manifest.facts["metrics"] | system_metrics(), references=references))
     run.advance(after)
     _say(after)
-    _forget(run, epoch)
+    delete_old_artifacts(run, epoch)
     watch(run, epoch, tracker)
     return after
 
@@ -130,7 +134,7 @@ def _train(
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
-    metrics["sample/kl_to_reference"] = float((batch.log_probs_old - batch.log_probs_ref).double().mean())
+    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
     if folder is None:
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
@@ -225,27 +229,11 @@ def _speed(trajectories: Trajectories, seconds: dict[str, float]) -> dict[str, f
 
 def _say(policy: Reference) -> None:
     metrics = policy.facts["metrics"]
-    print(
+    report_news(
         f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
         f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
-        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s",
-        flush=True,
+        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s"
     )
-
-
-def _forget(run: RunDirectory, epoch: int) -> None:
-    """Delete what the retention section no longer keeps; a few epochs back too, for deletions that were cut off."""
-    keep = run.config.retention
-    oldest = max(1, epoch - keep.rollouts - 2)
-    online = run.config.sampling.rollouts == "online"  # offline, every epoch trains on the rollouts of the first
-    for old in range(oldest, epoch - keep.rollouts + 1) if online else ():
-        for artifact in run.store.names(f"epochs/{old:04d}"):
-            if artifact.startswith(("rollouts-", "rewards-", "scores-")):
-                run.store.delete(run.name(old, artifact))
-    if keep.policies:
-        for old in range(max(1, epoch - keep.policies - 2), epoch - keep.policies + 1):
-            if not any(artifact.startswith("report-") for artifact in run.store.names(f"epochs/{old:04d}")):
-                run.store.delete(run.name(old, "policy"))
 
 
 if __name__ == "__main__":

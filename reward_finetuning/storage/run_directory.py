@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import ArtifactError, UserError
-from reward_finetuning.config.run import RunConfig
+from reward_finetuning.config.run import NUMERICS, RunConfig
+from reward_finetuning.storage import artifact_names
+from reward_finetuning.storage.artifact_names import Kind
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference
@@ -27,8 +29,18 @@ class RunDirectory:
 
     @staticmethod
     def name(epoch: int, artifact: str) -> str:
-        """Name of an epoch's artifact below the run directory."""
-        return f"epochs/{epoch:04d}/{artifact}"
+        """See artifact_names.in_epoch."""
+        return artifact_names.in_epoch(epoch, artifact)
+
+    def epochs(self) -> list[int]:
+        """Epochs that have a folder, ascending."""
+        epochs = (artifact_names.epoch_of(name) for name in self.store.names(artifact_names.EPOCHS))
+        return sorted(epoch for epoch in epochs if epoch is not None)
+
+    def artifacts(self, epoch: int, *kinds: Kind) -> list[str]:
+        """Names of an epoch's artifacts below the run directory, sorted; of these kinds, or all of them."""
+        names = self.store.names(artifact_names.epoch_folder(epoch))
+        return [self.name(epoch, name) for name in names if not kinds or artifact_names.kind_of(name) in kinds]
 
     def describe(self) -> dict[str, Any] | None:
         """run.json; None before the run's first task."""
@@ -54,10 +66,16 @@ class RunDirectory:
         """Refuse to go on with other numbers than run.json's; without `fingerprint`, the config's part is compared.
 
         Raises:
-            UserError: listing each key that differs, with both values.
+            UserError: listing each key that differs, with both values; or the run is of another NUMERICS.
         """
         if (known := self.describe()) is None:
             return
+        if (version := known["fingerprint"].get("numerics", 1)) != NUMERICS:
+            raise UserError(
+                f"{self.uri} was begun by another version of this project, in which the same settings give other "
+                f"numbers (numerics {version}; this version has {NUMERICS}): use another name, or install the version "
+                "that began it"
+            )
         given = json.loads(json.dumps(self.config.numbers() if fingerprint is None else fingerprint))
         stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
         keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
@@ -125,9 +143,8 @@ class RunDirectory:
         Raises:
             ArtifactError: see Store.fetch.
         """
-        epochs, number, artifact, *names = path.split("/")
-        name = "/".join(names)
-        return self.store.fetch(f"{epochs}/{number}/{artifact}", [name]) / name
+        artifact, file = artifact_names.split_file(path)
+        return self.store.fetch(artifact, [file]) / file
 
     def _described(self) -> dict[str, Any]:
         described = self.describe()

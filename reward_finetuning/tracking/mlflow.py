@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.events import report_news, report_warning
+from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
 from reward_finetuning.tracking.journal import Entry, Journal
@@ -48,7 +50,7 @@ class MlflowTracker:
         if not self._run.config.tracking.enabled or time.monotonic() < self._paused_until:
             return False
         if not self.has_server:
-            print(f"warning: {_no_server(self._run)}; points stay in the journal", flush=True)
+            report_warning(f"{_no_server(self._run)}; points stay in the journal")
             self._paused_until = math.inf
             return False
         try:
@@ -58,11 +60,8 @@ class MlflowTracker:
                 sender.send(self._journal.read(name))
                 self._journal.mark_sent(name)
         except Exception as error:  # noqa: BLE001 whatever a client raises, training must go on
-            said = " ".join(str(error).split())[:200]
-            print(
-                f"MLflow at {self.uri} is not reached ({type(error).__name__}: {said}); points stay in the journal",
-                flush=True,
-            )
+            reason = f"{type(error).__name__}: {one_line(error, 200)}"
+            report_news(f"MLflow at {self.uri} is not reached ({reason}); points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         return True
@@ -71,6 +70,17 @@ class MlflowTracker:
         """Mark the lineage RUNNING or FINISHED, if the server is there."""
         if self.flush():
             self._lineage().set_status(status)
+
+    def end(self, status: str) -> None:
+        """Mark the lineage FAILED or KILLED, if it is RUNNING in MLflow and the server is there."""
+        if self.run_id is None or not self.flush():
+            return
+        try:
+            lineage = self._lineage()
+            if lineage.client.get_run(lineage.run_id).info.status == "RUNNING":
+                lineage.set_status(status)
+        except Exception as error:  # noqa: BLE001 whatever a client raises, the user is to read why the run failed
+            report_news(f"MLflow at {self.uri}: status {status} is not written ({type(error).__name__})")
 
     @property
     def run_id(self) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.server_errors import error_class, one_line
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.tracking.journal import Checkpoint
 from reward_finetuning.tracking.lineage import Lineage
@@ -140,6 +140,4 @@ class Registry:
             yield self._lineage.client
         except (MlflowException, RequestException, OSError) as error:
             status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-            said = f"MLflow at {self._uri}, model {self.name}: {' '.join(str(error).split())[:300]}"
-            refused = 400 <= status < 500 and status not in {408, 429}
-            raise (UserError(said) if refused else RetryableError(said)) from error
+            raise error_class(status)(f"MLflow at {self._uri}, model {self.name}: {one_line(error)}") from error

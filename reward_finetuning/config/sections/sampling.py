@@ -40,7 +40,7 @@ class SamplingConfig(Frozen):
     """Smallest standard deviation a step may have; below it a log-probability means nothing."""
 
     latents_dtype: Literal["float32", "float16"] = "float32"
-    """Type in which latents are stored and sampling goes on; rounding comes before the log-probability."""
+    """Type in which latents are stored and from which sampling continues; rounding comes before the log-probability."""
 
     height: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
     """Pixels; the model's own size when not given."""

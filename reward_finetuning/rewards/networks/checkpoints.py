@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.rewards.sources import file_sha256
+from reward_finetuning.server_errors import one_line
 
 Network = TypeVar("Network", bound=nn.Module)
 State = dict[str, Tensor]
@@ -95,7 +96,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             ) from error
         raise UserError(f"{path} is not a PyTorch checkpoint ({_DOWNLOAD})") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200)
         raise UserError(f"{path} cannot be read as a PyTorch checkpoint ({reason}): {_DOWNLOAD}") from error
     return loaded if isinstance(loaded, dict) else {"": loaded}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from reward_finetuning.config import ArtifactError
-from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names
 
 
 def kept_epochs(run: RunDirectory) -> list[int]:
     """Epochs whose policies are kept, ascending."""
-    return [int(name) for name in run.store.names("epochs") if run.store.manifest(f"epochs/{name}/policy")]
+    return [epoch for epoch in run.epochs() if run.store.manifest(artifact_names.policy(epoch))]
 
 
 def policy_of_epoch(run: RunDirectory, epoch: int | None) -> Reference:
@@ -19,11 +19,12 @@ def policy_of_epoch(run: RunDirectory, epoch: int | None) -> Reference:
     """
     latest = run.latest()
     if epoch is None or epoch == latest.epoch:
-        found = latest
+        policy = latest
     else:
-        manifest = run.store.manifest(run.name(epoch, "policy"))
-        found = Reference(epoch=epoch) if manifest is None else Reference.to(run.name(epoch, "policy"), manifest)
-    if not found.name:
+        name = artifact_names.policy(epoch)
+        manifest = run.store.manifest(name)
+        policy = Reference(epoch=epoch) if manifest is None else Reference.to(name, manifest)
+    if not policy.name:
         listed = ", ".join(map(str, kept_epochs(run))) or "none"
-        raise ArtifactError(f"{run.uri} has no policy of epoch {found.epoch}; it has those of epochs {listed}")
-    return found
+        raise ArtifactError(f"{run.uri} has no policy of epoch {policy.epoch}; it has those of epochs {listed}")
+    return policy

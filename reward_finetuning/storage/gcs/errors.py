@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.server_errors import error_class, one_line
 
 _ROLES = (
     "grant it roles/storage.objectUser on the bucket (roles/storage.objectViewer where it only reads), "
@@ -42,23 +43,17 @@ def told(bucket: str) -> Iterator[None]:
         raise UserError(f"{where}: there is no such bucket ({_line(error)}); make it, or correct its name") from error
     except api.RetryError as error:
         raise RetryableError(f"{where} does not answer ({_line(error.cause or error)}); run it again later") from error
-    except (
-        api.ServerError,
-        api.TooManyRequests,
-        auth.TransportError,
-        requests.RequestException,
-        ConnectionError,
-        TimeoutError,
-    ) as error:
+    except (auth.TransportError, requests.RequestException, ConnectionError, TimeoutError) as error:
         raise RetryableError(f"{where} does not answer ({_line(error)}); run it again later") from error
     except DataCorruption as error:
         raise RetryableError(f"{where}: what arrives is damaged every time ({_line(error)}); run it again") from error
-    except api.ClientError as error:
-        raise UserError(f"{where} refuses ({_line(error)})") from error
+    except api.GoogleAPICallError as error:
+        if error_class(int(error.code or 500)) is UserError:
+            raise UserError(f"{where} refuses ({_line(error)})") from error
+        raise RetryableError(f"{where} does not answer ({_line(error)}); run it again later") from error
 
 
 def _line(error: BaseException) -> str:
     from google.cloud.storage.exceptions import InvalidResponse
 
-    said = f"HTTP {error.response.status_code}" if isinstance(error, InvalidResponse) else str(error)
-    return " ".join(said.split())[:300]
+    return f"HTTP {error.response.status_code}" if isinstance(error, InvalidResponse) else one_line(error)

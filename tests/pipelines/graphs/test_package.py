@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from pipelines.graphs.package import compile_package
 from pipelines.targets.cluster import load_cluster
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 from reward_finetuning.prompts import read_prompts
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 import yaml
 
-from pipelines.local.containers import ContainerOptions, Gpus, absolute_paths, container_arguments, needs_network
+from pipelines.local.containers import ContainerOptions, Gpus, container_arguments, needs_network
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.rewards.catalogue import MODELS
 

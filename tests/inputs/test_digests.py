@@ -4,7 +4,7 @@ import pytest
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
-from reward_finetuning.inputs import known_digests
+from reward_finetuning.inputs import compiled_digests
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.storage import RunDirectory
@@ -16,7 +16,7 @@ def compiled(run_config, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red circle\na blue square\n")
     config = run_config(prompts={"train": str(prompts)})
-    return config, prompts, json.dumps(known_digests(config))
+    return config, prompts, json.dumps(compiled_digests(config))
 
 
 def begin(config, inputs, tmp_path):
@@ -75,10 +75,10 @@ def test_nobody_is_asked_and_no_plug_in_is_imported_to_know_digests(run_config):
         update={"reward": RewardConfig(weights={"served": 1.0, "ours": 1.0}, scorers=scorers)}
     )
 
-    assert known_digests(config).keys() == {"model.digest", "prompts.digest", "evaluation.train.digest"}
+    assert compiled_digests(config).keys() == {"model.digest", "prompts.digest", "evaluation.train.digest"}
 
 
 def test_a_scorer_on_the_hub_is_known_by_its_commit(run_config):
     config = run_config(reward={"weights": {"shapes": 1.0, "pickscore": 1.0}})
 
-    assert len(known_digests(config)["reward.pickscore.digest"]) == 64
+    assert len(compiled_digests(config)["reward.pickscore.digest"]) == 64
