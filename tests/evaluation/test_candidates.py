@@ -117,5 +117,5 @@ def test_the_newest_policy_of_a_run_is_planned_and_an_untrained_run_refused(nudg
     assert read_reference(str(tmp_path / "policy")) == run.latest()
 
     untrained = nudged_run({}, name="untrained", **QUIET)
-    with pytest.raises(UserError, match="has not trained an epoch yet"):
+    with pytest.raises(UserError, match="has trained no epoch yet"):
         plan_evaluation(untrained.config.model_dump_json(), str(tmp_path / "policy"))
