@@ -100,7 +100,7 @@ def nudged_run(run_config):
     from reward_finetuning.prompts import read_prompts, samples_of
     from reward_finetuning.records import EvaluatedSamples
     from reward_finetuning.report.comparison import as_metrics, compare
-    from reward_finetuning.report.grid import write_grid
+    from reward_finetuning.report.sample_grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
     from reward_finetuning.storage import Reference, RunDirectory
     from reward_finetuning.storage.artifacts.evaluations import write_evaluation
@@ -152,7 +152,7 @@ def nudged_run(run_config):
         run.commit(report_name(run, after.epoch), identity, write)
 
     def make(gains, others=None, **changes):
-        """`gains`: epoch -> how much higher its rewards are than the pretrained model's; `others`: by scorer."""
+        """`gains`: epoch -> by how much its rewards exceed the pretrained model's; `others`: the same, by scorer."""
         columns = others or {}
         run = RunDirectory(run_config(**changes))
         begin(run)

@@ -23,7 +23,7 @@ from reward_finetuning.records import EvaluatedSamples, Sample, Stream
 from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
 from reward_finetuning.report.statistics.diversity import diversity, pixel_features
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.protocol import SeesPictures
+from reward_finetuning.rewards.protocol import ImageFeatures
 from reward_finetuning.rewards.scorer import Scorer, Scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.storage import RunDirectory, artifact_names
@@ -175,7 +175,6 @@ class _Work:
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired
         )
-        assert trajectories.kl is not None
         return images, trajectories.kl.numpy()
 
 
@@ -190,7 +189,7 @@ class _Drawn:
 
 def _spaces(scorers: Mapping[str, Scorer]) -> Spaces:
     """Pixels always, and CLIP's image features where a scorer has them anyway."""
-    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, SeesPictures)), None)
+    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, ImageFeatures)), None)
     spaces: Spaces = {DIVERSITY: pixel_features}
     return spaces if seeing is None else spaces | {CLIP_DIVERSITY: seeing.image_features}
 

@@ -1,4 +1,4 @@
-"""The scorers by name: ours, plug-ins, and those that a server gives."""
+"""Registry of scorers: built-in scorers, plug-ins, and scorers served over HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from reward_finetuning.rewards.protocol import ChecksPrompts, Scorer, ScorerModu
 
 __all__ = ["Scorer", "ScorerModule", "Scorers", "check_prompts", "check_scorers", "load_scorers", "scorer_digests"]
 
-# A function is named with a colon; without one a module that loads the catalogue's model of the scorer's name.
+# A target with a colon is a function. A target without a colon is a module that loads the model of the same name in the
+# catalogue.
 _SCORERS = {
     "aesthetic": "reward_finetuning.rewards.models.aesthetic",
     "clip_score": "reward_finetuning.rewards.models.clip_score",
@@ -41,7 +42,7 @@ _SERVED = "reward_finetuning.rewards.remote.http"
 
 
 def check_scorers(config: RewardConfig) -> None:
-    """Refuse names that stand for no scorer, and settings that cannot work; needs nothing of what scorers need."""
+    """Refuse unknown names and invalid settings, without loading the dependencies of scorers."""
     for name, settings in _settings(config).items():
         _module(name, settings).check(settings)
 
@@ -69,7 +70,7 @@ def check_prompts(config: RewardConfig, source: str, prompts: Sequence[str]) -> 
 
 
 def scorer_digests(config: RewardConfig) -> dict[str, str]:
-    """`reward.<scorer>.digest` -> what its scores depend on, for the fingerprint; scorers without weights have none.
+    """`reward.<scorer>.digest` -> digest of its weights, for the fingerprint; without scorers that have no weights.
 
     Raises:
         RetryableError: a served scorer does not answer.
@@ -79,10 +80,10 @@ def scorer_digests(config: RewardConfig) -> dict[str, str]:
 
 
 def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
-    """The scorers that the config names.
+    """The scorers of the config.
 
     Raises:
-        UserError: a name stands for none, or its settings or files are wrong.
+        UserError: a name is unknown, or its settings or files are invalid.
     """
     check_scorers(config)
     return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
@@ -101,7 +102,7 @@ def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
 
 
 def _module(name: str, settings: ScorerConfig) -> ScorerModule:
-    """Who makes the scorer called `name`: a server or a plug-in where the settings say so, else the registry."""
+    """The module that creates scorer `name`: HTTP client (`url`), plug-in (`use`), or an entry of the registry."""
     if settings.url is not None:
         return cast("ScorerModule", import_module(_SERVED))
     if settings.use is not None:
@@ -109,9 +110,9 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
     if name in official.NAMES:
         return official.official_scorer(name)
     if name not in _SCORERS:
-        known = ", ".join(sorted(_SCORERS))
-        others = f"or give reward.scorers.{name} a plug-in (use) or a server (url)"
-        raise UserError(f"reward.weights: no scorer {name!r}; choose from {known}; {others}")
+        names = ", ".join(sorted(_SCORERS))
+        others = f"or set reward.scorers.{name}.use (a plug-in) or .url (a server)"
+        raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]
     if ":" in target:
         check = _PROMPT_CHECKS.get(name)
