@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
 
 FAILURE_FILE = "RFT_FAILURE_FILE"
@@ -58,7 +59,8 @@ def leave_failure(error: BaseException) -> None:
     path = os.environ.get(FAILURE_FILE)
     if not path:
         return
-    record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
+    message = redacted(str(error))[:LONGEST]
+    record = {"error": type(error).__name__, "message": message, "rank": os.environ.get("RANK", "0")}
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         earlier = file.read()

@@ -17,6 +17,7 @@ from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
 from reward_finetuning.steps.program import Config, run_step, step
 from reward_finetuning.storage import RunDirectory, Store, open_store
+from reward_finetuning.storage.documents import as_record
 
 
 @step
@@ -82,7 +83,7 @@ def find_or_begin(asked: RunConfig) -> Retraining:
     is_new = series.read_json(name) is None and series.create_json(
         name, _begin(asked, asked.retraining, prompts, series, key).model_dump(mode="json", exclude={"is_new"})
     )
-    return Retraining.model_validate({**(series.read_json(name) or {}), "is_new": is_new})
+    return as_record(Retraining, {**(series.read_json(name) or {}), "is_new": is_new}, f"{series.uri}/{name}")
 
 
 def _key(asked: RunConfig, prompts: PromptSet) -> str:

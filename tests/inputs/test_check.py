@@ -33,7 +33,7 @@ def test_preflight_the_first_task_and_an_evaluation_refuse_the_same_inputs(run_c
     [
         ({"prompts": {"train": "nowhere.txt"}}, "nowhere.txt does not exist"),
         ({"prompts": {"prompts_per_epoch": 5000}}, "prompts_per_epoch=5000 but shapes:train holds"),
-        ({"warm_start": {"run_directory": "nowhere", "epoch": 1}}, "warm_start: nowhere holds no run"),
+        ({"warm_start": {"run_directory": "nowhere", "epoch": 1}}, "warm_start: nowhere contains no run"),
         ({"run_root": "gs://bucket/runs"}, "cannot hold MLflow's sqlite file"),
     ],
 )
