@@ -87,7 +87,7 @@ class Trajectories:
     latents: Tensor  # [B, T + 1, C, H, W] in the stored dtype: x_T first, x_0 last
     log_probs: Tensor  # [B, T] float32 nats per latent element, under the policy that sampled
     log_probs_ref: Tensor  # [B, T] the same under the reference
-    kl: Tensor | None = None  # [B, T] exact KL of each step to the reference, nats per latent element; only if measured
+    kl: Tensor  # [B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +151,4 @@ class EvaluatedSamples:
     measures: dict[str, NDArray[np.float64]] = field(
         default_factory=dict
     )  # measures that are not rewards: "diversity", "kl"; [S]
-    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the pretrained model, nats per latent element
+    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the reference, nats per latent element

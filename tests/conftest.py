@@ -152,7 +152,7 @@ def nudged_run(run_config):
         run.commit(report_name(run, after.epoch), identity, write)
 
     def make(gains, others=None, **changes):
-        """`gains`: epoch -> how much higher its rewards are than the pretrained model's; `others`: the same, by scorer."""
+        """`gains`: epoch -> by how much its rewards exceed the pretrained model's; `others`: the same, by scorer."""
         columns = others or {}
         run = RunDirectory(run_config(**changes))
         begin(run)

@@ -130,7 +130,8 @@ class _Estimator:
             learning += cells * step
         # The first update after sampling uses the stored log-probs.
         stored = epochs if config.sampling.rollouts == "online" else 1
-        replayed = (epochs * updates - stored) * images * steps + stored * config.training.gate_cells
+        gate = config.training.num_gate_cells(self._images * steps)
+        replayed = (epochs * updates - stored) * images * steps + stored * gate
         if config.training.old_log_probs == "replay":
             replayed += stored * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:

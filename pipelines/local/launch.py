@@ -1,4 +1,4 @@
-"""Run a pipeline here: compile it, run it through kfp.local until the run's epochs are done, show how it goes."""
+"""Run a pipeline on this machine: compile it, run it through kfp.local until all epochs are done, show its progress."""
 
 from __future__ import annotations
 

@@ -20,6 +20,10 @@ from reward_finetuning.config.sections.tracking import RetentionConfig, Tracking
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 
+NUMERICS = 2
+"""Version of what turns settings into numbers. Raise it when the same settings give other bits: a run directory of
+another version is refused. 2: noise from Philox keys, PRDP's and PPOD's gradients in natural units."""
+
 
 class RunConfig(Frozen):
     """All settings of a run; one YAML file in pipelines/runs."""
@@ -149,7 +153,7 @@ class RunConfig(Frozen):
         }
         if self.warm_start is not None:
             numeric["warm_start"] = {"reference": self.warm_start.reference}
-        return flatten(numeric)
+        return {"numerics": NUMERICS, **flatten(numeric)}
 
 
 def flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Challenger against champion: whether the one is surely better than the other on the same prompts and noise."""
+"""Challenger against champion: whether it is better on the same prompts and noise, with 95 % confidence."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples
     ours, other = _yardstick(own["fingerprint"]), _yardstick(theirs["fingerprint"])
     differing = sorted(key for key in ours.keys() | other.keys() if ours.get(key) != other.get(key))
     if differing:
-        said = "; ".join(f"{key} is {other.get(key)!r} there and {ours.get(key)!r} here" for key in differing)
-        raise ValueError(f"it was evaluated otherwise ({said})")
+        differences = "; ".join(f"{key} is {other.get(key)!r} there and {ours.get(key)!r} here" for key in differing)
+        raise ValueError(f"it was evaluated with other settings ({differences})")
     return scores
 
 

@@ -70,11 +70,15 @@ def draw_parts(
     total = sum(len(members[part.first * size : part.last * size]) for part in absent)
     # Kept beside the parts: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
-        ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as known,
+        ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as score_cache,
         Progress("evaluate", subject.name, total, "images") as progress,
     ):
-        remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
-        work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)
+        scorers_with_cache = cache(
+            lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), score_cache)
+        )
+        work = _Work(
+            run, subject, members, cache(policy), scorers_with_cache, cache(lambda: _spaces(scorers())), progress
+        )
         for part in parts:
             work.commit(part)
 
@@ -87,18 +91,19 @@ def draw_floor(run: RunDirectory, scorers: Scorers) -> None:
 
 
 def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
-    """All parts as one; pictures are read when they are asked for."""
+    """All parts as one; pictures are read when they are indexed."""
     parts, members = parts_of(run, subject), _members(run)
-    found = [read_part(run.store.fetch(part.name, [PART])) for part in parts]
+    contents = [read_part(run.store.fetch(part.name, [PART])) for part in parts]
     samples = [sample for _, sample in members]
-    scores = {name: np.concatenate([part.scores[name] for part in found]) for name in found[0].scores}
+    scores = {name: np.concatenate([part.scores[name] for part in contents]) for name in contents[0].scores}
     combined = scores.pop(COMBINED)
     sets = tuple(prompt_set for prompt_set, _ in members)
     prompts = list(zip(sets, (s.prompt.id for s in samples), strict=True))
     measures = {
-        name: diversity(np.concatenate([part.features[name] for part in found]), prompts) for name in found[0].features
+        name: diversity(np.concatenate([part.features[name] for part in contents]), prompts)
+        for name in contents[0].features
     }
-    steps = [part.kl for part in found if part.kl is not None]
+    steps = [part.kl for part in contents if part.kl is not None]
     kl = np.concatenate(steps) if steps else None
     measures[KL] = None if kl is None else kl.sum(axis=1, dtype=np.float64)
     return EvaluatedSamples(
@@ -111,7 +116,7 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
         image_indices=tuple(s.image_index for s in samples),
         # Without the column of a scorer that is the combined reward by the settings: two equal curves say no more.
         rewards={COMBINED: combined} | {n: v for n, v in scores.items() if n != combined_scorer(run.config)},
-        image_size=found[0].image_size,
+        image_size=contents[0].image_size,
         images=StoredPictures(run.store, run.config.sampling.micro_batch_size, tuple(parts)),
         measures={name: values for name, values in measures.items() if values is not None},
         kl=kl,
@@ -170,7 +175,6 @@ class _Work:
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired
         )
-        assert trajectories.kl is not None
         return images, trajectories.kl.numpy()
 
 

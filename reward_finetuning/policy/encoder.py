@@ -14,7 +14,7 @@ from reward_finetuning.policy.denoiser import joined
 from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.records import Conditioning
 
-_REMEMBERED = 1024
+_MOST_ROWS = 1024
 """Prompts whose encoding is kept: more than an epoch has, and with SDXL 0.6 GB."""
 
 _MOST_WARNINGS = 5
@@ -27,7 +27,7 @@ class PromptEncoder:
         """Use the text encoders of a StableDiffusionPipeline or StableDiffusionXLPipeline, as they are."""
         self._pipeline, self._device = pipeline, device
         self._has_pooled = hasattr(pipeline, "text_encoder_2")
-        self._encoded: dict[str, Conditioning] = {}
+        self._rows: dict[str, Conditioning] = {}
         self._cut: dict[tuple[int, ...], str] = {}  # what is left of a long prompt -> the first prompt it is of
         self._warnings = 0
 
@@ -48,10 +48,10 @@ class PromptEncoder:
         return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
 
     def _row(self, text: str) -> Conditioning:
-        row = self._encoded.pop(text, None) or self._encode(text)
-        self._encoded[text] = row  # the newest last
-        if len(self._encoded) > _REMEMBERED:
-            del self._encoded[next(iter(self._encoded))]
+        row = self._rows.pop(text, None) or self._encode(text)
+        self._rows[text] = row  # the newest last
+        if len(self._rows) > _MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
         return row
 
     def _report_cut(self, text: str) -> None:

@@ -64,8 +64,8 @@ def _end_tracking(config: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     with suppress(UserError, RetryableError):  # the error that ended the step is what the user reads
-        asked = parse_run_or_evaluation(config)
-        run = RunDirectory(asked) if isinstance(asked, RunConfig) else None
+        parsed = parse_run_or_evaluation(config)
+        run = RunDirectory(parsed) if isinstance(parsed, RunConfig) else None
         if run is not None and run.describe() is not None:
             run.check()  # a run of other settings in this directory did not fail
             MlflowTracker(run).end("FAILED")

@@ -1,4 +1,4 @@
-"""Make a policy the one to use, if it is surely better than the one in use."""
+"""Make a policy the champion if it is better than the current champion, with 95 % confidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTEMPTS = 5
 
 @step
 def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
-    """Hold the policy against the champion; if it wins, it becomes the champion.
+    """Compare the policy with the champion; if it wins, it becomes the champion.
 
     Returns:
         "promoted", "champion" (the name of the policy as champion, or of the champion that stays, "none" without one)
@@ -35,7 +35,7 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     challenger = read_reference(policy)
     run.open(challenger, [])
     seat, export = seat_of(run), partial(export_model, run, challenger)
-    for _ in range(_ATTEMPTS):  # of two promotions at once one is refused, and looks again
+    for _ in range(_ATTEMPTS):  # of two promotions at the same time, one is refused and compares again
         champion, token = seat.holder()
         if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
             return {"promoted": True, "champion": champion.label, "reason": "it is the champion already"}
@@ -47,7 +47,7 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
         if (name := seat.take(challenger, decision, token, export)) is not None:
             _record(run, challenger, decision, name)
             return {"promoted": True, "champion": name, "reason": decision.reason}
-    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was held against it")
+    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was compared with it")
 
 
 def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:

@@ -73,7 +73,7 @@ class MlflowTracker:
 
     def end(self, status: str) -> None:
         """Mark the lineage FAILED or KILLED, if it is RUNNING in MLflow and the server is there."""
-        if not self.flush() or self.run_id is None:
+        if self.run_id is None or not self.flush():
             return
         try:
             lineage = self._lineage()

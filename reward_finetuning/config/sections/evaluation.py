@@ -24,7 +24,7 @@ class EvaluationConfig(Frozen):
     """Images in the sample grid that MLflow shows for each evaluation."""
 
     kl: bool = True
-    """Whether the KL to the pretrained model is measured at every denoising step: one more forward pass for each."""
+    """Whether the KL to the reference is measured at every denoising step: one more forward pass for each."""
 
     num_shards: PositiveInt = 1
     """Parallel tasks that draw and score, in `split`, `staged` and `rft evaluate`; numbers do not depend on it."""

@@ -1,4 +1,4 @@
-"""Plot of rewards against the KL to the pretrained model, which shows over-optimisation.
+"""Plot of rewards against the KL to the reference, which shows over-optimisation.
 
 An over-optimised policy has a trained reward that rises with the KL while other rewards fall.
 
@@ -36,7 +36,7 @@ def draw_against_kl(
     epoch: int,
     trained: Collection[str],
 ) -> list[Overlay]:
-    """The change of every reward over the KL to the pretrained model; empty without KL values.
+    """The change of every reward over the KL to the reference; empty without KL values.
 
     One figure per prompt set if enough evaluated policies have a KL; otherwise one figure of the training images.
 
@@ -138,7 +138,7 @@ def _plot(axes: Any, series: Sequence[Series]) -> None:
 
     axes.axhline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
     plot_series(axes, series)
-    axes.set_xlabel("KL to the pretrained model, nats per latent element and step")
+    axes.set_xlabel("KL to the reference, nats per latent element and step")
     axes.set_ylabel("change, standard deviations")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_locator(MaxNLocator(5))

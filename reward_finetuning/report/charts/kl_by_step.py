@@ -1,4 +1,4 @@
-"""Plot of the KL to the pretrained model per denoising step."""
+"""Plot of the KL to the reference per denoising step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

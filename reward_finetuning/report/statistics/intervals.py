@@ -13,6 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 FEWEST_PROMPTS = 20
 """With at least this many prompts, prompts are treated as a random sample; fewer prompts are treated as fixed."""
 
+RESAMPLES = 999
+"""Of the studentised bootstrap; drawn from a fixed seed, so that a report is the same every time."""
+
+_CELLS_AT_ONCE = 1 << 20
+"""Prompts times resamples in memory."""
+
+WIDEST = 5.0
+"""A bound is at most this many times as far from the mean as Student's: a resample whose prompts are nearly all alike
+has a t without meaning."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -61,11 +71,13 @@ def mean_interval(values: ArrayLike, prompt_ids: Sequence[str], *, confidence: f
     n = np.bincount(prompt)
     mean = float(x.mean())
     random_prompts = len(n) >= FEWEST_PROMPTS
-    variance, freedom = _over_prompts(x, prompt, n) if random_prompts else _over_images(x, prompt, n)
-    half_width = _half_width(variance, freedom, confidence) if x.any() else 0.0
-    return Interval(
-        mean, mean - half_width, mean + half_width, len(n), len(x), "prompts" if random_prompts else "images"
-    )
+    if not x.any():
+        below = above = 0.0
+    elif random_prompts:
+        below, above = _over_prompts(x, prompt, n, confidence)
+    else:
+        below = above = _half_width(*_over_images(x, prompt, n), confidence)
+    return Interval(mean, mean - below, mean + above, len(n), len(x), "prompts" if random_prompts else "images")
 
 
 def win_rate(before: ArrayLike, after: ArrayLike) -> float:
@@ -78,22 +90,48 @@ def win_rate(before: ArrayLike, after: ArrayLike) -> float:
     return float((np.sign(_differences(before, after)).mean() + 1) / 2)
 
 
-def _over_prompts(x: NDArray[np.float64], prompt: NDArray[np.int_], n: NDArray[np.int_]) -> tuple[float, float]:
-    """Variance of the mean for random prompts, and its degrees of freedom.
+def _over_prompts(
+    x: NDArray[np.float64], prompt: NDArray[np.int_], n: NDArray[np.int_], confidence: float
+) -> tuple[float, float]:
+    """Distances of the lower and the upper bound from the mean, for random prompts.
 
         e_g = w_g (mean of x over prompt g - mean)
         variance = sum_g e_g^2 / (1 - w_g)
         freedom  = 1 / sum_g w_g^2 - 1
+        t* = (mean* - mean) / sqrt(variance*)      of prompts drawn anew, with replacement
 
-    With equal n_g, this is the standard interval of G means with G - 1 degrees of freedom. With unequal n_g, the factor
-    1 / (1 - w_g) makes it unbiased for independent images (CR2), and the degrees of freedom use Kish's effective number
-    of prompts.
+    Each bound is the outer one of two. Student's is exact for symmetric values: with equal n_g it is the standard
+    interval of G means; with unequal n_g the factor 1 / (1 - w_g) makes the variance unbiased for independent images
+    (CR2), and the degrees of freedom, of Kish's effective number of prompts, agree with Satterthwaite's. The quantiles
+    of t* follow a skewed distribution. Assumptions: prompts are independent draws from one distribution of finite
+    variance, and no prompt has most of the images.
 
-    Source: Bell and McCaffrey 2002, Survey Methodology 28(2); Kish 1965, Survey Sampling.
+    Source: Bell and McCaffrey 2002, Survey Methodology 28(2); Kish 1965, Survey Sampling; Efron 1981, Canadian Journal
+    of Statistics 9(2); Cameron, Gelbach and Miller 2008, Review of Economics and Statistics 90(3).
     """
     w = n / len(x)
-    e = np.bincount(prompt, weights=x - x.mean()) / len(x)
-    return float((e**2 / (1 - w)).sum()), float(1 / (w**2).sum() - 1)
+    sums = np.bincount(prompt, weights=x - x.mean()).astype(np.float64)
+    variance = float(((sums / len(x)) ** 2 / (1 - w)).sum())
+    students = _half_width(variance, float(1 / (w**2).sum() - 1), confidence)
+    if not variance:
+        return students, students
+    t = _resampled_t(sums, n, np.sqrt(variance))
+    low, high = np.sqrt(variance) * np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(np.clip(high, students, WIDEST * students)), float(np.clip(-low, students, WIDEST * students))
+
+
+def _resampled_t(sums: NDArray[np.float64], n: NDArray[np.int_], error: float) -> NDArray[np.float64]:
+    """t* [RESAMPLES] of prompts with centred `sums` [G] and `n` [G] images; a spread of nearly 0 is set to a floor."""
+    rng = np.random.default_rng(0)
+    at_once = max(1, _CELLS_AT_ONCE // len(n))
+    parts = []
+    for start in range(0, RESAMPLES, at_once):
+        drawn = rng.integers(0, len(n), (min(at_once, RESAMPLES - start), len(n)))
+        images = n[drawn].sum(axis=1, keepdims=True)
+        means, w = sums[drawn].sum(axis=1, keepdims=True) / images, n[drawn] / images
+        variances = ((sums[drawn] / images - w * means) ** 2 / (1 - w)).sum(axis=1)
+        parts.append(means[:, 0] / np.maximum(np.sqrt(variances), 1e-6 * error))
+    return np.concatenate(parts)
 
 
 def _over_images(x: NDArray[np.float64], prompt: NDArray[np.int_], n: NDArray[np.int_]) -> tuple[float, float]:
