@@ -52,7 +52,7 @@ def begin_evaluation(evaluation: EvaluationRun) -> Reference:
     """Check all inputs and write (or compare) run.json; returns a reference with the policies, `latest` resolved."""
     candidates = find_candidates(evaluation)
     run = evaluation_directory(evaluation)
-    check_inputs(run.config)
+    check_inputs(run.config, training=False)
     digests = {"model.digest": model_digest(run.config.model)} | scorer_digests(run.config.reward)
     run.begin(digests, {"code_version": code_version()})
     return Reference(epoch=0, facts={"policies": [candidate.model_dump(mode="json") for candidate in candidates]})

@@ -85,9 +85,7 @@ def test_a_reference_without_policies_is_one_error(facts):
         candidates_in(Reference(epoch=0, facts=facts))
 
 
-@pytest.mark.parametrize(
-    "text", ['{"epoch": ' + "9" * 5000 + "}", '{"epoch"', '{"epoch": ' + "[" * 10_000], ids=range(3)
-)
+@pytest.mark.parametrize("value", ["9" * 5000 + "}", "", "[" * 10_000], ids=["digits", "unfinished", "nested"])
 def test_a_hostile_reference_is_one_error(tmp_path, value):
     text = f'{{"epoch": {value}'
     (tmp_path / "reference").write_text(text)
