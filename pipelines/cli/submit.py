@@ -55,13 +55,16 @@ def submit(
 
 def _submit(client: Client, config: RunConfig, package: Package, console: Console) -> None:
     from pipelines.remote.submit import run_prefix, submit_next, unfinished
+    from reward_finetuning.storage import RunDirectory
 
     prefix = run_prefix(config)
-    running = unfinished(client, prefix)
+    running = unfinished(client, prefix, RunDirectory(config))
     remote = running or submit_next(client, package, prefix)
     state = "already running, nothing was submitted" if running else "submitted"
-    command = shlex.join(["rft", *sys.argv[1:], "--follow"])
-    for line in (f"{remote.name}: {state}", f"    run  {remote.id}", f"   page  {remote.url}", f" follow  {command}"):
+    lines = [f"{remote.name}: {state}", f"    run  {remote.id}", f"   page  {remote.url}"]
+    if config.retraining is None:
+        lines.append(f" follow  {shlex.join(['rft', *sys.argv[1:], '--follow'])}")
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from pipelines.local.folder import folder_here
 from reward_finetuning.config.display import redacted
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.refusal import read_refusal
 from reward_finetuning.tracking import MlflowTracker, history
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def print_status(run: RunDirectory, console: Console) -> None:
     """Print the number of epochs, the metrics of the newest epochs, and the newest evaluation."""
     latest, loop = run.latest(), run.config.loop
     console.print(f"{run.config.name}: epoch {latest.epoch} of {loop.epochs}  ({run.uri})", highlight=False)
+    if refusal := read_refusal(run.store):
+        where = f"{refusal.task}, attempt {refusal.attempt}, {refusal.time:%Y-%m-%d %H:%M} UTC"
+        console.print(f"refused in {where}: {refusal.message}", highlight=False, markup=False, soft_wrap=True)
     curves = history(run)
     table = Table("epoch", *_CURVES.values(), box=None, padding=(0, 2, 0, 0))
     for epoch in sorted({epoch for epoch, _ in curves.get("reward/mean", [])})[-10:]:

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from inspect import signature
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_run_or_evaluation
 from reward_finetuning.events import end_with_launcher
-from reward_finetuning.failures import classify, leave_failure
+from reward_finetuning.failures import classified, leave_failure
+from reward_finetuning.steps.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -35,23 +37,24 @@ R = TypeVar("R")
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a step: its error is left for the process that waits for it, whoever calls the step (failures.py).
+    """Decorate a step, whose first parameter is `config`.
 
-    The run ends FAILED in MLflow. The step also ends when its launcher ends (events.py).
+    Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
+    attempts after it (attempt.py). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
     """
+    parameters = signature(function)
 
     @wraps(function)
     def reporting(*args: P.args, **options: P.kwargs) -> R:
         end_with_launcher()
+        arguments = parameters.bind(*args, **options).arguments
         try:
-            return function(*args, **options)
+            with attempt(function.__name__, str(arguments["config"]), arguments), classified():
+                return function(*args, **options)
         except Exception as error:
-            failure = classify(error)
-            leave_failure(failure)
-            _end_tracking(str(args[0] if args else options["config"]))
-            if failure is error:
-                raise
-            raise failure from error
+            leave_failure(error)
+            _end_tracking(str(arguments["config"]))
+            raise
 
     return reporting
 
