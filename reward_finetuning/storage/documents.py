@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.config.parsing import parse_json
+
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
 
 
 def to_text(value: Mapping[str, Any]) -> str:
@@ -21,9 +28,36 @@ def from_text(text: str | bytes, where: str) -> dict[str, Any]:
         ArtifactError: it is none.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         raise ArtifactError(f"{where} is no JSON: it was altered or truncated") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{where} must hold a JSON object")
+    return value
+
+
+def as_record(model: type[Model], value: object, where: str) -> Model:
+    """A document as a checked record.
+
+    Raises:
+        ArtifactError: naming the document and the first key that is wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
+        raise ArtifactError(f"{where} was altered: {key}: {first['msg']}{given}") from None
+
+
+def entry(document: Mapping[str, Any], key: str, kind: type[Value], where: str) -> Value:
+    """The value of a key, which has this type.
+
+    Raises:
+        ArtifactError: it is missing, or of another type.
+    """
+    value = document.get(key)
+    if not isinstance(value, kind):
+        raise ArtifactError(f"{where} was altered: {key} must be a {kind.__name__}, got {shown(value)}")
     return value
