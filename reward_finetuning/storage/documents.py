@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.config.parsing import parse_json
+from reward_finetuning.server_errors import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
@@ -19,6 +20,16 @@ Value = TypeVar("Value")
 def to_text(value: Mapping[str, Any]) -> str:
     """JSON with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def altered(where: str, error: ValidationError) -> ArtifactError:
+    """The error of a stored file whose content is not what was written; the text names the first wrong field."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = one_line(".".join(str(part) for part in first["loc"]), 100)
+    given = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
+    return ArtifactError(
+        f"{where} was altered, or is of another version: {field}: {one_line(first['msg'], 200)}{given}"
+    )
 
 
 def from_text(text: str | bytes, where: str) -> dict[str, Any]:
@@ -45,10 +56,7 @@ def as_record(model: type[Model], value: object, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
-        raise ArtifactError(f"{where} was altered: {key}: {first['msg']}{given}") from None
+        raise altered(where, error) from None
 
 
 def entry(document: Mapping[str, Any], key: str, kind: type[Value], where: str) -> Value:
