@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.locations import Location
 from reward_finetuning.config.sections.evaluation import EvaluationConfig
 from reward_finetuning.config.sections.loop import LoopConfig
 from reward_finetuning.config.sections.model import ModelConfig
@@ -30,7 +31,7 @@ class RunConfig(Frozen):
     name: Name
     """The run's folder under run_root, and its name in MLflow."""
 
-    run_root: str = Field(default="runs", min_length=1)
+    run_root: Location = "runs"
     """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)

@@ -17,6 +17,7 @@ from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.two_pass import backpropagate, replay
+from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.moving_average import Snapshot
@@ -50,6 +51,7 @@ def learn(
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
+        updates.check_policy()
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
@@ -78,6 +80,7 @@ class _Updates:
         self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
+        self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
             unguided=policy.unguided_denoiser(),
@@ -125,6 +128,19 @@ class _Updates:
             self._best.restore()
             metrics |= {"kept_updates": self._best.num_updates, "heldout_accuracy": self._best_accuracy}
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
+
+    def check_policy(self) -> None:
+        """Refuse weights that are not finite, or that make log-probs of the first cells that are not.
+
+        Raises:
+            TrainingError: training diverged; such a policy is never committed.
+        """
+        check_weights(self._policy.trainable(), "unet")
+        cells = self._order(0)[: self._training.cells_per_batch]
+        ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
+        check_outputs(
+            "log-probs after the update", [ahead.view(-1)[cells]], "unet", self._policy.unet, self._policy.dtype
+        )
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
         objective = self._objective
@@ -192,7 +208,10 @@ class _Updates:
 
     def _replay(self, order: Tensor) -> Tensor:
         cells_per_batch = self._training.cells_per_batch
-        return replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        log_probs = replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        replayed = log_probs.view(-1)[order]
+        check_outputs("replayed log-probs", [replayed], "unet", self._policy.unet, self._policy.dtype)
+        return log_probs
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range

@@ -3,12 +3,15 @@
 from pydantic import Field, PositiveInt
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Label, PromptSource
 
 
 class EvaluationConfig(Frozen):
     """Every policy draws from the same noise, so that differences are paired."""
 
-    prompt_sets: dict[str, str] = Field(default={"train": "shapes:train", "heldout": "shapes:heldout"}, min_length=1)
+    prompt_sets: dict[Label, PromptSource] = Field(
+        default={"train": "shapes:train", "heldout": "shapes:heldout"}, min_length=1
+    )
     """Name -> prompt file, as in prompts.train."""
 
     images_per_prompt: PositiveInt = 8
