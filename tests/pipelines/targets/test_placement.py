@@ -141,7 +141,7 @@ def test_tasks_on_kubeflow_know_their_pipeline_run_their_pool_and_where_their_er
     )
 
     run_id = {"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
-    assert paths == dict.fromkeys(paths, [run_id])
+    assert paths == {role: [run_id] for role in paths}
     assert {role: each["RFT_POOL"] for role, each in variables.items()} == {role: role for role in variables}
     assert {each["RFT_FAILURE_FILE"] for each in variables.values()} == {"/dev/termination-log"}
 
