@@ -23,8 +23,8 @@ HEAD = (
 # What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
 # the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and its metadata pins the
-# CUDA packages.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and the metadata of the
+# build pins the CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 

@@ -1,11 +1,17 @@
-"""The failure record: a small file that takes a step's error to the process that waits for the step."""
+"""What kind of failure an error is, and the record that takes it to the process that waits for a step.
+
+A failure is the user's (UserError, exit code 2), of the training (TrainingError, 3), of something outside that may work
+the next time (RetryableError, 75), or a bug of this project (any other class, 1).
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from contextlib import suppress
+import re
+import sys
 from pathlib import Path
 
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
@@ -13,10 +19,34 @@ from reward_finetuning.config.errors import ArtifactError, RetryableError, Train
 FAILURE_FILE = "RFT_FAILURE_FILE"
 """Environment variable: the file for the record. In a pod it is /dev/termination-log, which Kubernetes keeps."""
 
+BUG = "this is a bug: report it, with everything that was printed, as an issue of the repository that you installed"
+"""What to do about a failure of no other kind."""
+
 LONGEST = 3000
 """Characters of a message; Kubernetes keeps 4096 bytes."""
 
 _OURS = {kind.__name__: kind for kind in (UserError, ArtifactError, TrainingError, RetryableError)}
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors gives the number nowhere else
+
+
+def classify(error: Exception) -> Exception:
+    """The error as one of ours where its cause is known and outside of this project; else the error itself."""
+    if isinstance(error, UserError | TrainingError | RetryableError):
+        return error
+    if _number(error) in _FULL:
+        return RetryableError(f"the disk is full ({_one_line(error)}); free some space")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return UserError(
+            f"the GPU has too little memory ({_one_line(error)[:200]}); lower training.cells_per_batch, "
+            "sampling.micro_batch_size or reward.batch_size"
+        )
+    if isinstance(error, MemoryError):
+        return RetryableError("the machine had no memory left; end other programs, or use a larger machine")
+    return error
 
 
 def leave_failure(error: BaseException) -> None:
@@ -29,14 +59,19 @@ def leave_failure(error: BaseException) -> None:
     if not path:
         return
     record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
-    with suppress(OSError), Path(path).open("a+", encoding="utf-8") as file:  # the error itself must not be replaced
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
         earlier = file.read()
-        if earlier and (record["error"] not in _OURS or _is_ours(earlier)):
+        if earlier.strip() and (record["error"] not in _OURS or _is_ours(earlier.decode())):
             return
-        file.truncate(0)
-        file.write(json.dumps(record))
+        file.seek(0)
+        # In place: a full disk has room for what is there already. Blanks after JSON mean nothing.
+        file.write(json.dumps(record).encode().ljust(len(earlier)))
+
+
+def reserve_record(path: Path) -> None:
+    """Make the file of a record that can be written when the disk is full."""
+    path.write_bytes(b" " * 4 * LONGEST)
 
 
 def failure_in(text: str) -> Exception | None:
@@ -51,6 +86,17 @@ def failure_in(text: str) -> Exception | None:
     except (KeyError, TypeError, ValueError):
         return None
     return _OURS[name](message) if name in _OURS else RuntimeError(description)
+
+
+def _number(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    match = _RUST_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
+    return None if match is None else int(match.group(1))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _is_ours(text: str) -> bool:

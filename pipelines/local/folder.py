@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from reward_finetuning.failures import reserve_record
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket, split_uri
 
@@ -34,6 +35,7 @@ class Attempt:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
         attempt = cls(Path(mkdtemp(prefix=f"{now}-", dir=parent)))
         attempt.events.touch()
+        reserve_record(attempt.failure)
         return attempt
 
     @property

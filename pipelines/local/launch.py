@@ -1,4 +1,4 @@
-"""Run a pipeline here: compile it, run it through kfp.local until the run's epochs are done, show how it goes."""
+"""Run a pipeline on this machine: compile it, run it through kfp.local until all epochs are done, show its progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,13 @@ from pipelines.local.containers import (
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
 from pipelines.targets.services import TargetName
-from reward_finetuning.config import RunConfig
+from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.evaluation.reports import is_done
 from reward_finetuning.events import EVENTS, SECONDS, Advance, EventFile, News
-from reward_finetuning.failures import FAILURE_FILE, failure_in
+from reward_finetuning.failures import BUG, FAILURE_FILE, failure_in
 from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.tracking import MlflowTracker
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30.0
@@ -53,7 +54,7 @@ class Outcome:
         """What the user can do about it."""
         if self.exit_code in {2, 3}:
             return "no retry helps"
-        return "the same command continues where this ended"
+        return BUG if self.exit_code == 1 else "the same command continues where this ended"
 
 
 def run_until_done(
@@ -66,19 +67,34 @@ def run_until_done(
         runner: how tasks run.
         console: where progress goes.
         containers: the user's choice, for Runner.DOCKER.
+
+    Raises:
+        UserError: run.json is of other settings; they are listed.
     """
     attempt = Attempt.begin(run)
     arguments = compile_here(run, attempt, runner, console, containers)
     while not is_done(run):
+        run.check()  # another command may have begun the directory with other settings
         before = run.latest().epoch
         outcome = run_once(attempt, runner, console, arguments)
         if outcome.exit_code:
+            mark_killed(run, outcome)
             return outcome
         if run.latest().epoch == before and not is_done(run):
             return Outcome(
                 1, f"the pipeline ended, but no epoch after {before} was done (the whole log: {attempt.log})"
             )
+    run.check()
     return Outcome(0)
+
+
+def mark_killed(run: RunDirectory, outcome: Outcome) -> None:
+    """Mark the run KILLED in MLflow, unless the step could mark it FAILED before it ended."""
+    if outcome.exit_code in {2, 3} or run.describe() is None:
+        return
+    with suppress(UserError):  # another run has the directory, and may still work
+        run.check()
+        MlflowTracker(run).end("KILLED")
 
 
 def describe(config: RunConfig) -> str:
@@ -148,8 +164,7 @@ def _protocol(attempt: Attempt, console: Console) -> dict[str, str]:
 
 def _outcome(attempt: Attempt, code: int) -> Outcome:
     """How a failed run ended: as its failure record says."""
-    record = attempt.failure.read_text(encoding="utf-8") if attempt.failure.exists() else ""
-    error = failure_in(record)
+    error = failure_in(attempt.failure.read_text(encoding="utf-8"))
     log = f"(the whole log: {attempt.log})"
     if error is None:
         return Outcome(1, f"the pipeline ended with code {code} and left no error {log}")

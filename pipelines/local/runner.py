@@ -14,7 +14,7 @@ from typing import Any
 
 from reward_finetuning.config import RetryableError
 from reward_finetuning.events import EVENTS, SECONDS
-from reward_finetuning.failures import FAILURE_FILE, leave_failure
+from reward_finetuning.failures import FAILURE_FILE, classify, leave_failure
 from reward_finetuning.training.launch import end_with_parent
 
 STARTED_BY = "reward-finetuning.started-by"
@@ -123,7 +123,11 @@ def main(package: str, runner: Runner, pipeline_root: str, arguments: str) -> No
     """Run the package, and end the tasks with this process."""
     signal.signal(signal.SIGTERM, partial(_end_with_tasks, runner))
     end_with_parent(signal.SIGTERM)
-    run_package(package, runner, pipeline_root, json.loads(arguments))
+    try:
+        run_package(package, runner, pipeline_root, json.loads(arguments))
+    except OSError as error:  # of this process: a disk that is too full for the log
+        leave_failure(classify(error))
+        raise
 
 
 if __name__ == "__main__":

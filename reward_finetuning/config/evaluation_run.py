@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.locations import Location
 from reward_finetuning.config.sections.evaluation import EvaluationConfig
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.reward import RewardConfig
@@ -17,7 +18,7 @@ class EvaluatedPolicy(Frozen):
     name: Name | None = None
     """What to call it; when not given `pretrained`, or the run's name."""
 
-    run: str | None = Field(default=None, min_length=1)
+    run: Location | None = None
     """Its run directory, such as runs/shapes-prdp; null: the pretrained model."""
 
     epoch: PositiveInt | Literal["latest", "all"] = "latest"
@@ -36,7 +37,7 @@ class EvaluationRun(Frozen):
     name: Name
     """The evaluation's folder under run_root."""
 
-    run_root: str = Field(default="runs", min_length=1)
+    run_root: Location = "runs"
     """Folder of all runs."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.parsing import parse_json, parse_yaml, read_yaml
 from reward_finetuning.config.run import RunConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_MOST_PROBLEMS = 10
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -36,8 +38,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def parse_config(text: str) -> RunConfig:
     """RunConfig from the JSON text that travels between tasks."""
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise UserError(f"config must be JSON text: {error}") from None
     return validated(RunConfig, tree, "config")
 
@@ -45,11 +47,11 @@ def parse_config(text: str) -> RunConfig:
 def read_sections(path: Path, what: str, examples: str) -> dict[str, Any]:
     """The mapping of sections in a YAML file; `what` (kind of file) and `examples` (a folder) go into the error."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"no {what} {path}; see {examples} for examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UserError(f"{path} is no readable YAML: {error.strerror}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
     return tree
@@ -64,7 +66,10 @@ def validated(model: type[Model], tree: object, where: str) -> Model:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(model, dict(problem)) for problem in error.errors())
+        problems = error.errors(include_url=False)
+        lines = list(dict.fromkeys(_explain(model, dict(problem)) for problem in problems[:_MOST_PROBLEMS]))
+        if (more := len(problems) - _MOST_PROBLEMS) > 0:
+            lines.append(f"and {more} more")
         raise UserError(f"{where}: " + "; ".join(lines)) from None
 
 
@@ -76,16 +81,13 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise UserError(f"an override is written section.key=value, got {override!r}")
+        raise UserError(f"an override is written section.key=value, got {shown(override)}")
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise UserError(f"override {override!r}: {section!r} holds a value, not a section")
-    try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"override {override!r}: the value is no YAML") from None
+            raise UserError(f"override {shown(override)}: {shown(section)} holds a value, not a section")
+    tree[leaf] = parse_yaml(value, f"override {shown(override)}: the value")
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
@@ -97,13 +99,13 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         names = _fields(model, path[:-1], problem["loc"])
         near = get_close_matches(path[-1], names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-        return f"unknown key {key!r}; {hint}"
+        return f"unknown key {shown(key)}; {hint}"
     if problem["type"] == "union_tag_invalid":
-        return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {problem['ctx']['tag']!r}"
+        return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {shown(problem['ctx']['tag'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not key:
         return message
-    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+    given = "" if problem["type"] == "missing" else f", got {shown(problem['input'])}"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.locations import Location
 from reward_finetuning.config.sections.evaluation import EvaluationConfig
 from reward_finetuning.config.sections.loop import LoopConfig
 from reward_finetuning.config.sections.model import ModelConfig
@@ -19,6 +20,10 @@ from reward_finetuning.config.sections.tracking import RetentionConfig, Tracking
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 
+NUMERICS = 2
+"""Version of what turns settings into numbers. Raise it when the same settings give other bits: a run directory of
+another version is refused. 2: noise from Philox keys, PRDP's and PPOD's gradients in natural units."""
+
 
 class RunConfig(Frozen):
     """All settings of a run; one YAML file in pipelines/runs."""
@@ -26,7 +31,7 @@ class RunConfig(Frozen):
     name: Name
     """The run's folder under run_root, and its name in MLflow."""
 
-    run_root: str = Field(default="runs", min_length=1)
+    run_root: Location = "runs"
     """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
@@ -148,7 +153,7 @@ class RunConfig(Frozen):
         }
         if self.warm_start is not None:
             numeric["warm_start"] = {"reference": self.warm_start.reference}
-        return flatten(numeric)
+        return {"numerics": NUMERICS, **flatten(numeric)}
 
 
 def flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

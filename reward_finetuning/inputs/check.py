@@ -6,7 +6,7 @@ from reward_finetuning.config.run import RunConfig
 from reward_finetuning.policy.source import check_model
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.rewards.scorer import check_prompts, check_scorers
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import check_server
 
@@ -22,8 +22,9 @@ def check_inputs(config: RunConfig) -> None:
     """
     check_server(RunDirectory(config))
     check_scorers(config.reward)
-    check_enough(read_prompts(config.prompts.train), config.prompts.prompts_per_epoch)
-    for source in config.evaluation.prompt_sets.values():
-        read_prompts(source)
+    train = read_prompts(config.prompts.train)
+    check_enough(train, config.prompts.prompts_per_epoch)
+    for prompts in (train, *(read_prompts(source) for source in config.evaluation.prompt_sets.values())):
+        check_prompts(config.reward, prompts.source, [prompt.text for prompt in prompts.prompts])
     check_model(config.model, config.sampling)
     warm_start_digest(config)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
+from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.places import Place, place_of
 from reward_finetuning.policy.source import model_digest
@@ -120,9 +121,9 @@ def _evaluation_key(name: str) -> str:
 
 def _parse(inputs: str) -> dict[str, str]:
     try:
-        digests = json.loads(inputs or "{}")
-    except json.JSONDecodeError:
+        digests = parse_json(inputs or "{}")
+    except ValueError:
         digests = None
     if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
-        raise UserError(f"inputs must be JSON text of name -> digest, as rft compile writes it, got {inputs!r}")
+        raise UserError(f"inputs must be JSON text of name -> digest, as rft compile writes it, got {shown(inputs)}")
     return digests

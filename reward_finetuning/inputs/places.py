@@ -7,8 +7,8 @@ from enum import Enum
 from pathlib import Path
 
 from reward_finetuning.config.externals import Config, Kind, Setting, replace_external
+from reward_finetuning.config.locations import PROMPT_FORMATS
 from reward_finetuning.prompts.built_in import built_in
-from reward_finetuning.prompts.read import PROMPT_FORMATS
 from reward_finetuning.storage.uri import in_bucket
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")

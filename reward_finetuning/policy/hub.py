@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.source import check_folder, pinned_revision, pipeline_class
+from reward_finetuning.policy.folder import check_folder, pipeline_class
+from reward_finetuning.policy.source import pinned_revision
 from reward_finetuning.server_errors import error_class, one_line
 
 _INDEX = "model_index.json"

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.folder import check_folder, check_weights, scheduler_config
 from reward_finetuning.policy.noise_schedule import sampler_grid
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
-PIPELINES = {
-    "StableDiffusionPipeline": _PARTS,
-    "StableDiffusionXLPipeline": (*_PARTS, "text_encoder_2", "tokenizer_2"),
-}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -51,14 +45,14 @@ def pinned_revision(model: ModelConfig) -> str:
     """The commit of a hub id.
 
     Raises:
-        UserError: none is given and KNOWN_MODELS has none; or a branch is given.
+        UserError: none is given and PUBLISHED_MODELS has none; or a branch is given.
     """
-    published = KNOWN_MODELS.get(model.source)
+    published = PUBLISHED_MODELS.get(model.source)
     revision = model.revision or (published.commit if published else None)
     if revision is None or not _COMMIT.fullmatch(revision):
         raise UserError(
             f"model.source: there is no folder {model.source}, and a hub id needs model.revision, the commit of 40 hex "
-            f"digits, for branches move; got {revision!r}. Not needed for: {', '.join(KNOWN_MODELS)}"
+            f"digits, for branches move; got {revision!r}. Not needed for: {', '.join(PUBLISHED_MODELS)}"
         )
     return revision
 
@@ -70,11 +64,6 @@ def configs_of(model: ModelConfig) -> Path | None:
         return source
     assert model.single_file_configs is not None
     return _on_this_machine(model.single_file_configs)
-
-
-def pipeline_class(folder: Path) -> str:
-    """Name of the diffusers class that a pipeline's folder was saved by."""
-    return str(_json(folder / "model_index.json").get("_class_name"))
 
 
 def _on_this_machine(source: str) -> Path:
@@ -117,16 +106,6 @@ def adapter_file(model: ModelConfig) -> Path:
     return path
 
 
-def scheduler_config(configs: Path) -> dict[str, Any]:
-    """scheduler_config.json of a pipeline's folder."""
-    return _json(configs / "scheduler" / "scheduler_config.json")
-
-
-def unet_config(configs: Path) -> dict[str, Any]:
-    """config.json of a pipeline's UNet."""
-    return _json(configs / "unet" / "config.json")
-
-
 def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     """Refuse what can be refused before any work; the files of a hub id are checked when they are loaded.
 
@@ -141,26 +120,10 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
         return
     if model.revision is not None:
         raise UserError(f"model.revision belongs to a hub id, but source {model.source} is a path: remove it")
+    source = locate(model)
+    if source is not None and source.is_dir():
+        check_weights(source, model.variant)
     sampler_grid(scheduler_config(configs), sampling)
-
-
-def check_folder(folder: Path, setting: str) -> None:
-    """Refuse what is no whole Stable Diffusion pipeline; `setting` says where the folder was named.
-
-    Raises:
-        UserError: with what is wrong.
-    """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UserError(f"{setting} {folder} is no pipeline: it has no model_index.json as diffusers saves it")
-    name = pipeline_class(folder)
-    if name not in PIPELINES:
-        raise UserError(f"{setting} {folder} holds a {name}; needed is a {' or a '.join(PIPELINES)}")
-    parts = _json(index)
-    if empty := [part for part in PIPELINES[name] if parts.get(part) in (None, [None, None])]:
-        raise UserError(f"{setting} {folder} is a {name} without {', '.join(empty)} (a refiner?), which is needed")
-    if missing := [part for part in PIPELINES[name] if not (folder / part).is_dir()]:
-        raise UserError(f"{setting} {folder} is no whole pipeline: {', '.join(missing)} missing")
 
 
 def _check_single_file(model: ModelConfig, path: Path) -> None:
@@ -193,13 +156,3 @@ def _digest_of(root: Path, files: tuple[Stamp, ...]) -> str:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or no JSON: the model folder is not whole") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return tree

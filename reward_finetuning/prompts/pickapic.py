@@ -63,6 +63,8 @@ def entries(files: list[Path]) -> Iterator[Entry]:
 
 def _batches(path: Path) -> Iterator[list[str | None]]:
     pa, pq = _pyarrow()
+    if path.exists() and not path.is_file():
+        raise UserError(f"prompt set {path} is a folder, a device or a pipe; give a parquet file of Pick-a-Pic")
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             schema = file.schema_arrow

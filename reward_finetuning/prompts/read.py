@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.locations import PROMPT_FORMATS
 from reward_finetuning.prompts import hpdv2, pickapic, text
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.prompts.prompt_set import PromptSet, collect
@@ -14,8 +15,7 @@ from reward_finetuning.storage.files import Stamp, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 MAX_TEXT_BYTES = 64 * 2**10
-PROMPT_FORMATS: dict[str, ModuleType] = {"hpdv2": hpdv2, "pickapic": pickapic}
-"""What may stand before a path and a colon: the format of the file."""
+_FORMATS: dict[str, ModuleType] = dict(zip(PROMPT_FORMATS, (hpdv2, pickapic), strict=True))
 
 
 def read_prompts(source: str) -> PromptSet:
@@ -30,7 +30,7 @@ def read_prompts(source: str) -> PromptSet:
         UserError: naming the file and, where there is one, the line.
     """
     notation, _, rest = source.partition(":")
-    form = PROMPT_FORMATS.get(notation, text)
+    form = _FORMATS.get(notation, text)
     if form is not text and not rest:
         raise UserError(f"prompt set {source!r} names no file; write {notation}:PATH")
     where = source if form is text else rest

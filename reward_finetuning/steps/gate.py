@@ -1,4 +1,4 @@
-"""Is the policy good enough to be promoted? Decided from its report alone."""
+"""The gate: whether a policy's report meets the conditions of promotion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reward_finetuning.tracking import Entry, MlflowTracker
 def gate(config: Config, policy: PolicyFile) -> bool:
     """Whether the policy is better where promotion.improve_on asks for it, and nowhere worse than it allows.
 
-    Prints one line for each objection.
+    Reports each objection as a line.
 
     Raises:
         ArtifactError: the policy has no report.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from inspect import signature
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_run_or_evaluation
 from reward_finetuning.events import end_with_launcher
-from reward_finetuning.failures import leave_failure
+from reward_finetuning.failures import classify, leave_failure
 from reward_finetuning.steps.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
@@ -38,7 +40,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempt.py). The step also ends when its launcher ends (events.py).
+    attempts after it (attempt.py). The run ends FAILED in MLflow. The step also ends when its launcher ends (events.py).
     """
     parameters = signature(function)
 
@@ -50,10 +52,30 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             with attempt(function.__name__, str(arguments["config"]), arguments):
                 return function(*args, **options)
         except Exception as error:
-            leave_failure(error)
-            raise
+            failure = classify(error)
+            with suppress(OSError):  # e.g. a termination log that this user may not write
+                leave_failure(failure)
+            _end_tracking(str(arguments["config"]))
+            if failure is error:
+                raise
+            raise failure from error
 
     return reporting
+
+
+def _end_tracking(config: str) -> None:
+    """Mark the config's run FAILED in MLflow; of several processes, the first one does it."""
+    from reward_finetuning.storage import RunDirectory
+    from reward_finetuning.tracking import MlflowTracker
+
+    if os.environ.get("RANK", "0") != "0":
+        return
+    with suppress(UserError, RetryableError):  # the error that ended the step is what the user reads
+        parsed = parse_run_or_evaluation(config)
+        run = RunDirectory(parsed) if isinstance(parsed, RunConfig) else None
+        if run is not None and run.describe() is not None:
+            run.check()  # a run of other settings in this directory did not fail
+            MlflowTracker(run).end("FAILED")
 
 
 def run_step(function: Callable[..., Any]) -> None:

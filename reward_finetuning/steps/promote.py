@@ -1,4 +1,4 @@
-"""Make a policy the one to use, if it is surely better than the one in use."""
+"""Make a policy the champion if it is better than the current champion, with 95 % confidence."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _ATTEMPTS = 5
 
 @step
 def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
-    """Hold the policy against the champion; if it wins, it becomes the champion.
+    """Compare the policy with the champion; if it wins, it becomes the champion.
 
     Returns:
-        "promoted", "champion" (what the policy is called where it was seated, or who stays) and "reason".
+        "promoted", "champion" (the name of the policy as champion, or of the champion that stays, "none" without one)
+        and "reason".
 
     Raises:
         ArtifactError: the policy is the pretrained model, is gone, or was not evaluated.
@@ -34,18 +35,19 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     challenger = read_reference(policy)
     run.open(challenger, [])
     seat, export = seat_of(run), partial(export_model, run, challenger)
-    for _ in range(_ATTEMPTS):  # of two promotions at once one is refused, and looks again
+    for _ in range(_ATTEMPTS):  # of two promotions at the same time, one is refused and compares again
         champion, token = seat.holder()
         if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
             return {"promoted": True, "champion": champion.label, "reason": "it is the champion already"}
         decision = judge(run, challenger, champion)
-        if champion is not None and decision.objections:
-            _record(run, challenger, decision, champion.label)
-            return {"promoted": False, "champion": champion.label, "reason": decision.reason}
+        if decision.objections:
+            label = "none" if champion is None else champion.label
+            _record(run, challenger, decision, label)
+            return {"promoted": False, "champion": label, "reason": decision.reason}
         if (name := seat.take(challenger, decision, token, export)) is not None:
             _record(run, challenger, decision, name)
             return {"promoted": True, "champion": name, "reason": decision.reason}
-    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was held against it")
+    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was compared with it")
 
 
 def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:

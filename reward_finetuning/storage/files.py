@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def stamp(file: Path) -> Stamp:
     except OSError:
         return file, 0, 0, 0
     return file, status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def read_regular(file: Path, max_bytes: int) -> bytes:
+    """The bytes of a file whose origin is not trusted.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it is no regular file (a device or a pipe may never end), or holds more than `max_bytes`.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        kind = "a folder" if file.is_dir() else "a device, a pipe or a socket"
+        raise UserError(f"{file} is {kind}, not a file")
+    with file.open("rb") as opened:
+        content = opened.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UserError(f"{file} has more than {max_bytes} bytes, which is the most that is read")
+    return content
 
 
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:

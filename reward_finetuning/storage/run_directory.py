@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import ArtifactError, UserError
-from reward_finetuning.config.run import RunConfig
+from reward_finetuning.config.run import NUMERICS, RunConfig
 from reward_finetuning.storage import artifact_names
 from reward_finetuning.storage.artifact_names import Kind
 from reward_finetuning.storage.manifest import Identity, Manifest
@@ -66,10 +66,16 @@ class RunDirectory:
         """Refuse to go on with other numbers than run.json's; without `fingerprint`, the config's part is compared.
 
         Raises:
-            UserError: listing each key that differs, with both values.
+            UserError: listing each key that differs, with both values; or the run is of another NUMERICS.
         """
         if (known := self.describe()) is None:
             return
+        if (version := known["fingerprint"].get("numerics", 1)) != NUMERICS:
+            raise UserError(
+                f"{self.uri} was begun by another version of this project, in which the same settings give other "
+                f"numbers (numerics {version}; this version has {NUMERICS}): use another name, or install the version "
+                "that began it"
+            )
         given = json.loads(json.dumps(self.config.numbers() if fingerprint is None else fingerprint))
         stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
         keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))

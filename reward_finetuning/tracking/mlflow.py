@@ -71,6 +71,17 @@ class MlflowTracker:
         if self.flush():
             self._lineage().set_status(status)
 
+    def end(self, status: str) -> None:
+        """Mark the lineage FAILED or KILLED, if it is RUNNING in MLflow and the server is there."""
+        if self.run_id is None or not self.flush():
+            return
+        try:
+            lineage = self._lineage()
+            if lineage.client.get_run(lineage.run_id).info.status == "RUNNING":
+                lineage.set_status(status)
+        except Exception as error:  # noqa: BLE001 whatever a client raises, the user is to read why the run failed
+            report_news(f"MLflow at {self.uri}: status {status} is not written ({type(error).__name__})")
+
     @property
     def run_id(self) -> str | None:
         """MLflow's id of the lineage; None until the server was first reached."""

@@ -45,9 +45,9 @@ def refuse(run: RunDirectory, alarms: list[Alarm]) -> None:
         TrainingError: there is an alarm, and monitor.on_alarm is `stop`.
     """
     if alarms and run.config.monitor.on_alarm == "stop":
-        said = "; ".join(alarm.text for alarm in alarms)
+        reasons = "; ".join(alarm.text for alarm in alarms)
         raise TrainingError(
-            f"stopped by the monitor: {said}. To go on, change its bound, or set monitor.on_alarm: warn"
+            f"stopped by the monitor: {reasons}. To continue, change its bound, or set monitor.on_alarm: warn"
         )
 
 

@@ -97,7 +97,7 @@ def test_full_and_lora_policies_stand_side_by_side_drawn_in_shards(nudged_run, a
     page, summary = (Path(path).read_text(encoding="utf-8") for path in (outputs[0], outputs[2]))
     assert page.count('<article class="strip">') == 8
     assert page.count('<img src="data:image/') == 24
-    assert "2 prompts cannot speak for prompts that were not drawn" in page
+    assert "These intervals apply to new images of the same 2 prompts." in page
     assert "| two | reward | lora |" in summary
     assert evaluate(config, policy, *outputs) == metrics
 

@@ -40,3 +40,35 @@ def test_preflight_the_first_task_and_an_evaluation_refuse_the_same_inputs(run_c
 def test_what_only_training_reads_is_checked_before_both_ways_to_train(run_config, start, changes, message):
     with pytest.raises(UserError, match=message):
         start(run_config(**changes))
+
+
+@pytest.mark.parametrize("start", [check_run, lambda config: begin(RunDirectory(config))])
+@pytest.mark.parametrize("place", ["prompts", "evaluation"])
+def test_prompts_that_a_scorer_cannot_judge_are_refused_before_a_picture_is_drawn(run_config, tmp_path, start, place):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a red circle\na photo of a dog\na blue square\na cat\n", encoding="utf-8")
+    changes = (
+        {"prompts": {"train": str(path)}} if place == "prompts" else {"evaluation": {"prompt_sets": {"x": str(path)}}}
+    )
+    blind = {"reward": {"weights": {"colourfulness": 1.0}}}
+
+    with pytest.raises(
+        UserError, match=r"scorer shapes cannot judge 2 of 4 prompts of .*prompts\.txt.*a photo of a dog"
+    ):
+        start(run_config(**changes))
+    start(run_config(**changes, **blind))
+
+
+def test_a_plug_in_may_say_which_prompts_its_scorer_can_judge(run_config, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "particular.py").write_text(
+        "def check(settings): ...\n"
+        "def digest(settings): return ''\n"
+        "def load(settings): return lambda images, prompts: [1.0] * len(prompts)\n"
+        "def check_prompt(prompt):\n"
+        "    if 'circle' in prompt: raise ValueError(f'{prompt!r}: circles are not for me')\n"
+    )
+    reward = {"weights": {"mine": 1.0}, "scorers": {"mine": {"use": "particular:"}}}
+
+    with pytest.raises(UserError, match=r"scorer mine cannot judge .* circles are not for me"):
+        check_run(run_config(reward=reward))

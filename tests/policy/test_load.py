@@ -218,7 +218,7 @@ def test_the_models_own_scheduler_is_refused_where_its_last_step_has_no_variance
     ("change", "message"),
     [
         ({"use_karras_sigmas": True}, "has use_karras_sigmas"),
-        ({"timestep_spacing": "other"}, "'other' is not supported"),
+        ({"timestep_spacing": "other"}, "'other', which is not supported"),
     ],
 )
 def test_a_grid_of_the_models_scheduler_that_is_not_known_is_refused(folder, change, message):

@@ -199,7 +199,7 @@ def image_reward_shapes():
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.01)
 
 
 @contextmanager

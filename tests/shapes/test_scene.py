@@ -1,6 +1,6 @@
 import pytest
 
-from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes import prompt_sets
 from reward_finetuning.shapes.scene import CATEGORIES, WORDS, Item, Scene, describe, parse
 
 
@@ -23,19 +23,19 @@ def test_a_prompt_is_read_as_what_it_says(prompt, scene):
 
 
 def test_every_prompt_of_the_world_reads_back_as_its_scene():
-    for scene in catalogue.world():
+    for scene in prompt_sets.world():
         assert parse(describe(scene)) == scene
 
 
 def test_every_scene_of_the_world_has_a_prompt_of_its_own():
-    scenes = catalogue.world()
+    scenes = prompt_sets.world()
 
     assert len({describe(scene) for scene in scenes}) == len(scenes)
     assert {scene.category for scene in scenes} == set(CATEGORIES)
 
 
 def test_the_vocabulary_is_exactly_the_words_of_all_prompts():
-    used = {word for scene in catalogue.world() for word in describe(scene).split()}
+    used = {word for scene in prompt_sets.world() for word in describe(scene).split()}
 
     assert set(WORDS) == used
     assert len(WORDS) == len(used)

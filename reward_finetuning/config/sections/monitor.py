@@ -15,7 +15,8 @@ class MonitorConfig(Frozen):
     stay, and with another bound, or with `warn`, the same command resumes."""
 
     max_kl: PositiveFloat | None = None
-    """Highest KL of an epoch's rollouts to the pretrained model, nats per latent element (mean over steps)."""
+    """Highest KL of an epoch's rollouts to the reference, nats per latent element (exact; mean over steps). The
+    reference is the pretrained model, or with `warm_start.reference: warm_start` the policy that the run began with."""
 
     min_spread: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Lowest standard deviation of rewards within a prompt, as a share of the first epochs': below it, images of a

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Location, ServiceUrl
 
 _COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
@@ -15,7 +16,7 @@ ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 class ScorerConfig(Frozen):
     """Settings of one scorer; a scorer refuses those that do not apply to it."""
 
-    source: str | None = None
+    source: Location | None = None
     """Where its weights lie: a folder (or gs://BUCKET/PREFIX), or a hub id."""
 
     revision: str | None = None
@@ -30,7 +31,7 @@ class ScorerConfig(Frozen):
     use: str | None = None
     """A plug-in: `module:function`, or the name of an entry point in the group `reward_finetuning.scorers`."""
 
-    url: str | None = None
+    url: ServiceUrl | None = None
     """A scorer served over HTTP."""
 
     timeout_seconds: PositiveFloat = 60.0
@@ -38,6 +39,9 @@ class ScorerConfig(Frozen):
 
     retries: NonNegativeInt = 4
     """How often a served scorer is asked again, with growing pauses, before the step ends with exit code 75."""
+
+    token_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable with the token of a served scorer; the token itself belongs in no run file."""
 
     @model_validator(mode="after")
     def _comes_from_one_place(self) -> Self:

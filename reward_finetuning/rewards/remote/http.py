@@ -1,47 +1,48 @@
 """A scorer that a server gives: for reward models that a team serves already, or whose packages do not fit ours.
 
-The words are wire.py's; `rft serve-rewards` speaks them for any of our scorers. Proxies are not used.
+The messages are those of wire.py; `rft serve-rewards` serves any of our scorers with them. Proxies are not used.
 """
 
 from __future__ import annotations
 
-import random
-import ssl
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
-from threading import Event, Timer
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
+from urllib3.util.retry import Retry
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.function import differing
 from reward_finetuning.rewards.protocol import Scorer
+from reward_finetuning.rewards.remote.exchange import Answer, exchange
 from reward_finetuning.server_errors import is_retryable, one_line
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
-MAX_ANSWER_BYTES = 16 * 2**20
+BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
+
+_OF_THE_CLIENT = ("url", "timeout_seconds", "retries", "token_env")
 
 T = TypeVar("T")
 
 
-class _PassingError(Exception):
-    """A failure that another try may not meet."""
-
-    def __init__(self, text: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(text)
-        self.wait_seconds = wait_seconds
+class _TemporaryError(Exception):
+    """An answer that another try may not get."""
 
 
 def check(settings: ScorerConfig) -> None:
-    """Refuse an address that cannot be one, and settings that are the server's; nothing is sent."""
+    """Refuse an address that cannot be one, and settings that are the server's; nothing is sent.
+
+    Raises:
+        UserError: saying what was given and what would be right.
+    """
     url = urlsplit(settings.url or "")
     try:
         whole = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and not (url.query or url.fragment)
@@ -49,13 +50,13 @@ def check(settings: ScorerConfig) -> None:
         whole = False
     if not whole:
         raise UserError(f"a served scorer's url is written http://HOST:PORT or https://HOST, got {settings.url!r}")
-    own = {"url": settings.url, "timeout_seconds": settings.timeout_seconds, "retries": settings.retries}
+    own = {name: getattr(settings, name) for name in _OF_THE_CLIENT}
     if given := differing(settings, ScorerConfig.model_validate(own)):
         raise UserError(f"the scorer at {settings.url} has its {', '.join(given)} where it is served, not here")
 
 
 def digest(settings: ScorerConfig) -> str:
-    """What the server says of its weights.
+    """The digest of the server's weights, as the server gives it.
 
     Raises:
         UserError: what answers is no scorer.
@@ -86,13 +87,13 @@ class _ServedScorer:
 
         return np.asarray(_ask(self.settings, "POST", SCORE, encode_request(images, prompts), self._scores))
 
-    def _scores(self, answer: bytes) -> list[float]:
+    def _scores(self, body: bytes) -> list[float]:
         from reward_finetuning.rewards.remote.wire import WireError, decode_scores
 
         try:
-            scores, digest = decode_scores(answer)
+            scores, digest = decode_scores(body)
         except WireError as error:  # it spoke the protocol when this was loaded: a gateway's page, or half an answer
-            raise _PassingError(str(error)) from None
+            raise _TemporaryError(str(error)) from None
         if digest is not None and digest != self.digest:
             raise UserError(
                 f"the scorer at {self.settings.url} was exchanged: its digest is {digest!r}, it was {self.digest!r}; "
@@ -101,90 +102,92 @@ class _ServedScorer:
         return scores
 
 
-def _ask(settings: ScorerConfig, method: str, path: str, body: bytes, read: Callable[[bytes], T]) -> T:
-    """What `read` makes of the answer, asked for again with growing pauses while failures look like passing ones."""
-    for attempt in range(settings.retries + 1):
-        try:
-            return read(_exchange(settings, method, path, body))
-        except _PassingError as error:
-            last = error
-        if attempt < settings.retries:
-            time.sleep(_pause_seconds(attempt, last.wait_seconds))
-    raise RetryableError(
-        f"the scorer at {settings.url} failed {settings.retries + 1} times, the last time: {last}; "
-        "is the server up, and is timeout_seconds long enough for reward.batch_size pictures?"
+def retry_policy(retries: int) -> Retry:
+    """How often and after which pauses a request is sent again.
+
+    The pauses double; a random part keeps clients that failed together from coming back together. A server's
+    Retry-After is respected up to LONGEST_PAUSE_SECONDS.
+    """
+    return Retry(
+        retries,
+        allowed_methods=None,  # POST too: a score is only read
+        backoff_factor=BACKOFF_SECONDS,
+        backoff_jitter=BACKOFF_SECONDS,
+        backoff_max=LONGEST_PAUSE_SECONDS,
+        retry_after_max=int(LONGEST_PAUSE_SECONDS),
     )
 
 
-def _pause_seconds(attempt: int, asked_for: float) -> float:
-    """Doubling, and never the same for two clients, lest all come back at once."""
-    grown = FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-    return min(LONGEST_PAUSE_SECONDS, max(grown, asked_for))
+def _ask(settings: ScorerConfig, method: str, path: str, body: bytes, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the answer; asked for again while the failures are temporary."""
+    token, policy = _token(settings), retry_policy(settings.retries)
+    while True:
+        answer = None
+        try:
+            answer = exchange(settings.url or "", method, path, body, settings.timeout_seconds, token)
+            return read(_content(f"{settings.url}{path}", answer))
+        except _TemporaryError as error:
+            failure: Exception = error
+        except HTTPError as error:
+            failure = error
+        try:
+            policy = policy.increment(method, path, error=failure)
+        except MaxRetryError:
+            raise RetryableError(
+                f"the scorer at {settings.url} failed {settings.retries + 1} times, the last time: "
+                f"{_reason(failure, settings)}; is the server up, and is timeout_seconds long enough for "
+                "reward.batch_size pictures?"
+            ) from failure
+        _pause(policy, answer)
 
 
-def _exchange(settings: ScorerConfig, method: str, path: str, body: bytes) -> bytes:
-    """One request and its answer, within timeout_seconds of being connected.
+def _token(settings: ScorerConfig) -> str | None:
+    if settings.token_env is None:
+        return None
+    if token := os.environ.get(settings.token_env):
+        return token
+    raise UserError(
+        f"the scorer at {settings.url} wants the token in ${settings.token_env}, which is not set here; set it, or "
+        "remove token_env"
+    )
+
+
+def _content(where: str, answer: Answer) -> bytes:
+    """The body of an answer of status 200.
 
     Raises:
-        _PassingError: no answer, half of one, or one that says to come back.
-        UserError: an answer that no retry changes.
+        _TemporaryError: a status that is worth a retry.
+        UserError: a status that no retry changes.
     """
-    url = urlsplit(settings.url or "")
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=settings.timeout_seconds)
-    late, watchdog = Event(), None
+    if answer.status == 200:
+        return answer.body
+    text = one_line(f"{answer.status} {answer.reason}: {answer.body[:300].decode(errors='replace')}")
+    if is_retryable(answer.status):
+        raise _TemporaryError(f"it answered {text}")
+    hint = {
+        401: "; token_env names the environment variable that holds the server's token",
+        404: "; the url is the part before /v1",
+        413: "; lower reward.batch_size",
+    }.get(answer.status, "")
+    if location := answer.headers.get("Location"):
+        hint = f"; give the final address, it points at {one_line(location)}"
+    raise UserError(f"{where} answered {text}{hint}")
+
+
+def _pause(policy: Retry, answer: Answer | None) -> None:
+    wait = answer.headers.get("Retry-After", "") if answer is not None else ""
     try:
-        connection.connect()
-        watchdog = Timer(settings.timeout_seconds, partial(_hang_up, connection, connection.sock, late))
-        watchdog.daemon = True
-        watchdog.start()
-        connection.request(method, url.path.rstrip("/") + path, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = _read(response)
-    except ssl.SSLCertVerificationError as error:
-        raise UserError(f"{settings.url} has no certificate that is trusted here: {error.verify_message}") from None
-    except (OSError, HTTPException) as error:
-        if late.is_set() or isinstance(error, TimeoutError):
-            raise _PassingError(f"no whole answer within {settings.timeout_seconds:g} s") from None
-        raise _PassingError(f"{type(error).__name__}: {error}") from None
-    finally:
-        if watchdog is not None:
-            watchdog.cancel()
-        connection.close()
-    if late.is_set():
-        raise _PassingError(f"no whole answer within {settings.timeout_seconds:g} s")
-    return _judged(f"{settings.url}{path}", response, answer)
+        seconds = policy.parse_retry_after(wait) if wait else 0.0
+    except InvalidHeader:
+        seconds = 0.0
+    time.sleep(max(seconds, policy.get_backoff_time()))
 
 
-def _hang_up(connection: HTTPConnection, sock: object, late: Event) -> None:
-    """A socket's timeout is for one read: a server that drips a byte a minute would never meet it."""
-    import socket
-
-    late.set()
-    if isinstance(sock, socket.socket):
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            connection.close()
-
-
-def _read(response: HTTPResponse) -> bytes:
-    answer = response.read(MAX_ANSWER_BYTES + 1)
-    if response.length and len(answer) <= MAX_ANSWER_BYTES:
-        raise IncompleteRead(answer, response.length)
-    return answer
-
-
-def _judged(where: str, response: HTTPResponse, answer: bytes) -> bytes:
-    if len(answer) > MAX_ANSWER_BYTES:
-        raise UserError(f"{where} answered more than {MAX_ANSWER_BYTES} bytes: that is no list of scores")
-    if response.status == 200:
-        return answer
-    said = one_line(f"{response.status} {response.reason}: {answer[:300].decode(errors='replace')}")
-    if is_retryable(response.status):
-        wait = response.headers.get("Retry-After", "")
-        raise _PassingError(f"it answered {said}", float(wait) if wait.isdecimal() else 0.0)
-    hint = {413: "; lower reward.batch_size", 404: "; the url is the part before /v1"}.get(response.status, "")
-    if location := response.headers.get("Location"):
-        hint = f"; give the final address, it points at {location}"
-    raise UserError(f"{where} answered {said}{hint}")
+def _reason(failure: Exception, settings: ScorerConfig) -> str:
+    """The error below the library's, in one line."""
+    if isinstance(failure, _TemporaryError):
+        return str(failure)
+    inner = failure.__cause__ or next((each for each in failure.args if isinstance(each, Exception)), failure)
+    if isinstance(failure, ReadTimeoutError) or isinstance(inner, TimeoutError):
+        return f"no whole answer within {settings.timeout_seconds:g} s"
+    return f"{type(inner).__name__}: {one_line(inner)}"

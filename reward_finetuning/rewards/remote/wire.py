@@ -1,17 +1,17 @@
-"""What a served scorer and its client say to each other.
+"""The messages between a served scorer and its client.
 
     GET  /healthz     200 when it can score
     GET  /v1/scorer   {"name": "pickscore", "digest": "<of its weights, or empty>"}
     POST /v1/score    {"images": ["<PNG in base64>", ...], "prompts": ["a cat", ...]}
                    -> {"scores": [0.21, null, ...], "digest": "<the same>"}
 
-A score is a JSON number, null where it is NaN or infinite, which JSON has no word for. `digest` in the answer may be
-left out; given, it shows that weights were swapped under a running job. Errors are {"error": "..."} with a status: 4xx
-says that this request will never do (but for 408 and 429), 5xx that another try may.
+A score is a JSON number, or null where it is NaN or infinite, which JSON cannot express. `digest` in the answer may be
+left out; if it is there, it shows that weights were exchanged under a running job. Errors are {"error": "..."} with a
+status; reward_finetuning.server_errors says which ones are worth a retry.
 
-Why PNG in JSON: every language reads and writes both, a picture says its own size and checks its own sums, nothing is
-lost, and nothing that arrives can run code. A grainy picture of 512 x 512 costs 40 ms to write and 16 ms to read on one
-CPU core (measured), and 0.7 MB on the network.
+Why PNG in JSON: every language reads and writes both, a picture states its own size and has its own checksums, nothing
+is lost, and nothing that arrives can run code. A grainy picture of 512 x 512 costs 40 ms to write and 16 ms to read on
+one CPU core (measured), and 0.7 MB on the network.
 """
 
 from __future__ import annotations
@@ -23,22 +23,58 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from reward_finetuning.server_errors import one_line
 
 HEALTH, SCORER, SCORE = "/healthz", "/v1/scorer", "/v1/score"
 
-MAX_PIXELS = 2**27
-"""Of one request: 128 pictures of 1024 x 1024, 400 MB in memory."""
+MAX_PICTURES = 1024
+"""Of one request."""
+
+MAX_PIXELS = 2**26
+"""Of one request: 64 pictures of 1024 x 1024, 200 MB in memory."""
+
+MAX_PICTURE_PIXELS = 2**24
+"""Of one picture: 4096 x 4096. While a picture is decoded it takes about ten bytes per pixel."""
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-"""How PIL says that a PNG is broken."""
+"""How PIL reports that a PNG is broken."""
 
 
 class WireError(Exception):
     """A message that is not of this format; the text says what it has."""
+
+
+class _Message(BaseModel):
+    """A JSON object. Fields that it has besides are ignored; the description of a field completes "must be"."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Request(_Message):
+    images: list[str] = Field(description="a list of texts")
+    prompts: list[str] = Field(description="a list of texts")
+
+
+class _Scores(_Message):
+    # Whether they are numbers, one per picture, is checked together with those of scorers that run here.
+    scores: list[Any] = Field(description="a list")
+    digest: str | None = Field(default=None, description="a text")
+
+
+class _Description(_Message):
+    name: str = Field(description="a text")
+    digest: str = Field(description="a text")
+
+
+M = TypeVar("M", bound=_Message)
 
 
 def encode_request(images: NDArray[np.uint8], prompts: Sequence[str]) -> bytes:
@@ -46,22 +82,25 @@ def encode_request(images: NDArray[np.uint8], prompts: Sequence[str]) -> bytes:
     return json.dumps({"images": [_png(image) for image in images], "prompts": list(prompts)}).encode()
 
 
-def decode_request(body: bytes) -> tuple[NDArray[np.uint8], list[str]]:
+def decode_request(body: bytes | bytearray) -> tuple[NDArray[np.uint8], list[str]]:
     """Pictures [B, H, W, 3] and prompts [B] of a request; it may come from anyone.
 
+    Args:
+        body: of POST /v1/score. A bytearray is emptied once it is parsed: it may have a quarter of a gigabyte, which is
+            not needed while the pictures are decoded.
+
     Raises:
-        WireError: it is something else; the text says what.
+        WireError: it is something else, or is larger than the limits of this module; the text says what.
     """
-    message = _object(body)
-    images, prompts = message.get("images"), message.get("prompts")
-    for key, values in {"images": images, "prompts": prompts}.items():
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise WireError(f"`{key}` must be a list of texts; the request has {', '.join(message) or 'nothing'}")
-    assert isinstance(images, list)
-    assert isinstance(prompts, list)
+    request = _parsed(_Request, body, "request")
+    if isinstance(body, bytearray):
+        body.clear()
+    images, prompts = request.images, request.prompts
     if len(images) != len(prompts) or not images:
         raise WireError(f"one picture a prompt is needed, got {len(images)} images and {len(prompts)} prompts")
-    return np.stack(_pictures(images)), prompts
+    if len(images) > MAX_PICTURES:
+        raise WireError(f"{len(images)} pictures are more than {MAX_PICTURES}; send fewer at once")
+    return _pictures(images), prompts
 
 
 def encode_scores(scores: NDArray[np.float64], digest: str) -> bytes:
@@ -70,15 +109,13 @@ def encode_scores(scores: NDArray[np.float64], digest: str) -> bytes:
 
 
 def decode_scores(body: bytes) -> tuple[list[Any], str | None]:
-    """Scores, null as NaN, and the digest where it is given; that they are numbers, one a picture, is checked later.
+    """Scores, null as NaN, and the digest if it is given.
 
     Raises:
         WireError: it is something else; the text says what.
     """
-    message = _object(body)
-    if not isinstance(message.get("scores"), list):
-        raise WireError(f"the answer has no list `scores`; it has {', '.join(message) or 'nothing'}")
-    return [math.nan if score is None else score for score in message["scores"]], message.get("digest")
+    answer = _parsed(_Scores, body, "answer")
+    return [math.nan if score is None else score for score in answer.scores], answer.digest
 
 
 def decode_description(body: bytes) -> tuple[str, str]:
@@ -87,21 +124,23 @@ def decode_description(body: bytes) -> tuple[str, str]:
     Raises:
         WireError: it is something else; the text says what.
     """
-    message = _object(body)
-    name, digest = message.get("name"), message.get("digest")
-    if not isinstance(name, str) or not isinstance(digest, str):
-        raise WireError(f"`name` and `digest` must be texts; the answer has {', '.join(message) or 'nothing'}")
-    return name, digest
+    description = _parsed(_Description, body, "answer")
+    return description.name, description.digest
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _parsed(kind: type[M], body: bytes | bytearray, what: str) -> M:
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        raise WireError(f"no JSON: {body[:80]!r}") from None
+        message = from_json(body)
+    except ValueError:
+        raise WireError(f"no JSON: {bytes(body[:80])!r}") from None
     if not isinstance(message, dict):
-        raise WireError(f"no JSON object: {body[:80]!r}")
-    return message
+        raise WireError(f"no JSON object: {bytes(body[:80])!r}")
+    try:
+        return kind.model_validate(message)
+    except ValidationError as error:
+        field = str(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0])
+        given = one_line(", ".join(islice(message, 20)), 100) or "nothing"
+        raise WireError(f"`{field}` must be {kind.model_fields[field].description}; the {what} has {given}") from None
 
 
 def _png(image: NDArray[np.uint8]) -> str:
@@ -112,20 +151,30 @@ def _png(image: NDArray[np.uint8]) -> str:
     return b64encode(file.getvalue()).decode()
 
 
-def _pictures(texts: Sequence[str]) -> list[NDArray[np.uint8]]:
+def _pictures(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Pictures [B, H, W, 3]; memory is taken and a picture decoded only after its size was checked."""
     from PIL import Image
 
-    pictures: list[NDArray[np.uint8]] = []
-    size = None
+    pictures: NDArray[np.uint8] | None = None
     for number, text in enumerate(texts):
         try:
             with Image.open(BytesIO(b64decode(text, validate=True)), formats=["PNG"]) as image:
-                size = size or image.size
+                width, height = image.size
+                if pictures is None:
+                    _check_size(width, height, len(texts))
+                    pictures = np.empty((len(texts), height, width, 3), np.uint8)
+                size = (pictures.shape[2], pictures.shape[1])
                 if image.mode != "RGB" or image.size != size:
                     raise ValueError(f"it is {image.mode} of {image.size}, RGB of {size} is needed")
-                if size[0] * size[1] * len(texts) > MAX_PIXELS:
-                    raise ValueError(f"{len(texts)} of {size} are more than {MAX_PIXELS} pixels; send fewer at once")
-                pictures.append(np.asarray(image))
+                pictures[number] = np.asarray(image)
         except (*_UNREADABLE, Image.DecompressionBombError) as error:
-            raise WireError(f"image {number} cannot be used: {error}") from None
+            raise WireError(f"image {number} cannot be used: {one_line(error)}") from None
+    assert pictures is not None
     return pictures
+
+
+def _check_size(width: int, height: int, num: int) -> None:
+    if width * height > MAX_PICTURE_PIXELS:
+        raise ValueError(f"{width} x {height} are more than {MAX_PICTURE_PIXELS} pixels")
+    if width * height * num > MAX_PIXELS:
+        raise ValueError(f"{num} of {(width, height)} are more than {MAX_PIXELS} pixels; send fewer at once")

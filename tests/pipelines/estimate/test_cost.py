@@ -19,7 +19,7 @@ def run(tmp_path, **changes):
         "prompts": {"train": "animals", "prompts_per_epoch": 1},
         "sampling": {"num_steps": 10, "guidance_scale": 5.0, "images_per_prompt": 4, "micro_batch_size": 4},
         "reward": {"weights": {"colourfulness": 1.0}},
-        "training": {"gate_cells": 1},
+        "training": {"gate_cells": 1, "cells_per_batch": 1},
         "loop": {"epochs": 1, "evaluate_every": 1},
         "evaluation": {"prompt_sets": {"one": str(tmp_path / "one.txt")}, "images_per_prompt": 1},
     }
@@ -44,12 +44,12 @@ def test_a_small_run_by_hand(tmp_path):
     ("changes", "more"),
     [
         (
-            {"training": {"gate_cells": 1, "updates_per_epoch": 3}},
+            {"training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3}},
             (3 * 3 + 2) * 40 + 1,
         ),  # pass 1 but for the first update
         ({"model": SD | {"trainable": "lora"}}, 2 * 40 + 1),
-        ({"training": {"gate_cells": 1, "uncond_gradient": False}}, 2 * 40 + 1),
-        ({"training": {"gate_cells": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),
+        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40 + 1),
+        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),
         ({"objective": {"name": "dpok"}}, 4 * 40 + 1),
         ({"objective": {"name": "rwr"}}, 3 * 40 / 2),  # one branch
         ({"objective": {"name": "ppod", "pairs_per_update": 1, "convergence": None}}, 3 * 20 + 1),

@@ -10,7 +10,7 @@ import pytest
 from reward_finetuning.config import RetryableError, TrainingError, UserError
 from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.records import Prompt, Sample
-from reward_finetuning.rewards.remote import http
+from reward_finetuning.rewards.remote import exchange, http
 from reward_finetuning.rewards.scorer import check_scorers, load_scorers, scorer_digests
 from reward_finetuning.rewards.weighted import score
 
@@ -153,7 +153,7 @@ def test_a_description_cut_off_in_the_middle_is_no_reason_to_call_it_no_scorer()
                 client.sendall(head + body)
                 client.close()
 
-        thread = threading.Thread(target=answer_twice)
+        thread = threading.Thread(target=answer_twice, daemon=True)
         thread.start()
         digests = scorer_digests(at(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         thread.join()
@@ -183,7 +183,7 @@ def test_the_wrong_number_of_scores_stops_training(scripted, scores):
 def test_scores_that_are_no_numbers_stop_training(scripted):
     with (
         scripted(partial(answer, scores=["0.1", "0.2", "0.3"])) as (url, _),
-        pytest.raises(TrainingError, match=r"scorer far returned .*; real numbers are needed"),
+        pytest.raises(TrainingError, match=r"scorer far returned .*; it must return one real number"),
     ):
         scores_of(url)
 
@@ -192,7 +192,9 @@ def test_scores_that_are_no_numbers_stop_training(scripted):
 def test_a_score_that_is_not_finite_names_the_sample(scripted, bad):
     with (
         scripted(lambda handler: handler.respond(200, b'{"scores": [1, ' + bad + b", 3]}")) as (url, seen),
-        pytest.raises(TrainingError, match=r"scorer far gave (nan|-inf) for sample 1 \(image 0 of 'a dog on the moon"),
+        pytest.raises(
+            TrainingError, match=r"scorer far returned (nan|-inf) for sample 1 \(image 0 of 'a dog on the moon"
+        ),
     ):
         scores_of(url)
     assert len(seen) == 1
@@ -204,13 +206,13 @@ def test_an_answer_that_is_none_is_asked_for_again_and_then_shown(scripted, body
         assert scores_of(url) == [1.0, 2.0, 3.0]
     with (
         scripted(lambda handler: handler.respond(200, body)) as (url, _),
-        pytest.raises(RetryableError, match=r"the last time: (no JSON|the answer has no list `scores`; it has score)"),
+        pytest.raises(RetryableError, match=r"the last time: (no JSON|`scores` must be a list; the answer has score)"),
     ):
         scores_of(url)
 
 
 def test_an_answer_without_end_is_refused(scripted, monkeypatch):
-    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 1000)
 
     with (
         scripted(partial(answer, scores=[1.0] * 1000)) as (url, _),
@@ -253,12 +255,30 @@ def test_settings_that_cannot_work_are_refused_without_asking_anyone(settings, m
 
 
 def test_pauses_grow_differ_and_are_bounded(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 2.0)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 2.0)
 
-    pauses = [[http._pause_seconds(attempt, 0.0) for attempt in range(10)] for _ in range(2)]
+    def pauses():
+        policy = http.retry_policy(10)
+        for _ in range(10):
+            policy = policy.increment("POST", "/v1/score", error=OSError())
+            yield policy.get_backoff_time()
 
-    for attempt, pause in enumerate(pauses[0]):
-        assert min(60, 2.0**attempt) <= pause <= min(60, 2.0 ** (attempt + 1))
-    assert pauses[0] != pauses[1]
-    assert http._pause_seconds(0, 7.0) == 7.0
-    assert http._pause_seconds(0, 3600.0) == 60.0
+    first, second = list(pauses()), list(pauses())
+
+    assert first[0] == 0.0
+    for attempt, pause in enumerate(first[1:], start=1):
+        assert min(60, 2.0 * 2**attempt) <= pause <= min(60, 2.0 * 2**attempt + 2.0)
+    assert first != second
+
+
+def test_a_pause_that_the_server_asks_for_is_kept_and_bounded():
+    policy = http.retry_policy(1)
+
+    assert policy.parse_retry_after("7") == 7.0
+    assert policy.parse_retry_after("3600") == 60.0
+
+
+@pytest.mark.parametrize("wait", ["soon", "-1", "Fri, 99 Nov 2026", "\u00b2"])
+def test_a_pause_that_is_none_does_not_end_the_step(scripted, wait):
+    with scripted(partial(error, status=503, **{"Retry-After": wait}), answer) as (url, _):
+        assert scores_of(url) == [1.0, 2.0, 3.0]

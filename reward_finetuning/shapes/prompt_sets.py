@@ -1,8 +1,8 @@
-"""Every prompt of the built-in world, its split, and the prompt files that ship with it.
+"""All prompts of the built-in world, their split, and the prompt files of this package.
 
-The split has one rule: a prompt that names a held-out pair of colour and kind is held out, every other one is for
-training. No held-out pair is ever drawn or named in training, neither in pretraining nor in finetuning; each colour
-and each kind is, in other pairs. `python -m reward_finetuning.shapes.catalogue` writes the files again.
+A prompt with a held-out pair of colour and kind is held out. All other prompts are for training. Held-out pairs do not
+occur in pretraining and finetuning, but every colour and every kind occurs in other pairs.
+`python -m reward_finetuning.shapes.prompt_sets` writes the files.
 """
 
 import json
@@ -32,12 +32,12 @@ TRAIN_PAIRS: tuple[Pair, ...] = tuple(pair for pair in product(COLOURS, KINDS) i
 
 
 def split(scene: Scene) -> Split:
-    """Is "heldout" where `scene` holds a held-out pair, else "train"."""
+    """`heldout` if `scene` contains a held-out pair, else `train`."""
     return "heldout" if any((item.colour, item.kind) in HELDOUT_PAIRS for item in scene.items) else "train"
 
 
 def world() -> list[Scene]:
-    """Every scene that has a prompt, each once, in a fixed order."""
+    """All scenes that have a prompt, in a fixed order."""
     pairs: list[Pair] = list(product(COLOURS, KINDS))
     return [
         *(scene_of(Item(number, *pair)) for number in range(1, MAX_SHAPES + 1) for pair in pairs),
@@ -53,35 +53,35 @@ def world() -> list[Scene]:
 
 
 def large() -> list[Scene]:
-    """Every training scene of the world."""
+    """All training scenes of the world."""
     return [scene for scene in world() if split(scene) == "train"]
 
 
 def train() -> list[Scene]:
-    """64 training scenes, 16 of each category; each training pair comes once in each (twice in compositions)."""
+    """64 training scenes, 16 per category. Each category has every training pair once (compositions: twice)."""
     return _balanced(TRAIN_PAIRS, TRAIN_PAIRS)
 
 
 def heldout() -> list[Scene]:
-    """32 held-out scenes, 8 of each category; compositions join a held-out pair and a training pair."""
+    """32 held-out scenes, 8 per category. Compositions combine a held-out pair and a training pair."""
     return _balanced(HELDOUT_PAIRS, TRAIN_PAIRS)
 
 
 def _balanced(pairs: Sequence[Pair], partners: Sequence[Pair]) -> list[Scene]:
-    """One scene of each category for each of `pairs`, going round the numbers, the places and the partners."""
+    """One scene per category and pair, with numbers, places and partners in rotation."""
     colour = [scene_of(Item(1, *pair)) for pair in pairs]
     count = [scene_of(Item(2 + index % 3, *pair)) for index, pair in enumerate(pairs)]
-    # 5 and 16 have no common factor, so a partner differs from its pair and none comes twice.
+    # 5 and 16 have no common factor, so a partner differs from its pair, and no combination repeats.
     composition = [
         scene_of(Item(1, *pair), Item(1, *partners[(index + 5) % len(partners)])) for index, pair in enumerate(pairs)
     ]
-    # Pairs come four to a colour or two to a kind: stepping the place with every fourth pair too mixes them.
+    # Consecutive pairs share a colour or a kind. An additional step of the place after every fourth pair mixes them.
     location = [scene_of(Item(1, *pair, PLACES[(index + index // 4) % 4])) for index, pair in enumerate(pairs)]
     return [*colour, *count, *composition, *location]
 
 
 def lines(scenes: Iterable[Scene]) -> str:
-    """JSON Lines: one object a scene, with id, prompt, category and split."""
+    """JSON Lines: one object per scene, with id, prompt, category and split."""
     return "".join(json.dumps(_record(scene)) + "\n" for scene in scenes)
 
 

@@ -1,8 +1,7 @@
-"""Finds the shapes in a picture: where they are, of which colour and kind, and how cleanly drawn.
+"""Detection of shapes in a picture: position, colour, kind and quality.
 
-Made for the blurred and broken pictures of a half-trained model: a pixel belongs to a shape when it is nearer to a
-colour of the palette than to the background, whatever shapes touch are one, and a blob that is no shape is reported
-as such.
+It handles the blurred and incomplete pictures of a partly trained model. A pixel belongs to a shape if it is nearer to
+a colour of the palette than to the background. Touching shapes are one blob. A blob can match no kind.
 """
 
 from collections.abc import Iterator
@@ -17,69 +16,69 @@ from reward_finetuning.shapes.render import inside
 from reward_finetuning.shapes.scene import BACKGROUND, COLOURS, KINDS, Kind
 
 MIN_AREA = 8
-"""Pixels; smaller specks are not looked at. The smallest shape that is ever drawn covers 27."""
+"""Pixels; smaller blobs are ignored. The smallest rendered shape has 27 pixels."""
 
 MIN_IOU = 0.5
-"""A blob whose best kind agrees with it less than this is of no kind."""
+"""Smallest IoU of a blob with its kind."""
 
-_MAX_SIDE = 0.7  # of the picture's side: a filled border or background is no square
-_MIN_SIDE = 4  # pixels: below this the kinds look alike
+_MAX_SIDE = 0.7  # share of the side of the picture; larger blobs, such as a filled background, have no kind
+_MIN_SIDE = 4  # pixels; the kinds of smaller blobs cannot be distinguished
 _COLOUR_NAMES = tuple(COLOURS)
 _BACKGROUND = np.array(BACKGROUND, dtype=np.float32)
 _DIRECTIONS = np.array([COLOURS[name] for name in _COLOUR_NAMES], dtype=np.float32) - _BACKGROUND  # [6, 3]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Blob:
     """One connected blob of a picture."""
 
-    colour: str  # of most of its pixels
-    purity: float  # share of its pixels that have this colour
-    ious: dict[Kind, float]  # intersection over union with each kind drawn in its box
-    x: float  # centre of its box, share of the picture's width
-    y: float  # centre of its box, share of the picture's height
+    colour: str  # colour of most of its pixels
+    purity: float  # share of its pixels with this colour
+    ious: dict[Kind, float]  # intersection over union with each kind, rendered in its box
+    x: float  # centre of its box, share of the width of the picture
+    y: float  # centre of its box, share of the height of the picture
 
     @property
     def kind(self) -> Kind | None:
-        """The kind that agrees best, None where none agrees."""
+        """The kind with the largest IoU; None if it is below MIN_IOU."""
         best = max(KINDS, key=self.ious.__getitem__)
         return best if self.ious[best] >= MIN_IOU else None
 
 
-def look(images: NDArray[np.uint8]) -> list[list[Seen]]:
-    """What is seen in each picture.
+def detect(images: NDArray[np.uint8]) -> list[list[Blob]]:
+    """The blobs of each picture.
 
     Args:
         images: [B, H, W, 3] uint8 sRGB.
 
     Returns:
-        B lists of blobs, each in reading order of their first pixel.
+        B lists of blobs, in reading order of their first pixels.
     """
     if not images.size:
-        return [[] for _ in images]  # scipy takes no maximum of nothing
+        return [[] for _ in images]  # scipy fails on an empty array
     colours = _pixel_colours(images)
-    # Connected in the plane (corners included) and never from one picture to the next.
+    # Pixels are connected within a picture (including corners), and not between pictures.
     neighbours = np.zeros((3, 3, 3), dtype=bool)
     neighbours[1] = True
     labels, _ = ndimage.label(colours >= 0, structure=neighbours)
-    found: list[list[Seen]] = [[] for _ in images]
+    blobs: list[list[Blob]] = [[] for _ in images]
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         mask = labels[box][0] == label
         if mask.sum() >= MIN_AREA:
-            found[box[0].start].append(_seen(mask, colours[box][0][mask], box[1:], images.shape[1:3]))
-    return found
+            blobs[box[0].start].append(_blob(mask, colours[box][0][mask], box[1:], images.shape[1:3]))
+    return blobs
 
 
 def _pixel_colours(images: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """[B, H, W] the index of each pixel's colour, -1 for background.
+    """[B, H, W] index of the colour of each pixel, -1 for background.
 
-    A pixel at the edge of a shape, or of a washed-out one, lies between the background and its colour: on the line
-    from one to the other. The nearest line says which colour, and the place on the line how much of it.
+    A pixel at the edge of a shape, or of a pale shape, is near the line between the background and its colour. The
+    nearest line gives the colour, and the position on the line gives its share.
     """
     offsets = images.astype(np.float32) - _BACKGROUND  # [B, H, W, 3]
     lengths = np.square(_DIRECTIONS).sum(axis=1)  # [6]
     shares = offsets @ (_DIRECTIONS / lengths[:, None]).T  # [B, H, W, 6]
-    # |offset - s v|^2 less the term that all colours share, for s limited to the segment.
+    # |offset - s v|^2 without the term that is equal for all colours, for s in [0, 1].
     limited = shares.clip(0, 1)
     distances = lengths * (limited**2 - 2 * limited * shares)
     nearest = distances.argmin(axis=-1)
@@ -87,12 +86,12 @@ def _pixel_colours(images: NDArray[np.uint8]) -> NDArray[np.int8]:
     return np.where(share > 0.5, nearest, -1).astype(np.int8)
 
 
-def _seen(mask: NDArray[np.bool_], colours: NDArray[np.int8], box: tuple[slice, slice], size: tuple[int, int]) -> Seen:
-    """The blob of `mask` [h, w] whose pixels' colours are `colours` [area], in the picture's `box`."""
+def _blob(mask: NDArray[np.bool_], colours: NDArray[np.int8], box: tuple[slice, slice], size: tuple[int, int]) -> Blob:
+    """The blob with `mask` [h, w] and pixel colours `colours` [area] in `box` of the picture."""
     counts = np.bincount(colours, minlength=len(_COLOUR_NAMES))
     best = int(counts.argmax())
     rows, columns = box
-    return Seen(
+    return Blob(
         colour=_COLOUR_NAMES[best],
         purity=float(counts[best] / len(colours)),
         ious=dict(_ious(mask, size)),
@@ -114,10 +113,10 @@ def _ious(mask: NDArray[np.bool_], size: tuple[int, int]) -> Iterator[tuple[Kind
 
 @lru_cache(maxsize=4096)
 def _templates(kind: Kind, height: int, width: int) -> NDArray[np.bool_]:
-    """[variants, height, width] the kind drawn to fill its box.
+    """[variants, height, width] masks of the kind that fill its box.
 
-    A blob's box is known to a pixel only, and a pixel is a third of a small cross's arm: so shapes that stick out of
-    the box by up to most of a pixel are tried too.
+    The box of a blob is accurate to one pixel, which is a third of the arm of a small cross. The variants therefore
+    include shapes that exceed the box by 0.8 pixels.
     """
     x = (np.arange(width) + 0.5) / width * 2 - 1
     y = (np.arange(height) + 0.5) / height * 2 - 1

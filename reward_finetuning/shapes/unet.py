@@ -1,4 +1,4 @@
-"""The UNet of the tiny model and its pretraining: predict the noise, given the caption."""
+"""The UNet of the small built-in model, its scheduler, and its pretraining."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from torch.nn import functional
 from reward_finetuning.shapes import captions
 from reward_finetuning.shapes.learning_rate import one_cycle
 from reward_finetuning.shapes.scene import Scene, describe
-from reward_finetuning.shapes.text import WIDTH, tokenize
+from reward_finetuning.shapes.text_encoder import WIDTH, tokenize
 
 EMPTY_CAPTIONS = 0.1
-"""Share of captions that are empty in pretraining, for classifier-free guidance."""
+"""Share of empty captions in pretraining, for classifier-free guidance."""
 
 
 def build_unet() -> Any:
-    """A UNet2DConditionModel made for speed on a CPU, untrained.
+    """An untrained UNet2DConditionModel that is fast on a CPU.
 
-    Attention works on the 4 x 4 level alone, where a picture is 16 positions; one resnet a level; no middle block.
+    It has attention only at the 4 x 4 level (16 positions), one resnet per level, and no middle block.
     """
     from diffusers import UNet2DConditionModel
 
@@ -41,7 +41,7 @@ def build_unet() -> Any:
 
 
 def build_scheduler() -> Any:
-    """Stable Diffusion's own convention: the last step keeps a real variance (steps_offset 1, final alpha not 1)."""
+    """A scheduler with the convention of Stable Diffusion: the last step has a positive variance (steps_offset 1)."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -58,7 +58,7 @@ def build_scheduler() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B captioned latents and the noise to find in them."""
+    """B latents with captions, and the noise to predict."""
 
     latents: Tensor  # [B, 4, 8, 8] scaled
     tokens: Tensor  # [B, L] int64
@@ -67,16 +67,16 @@ class Batch:
 
 
 class Examples:
-    """Draws batches from captioned latents; each draw of a picture gets a caption anew."""
+    """Random batches of latents with captions. A picture gets a new caption in every batch."""
 
     def __init__(self, latents: Tensor, scenes: list[Scene], tokenizer: Any, *, caption_noise: float) -> None:
-        """Captions err with probability `caption_noise`; latents [N, 4, 8, 8] show the N scenes."""
+        """Latents [N, 4, 8, 8] of N scenes; `caption_noise` is the probability of a wrong caption."""
         self._latents, self._scenes, self._tokenizer = latents, scenes, tokenizer
         self._caption_noise = caption_noise
         self._tokens: dict[str, Tensor] = {}
 
     def batches(self, size: int, *, seed: int) -> Iterator[Batch]:
-        """Endlessly many batches of `size`, fixed by `seed`."""
+        """An infinite sequence of batches of `size`, determined by `seed`."""
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         while True:
@@ -90,7 +90,7 @@ class Examples:
             )
 
     def _caption(self, scene: Scene, rng: np.random.Generator) -> Tensor:
-        """[L] the tokens of a right, a wrong or an empty caption of `scene`."""
+        """[L] tokens of a correct, a wrong or an empty caption of `scene`."""
         if rng.random() < EMPTY_CAPTIONS:
             caption = ""
         elif rng.random() < self._caption_noise:
@@ -115,9 +115,8 @@ def train_denoiser(
 ) -> None:
     """Train `unet` and `text_encoder` in place on `steps` batches of `examples`.
 
-    The learning rate rises to `learning_rate` and falls to nothing once (one cycle), in place of an average of
-    weights. `report` is called with (step, held-out loss) now and then; the held-out batch and its noise are the same
-    every time.
+    The learning rate rises to `learning_rate` and falls to zero once (one cycle), which replaces an average of the
+    weights. `report` is called every 250 steps with (step, held-out loss). The held-out batch and its noise are fixed.
     """
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4, fused=True)

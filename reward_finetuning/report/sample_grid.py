@@ -1,4 +1,4 @@
-"""A grid of samples as one PNG, for trackers."""
+"""A grid of sample images as one PNG file, for trackers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MIN_TILE = 96
 
 
 def write_grid(images: Pictures, prompts: Sequence[str], num: int, path: Path) -> None:
-    """Write the first picture of `num` prompts spread evenly over all distinct ones, near-square, row by row.
+    """Write a nearly square grid with the first picture of `num` prompts, spread evenly over all distinct prompts.
 
     Args:
-        images: [S], of one size.
+        images: [S], all of one size.
         prompts: [S].
-        num: tiles at most; the same every time it is called with the same prompts, so that grids can be compared.
+        num: maximum number of tiles. Equal prompts give equal tiles, so that grids can be compared.
         path: PNG file.
     """
     first: dict[str, int] = {}

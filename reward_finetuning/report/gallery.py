@@ -1,4 +1,4 @@
-"""The pairs of pictures on the page: which ones, in what order, and how many fit."""
+"""Selection and order of the pairs of pictures on the page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import Comparison, reward_columns, reward_decimals
+from reward_finetuning.report.formatting import category_name, number, shortened, signed
 from reward_finetuning.report.pictures import Picture, embed
 from reward_finetuning.report.statistics.pairing import pair
-from reward_finetuning.report.wording import category_name, number, shortened, signed
 
-MOST_PAIRS = 240
-"""More than anyone looks through."""
+MAX_PAIRS = 240
+"""Maximum number of pairs on a page."""
 
 LONGEST_PROMPT = 10_000
 """Characters."""
 
 MARKUP_BYTES = 1_000
-"""What one pair takes besides its pictures, its prompt and its rewards, rounded up."""
+"""Size of the markup of one pair without pictures, prompt and rewards, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One reward of a pair, in words."""
+    """One reward of a pair, as text."""
 
     reward: str
     before: str
@@ -36,13 +36,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One pair as the template needs it."""
+    """One pair, for the template."""
 
     name: str
-    """Of the pair, the same in every report: full pictures are `<name>-before.png` and `<name>-after.png`."""
+    """Name of the pair, equal in every report. Full-size pictures are `<name>-before.png` and `<name>-after.png`."""
 
     gain: float
-    """Of the combined reward."""
+    """Change of the combined reward."""
 
     prompt: str
     prompt_set: str
@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """All pairs in numbers, and those that fit as cards."""
+    """The counts of all pairs, and the cards of those that fit."""
 
     cards: tuple[Card, ...]
     """The worst regression first, the largest gain last."""
@@ -66,33 +66,33 @@ class Gallery:
     same: int
 
     full: dict[str, NDArray[np.uint8]]
-    """File name -> [H, W, 3], of those pictures that the page has to show smaller, or with losses."""
+    """File name -> [H, W, 3], for pictures that the page shows reduced or with lossy compression."""
 
     @property
     def total(self) -> int:
-        """Pairs, whether they fit or not."""
+        """Number of all pairs."""
         return self.worse + self.better + self.same
 
 
 def gallery(comparison: Comparison, before: EvaluatedSamples, after: EvaluatedSamples, *, num_bytes: int) -> Gallery:
-    """As many pairs as fit into `num_bytes`: the worst, the best, the second worst, ..., and unchanged ones last."""
+    """The pairs that fit into `num_bytes`, selected in this order: worst, best, second worst, ..., unchanged."""
     order = pair(before, after)
     gains = after.rewards["reward"][order] - before.rewards["reward"]
     worse, better, same = _ranked(before, gains)
     places = reward_decimals(comparison)
-    wanted = chain(_alternating(worse, better), same)
-    kept = dict(_fitting(((row, _card(before, after, row, int(order[row]), places)) for row in wanted), num_bytes))
-    rows = [row for row in (*worse, *same, *reversed(better)) if row in kept]
+    priority = chain(_alternating(worse, better), same)
+    cards = dict(_fitting(((row, _card(before, after, row, int(order[row]), places)) for row in priority), num_bytes))
+    rows = [row for row in (*worse, *same, *reversed(better)) if row in cards]
     full: dict[str, NDArray[np.uint8]] = {}
     for row in rows:
-        card = kept[row]
+        card = cards[row]
         full |= {} if card.before.exact else {f"{card.name}-before.png": before.images[row]}
         full |= {} if card.after.exact else {f"{card.name}-after.png": after.images[order[row]]}
-    return Gallery(tuple(kept[row] for row in rows), len(worse), len(better), len(same), full)
+    return Gallery(tuple(cards[row] for row in rows), len(worse), len(better), len(same), full)
 
 
 def _ranked(before: EvaluatedSamples, gains: NDArray[np.float64]) -> tuple[list[int], list[int], list[int]]:
-    """Rows that got worse, got better and did not change, the largest change first; ties in the order of their keys."""
+    """Rows that became worse, became better, and did not change; the largest change first, ties in order of keys."""
     keys = list(zip(before.prompt_sets, before.prompt_ids, before.image_indices, strict=True))
     rows = sorted(range(len(keys)), key=lambda row: (-abs(gains[row]), keys[row]))
     sides = np.sign(gains)
@@ -105,7 +105,7 @@ def _alternating(first: Sequence[int], second: Sequence[int]) -> Iterator[int]:
 
 
 def _fitting(cards: Iterator[tuple[int, Card]], num_bytes: int) -> Iterator[tuple[int, Card]]:
-    for row, card in islice(cards, MOST_PAIRS):
+    for row, card in islice(cards, MAX_PAIRS):
         num_bytes -= _size(card)
         if num_bytes < 0:
             return
@@ -144,6 +144,6 @@ def _score(reward: str, before: float, after: float, places: int) -> Score:
 
 
 def _size(card: Card) -> int:
-    """Bytes of a card's markup, from above: an escaped character takes at most five bytes, as in `&#34;`."""
+    """Upper bound of the bytes of a card: an escaped character has at most five bytes, as in `&#34;`."""
     text = len(card.prompt.encode()) + 4 * sum(card.prompt.count(sign) for sign in "&<>\"'")
     return len(card.before.uri) + len(card.after.uri) + text + MARKUP_BYTES + 200 * len(card.scores)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from reward_finetuning.report.wording import decimals, number, shortened, signed, verdict
+from reward_finetuning.report.formatting import decimals, number, shortened, signed, verdict
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_rewards_with_the_same_findings_are_named_together():
     judged = [(reward, place, "better") for place in ("train", "heldout") for reward in ("reward", "beauty")]
 
     assert verdict("epoch 2", "epoch 1", judged) == (
-        "Epoch 2 is better than epoch 1 on reward and beauty (train, heldout), each sure to 95 %."
+        "Epoch 2 is better than epoch 1 on reward and beauty (train, heldout) (95 % confidence each)."
     )
 
 
 def test_a_single_loss_is_said_plainly():
     assert verdict("epoch 2", "epoch 1", [("reward", "train", "worse")]) == (
-        "Epoch 2 is worse than epoch 1 on reward, sure to 95 %."
+        "Epoch 2 is worse than epoch 1 on reward (95 % confidence)."
     )
 
 

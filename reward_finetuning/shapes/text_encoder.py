@@ -1,4 +1,4 @@
-"""The tokenizer and the text encoder of the tiny model."""
+"""Tokenizer and text encoder of the small built-in model."""
 
 import json
 import string
@@ -13,17 +13,17 @@ import torch
 from reward_finetuning.shapes.scene import WORDS
 
 MAX_LENGTH = 16
-"""Tokens of a prompt, with the two that begin and end it; the longest prompt of the world has 9."""
+"""Tokens of a prompt, including the start and end tokens. The longest prompt of the world has 9 tokens."""
 
 WIDTH = 48
-"""Size of a token's embedding, in and out of the text encoder."""
+"""Width of token embeddings and of the output of the text encoder."""
 
 _BEGIN, _END = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"  # CLIP marks the last letter of a word
 
 
 def write_tokenizer(folder: Path) -> Any:
-    """Write CLIP's vocab.json and merges.txt, in which each of the world's words is one token, and load them.
+    """Write vocab.json and merges.txt of CLIP with one token per word of the world, and load the tokenizer.
 
     Returns:
         The CLIPTokenizer.
@@ -42,7 +42,7 @@ def write_tokenizer(folder: Path) -> Any:
 
 
 def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, the most frequent pair first, until every word is one symbol."""
+    """Byte-pair merges, the most frequent pair first, until each word is one symbol."""
     symbols = [[*word[:-1], word[-1] + _WORD_END] for word in dict.fromkeys(words)]
     merges = []
     while pairs := Counter(pair for word in symbols for pair in pairwise(word)):
@@ -63,7 +63,7 @@ def _merge(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 def build_text_encoder(tokenizer: Any) -> Any:
-    """A CLIPTextModel of two narrow layers, untrained."""
+    """An untrained CLIPTextModel with two narrow layers."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -83,7 +83,7 @@ def build_text_encoder(tokenizer: Any) -> Any:
 
 
 def tokenize(tokenizer: Any, prompts: Sequence[str]) -> torch.Tensor:
-    """[B, MAX_LENGTH] int64 tokens, padded as StableDiffusionPipeline pads."""
+    """[B, MAX_LENGTH] int64 tokens, padded as in StableDiffusionPipeline."""
     tokens = tokenizer(list(prompts), padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
     ids: torch.Tensor = tokens.input_ids
     return ids

@@ -1,4 +1,4 @@
-"""Pictures to try scorers on, with their prompts."""
+"""Pictures and prompts for the verification of scorers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from reward_finetuning.shapes.render import render
 from reward_finetuning.shapes.scene import describe
 
 Pictures = tuple[list[NDArray[np.uint8]], list[str]]
-"""N pictures [H, W, 3] uint8 of any sizes, and N prompts."""
+"""N pictures [H, W, 3] uint8 of any size, and N prompts."""
 
-# Square, wide and tall; larger and smaller than what the networks see; odd margins; a side that needs no resizing.
+# Square, wide and tall; larger and smaller than the input of the networks; odd margins; a size without resizing.
 _SIZES = ((512, 512), (300, 200), (201, 302), (224, 224), (768, 512), (96, 128), (224, 391), (640, 333))
 _NOISE = 24
 
 
-def drawn_pictures(number: int) -> Pictures:
-    """The same `number` pictures of the built-in world each time, in several sizes, grainy so that resampling shows."""
+def generated_pictures(number: int) -> Pictures:
+    """`number` pictures of the built-in world in several sizes, the same in every call.
+
+    They contain grain, so that differences in resampling change the scores.
+    """
     rng = np.random.default_rng(0)
     images, prompts = [], []
     for index in range(number):
@@ -36,14 +39,16 @@ def drawn_pictures(number: int) -> Pictures:
 
 
 def folder_pictures(folder: Path, number: int) -> Pictures:
-    """The first `number` pictures of a folder, by name; a prompt is in the .txt beside its picture, or is its name.
+    """The first `number` pictures of a folder, by name.
+
+    The prompt is in the .txt file of the same name, or is the name of the picture.
 
     Raises:
-        UserError: there are none.
+        UserError: the folder contains no pictures.
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"})
     if not paths:
-        raise UserError(f"{folder} holds no .png, .jpg or .webp")
+        raise UserError(f"{folder} contains no .png, .jpg or .webp file")
     prompts = []
     for path in paths[:number]:
         text = path.with_suffix(".txt")
