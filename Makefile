@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything is installed into .venv; the machine needs Python 3.11+ and make.
+# `make` lists the targets. Packages are installed into .venv. Prerequisites: Python 3.11 or newer and make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -6,12 +6,12 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SCORER_PIP := .venv-scorer/bin/pip install --quiet --disable-pip-version-check
 RUN := pipelines/runs/shapes-prdp.yaml
-# The built-in model's convolutions are small: a second thread gains a quarter on an idle machine and costs fivefold on a busy
-# one, where threads spin while they wait for each other (benchmarks/).
+# The convolutions of the built-in model are small. With a second thread, a training batch takes 20 % less time on an idle machine,
+# and five times longer on a busy machine, because waiting threads spin (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots goldens lint-infra images sbom test-docker
+	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -26,10 +26,10 @@ help: ## list the targets
 	$(PIP) --editable '.[train,dev]'
 	@touch $@
 
-demo: .venv/.train ## finetune the built-in model with PRDP through the pipeline, and compare before and after
+demo: .venv/.train ## finetune the built-in model with PRDP through the pipeline and compare before and after
 	$(BIN)/rft run $(RUN) $(OPTIONS)
 
-test: .venv/.dev ## every test that needs Python packages alone
+test: .venv/.dev ## run every test that needs only Python packages
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 .venv/.browser: .venv/.dev
@@ -39,18 +39,18 @@ test: .venv/.dev ## every test that needs Python packages alone
 chromium:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
 	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null || { \
-	    echo "make: Chromium is missing, and only root on Debian or Ubuntu can have it installed here;" \
-	      "install the package chromium, or run: sudo make chromium" >&2; exit 2; }; \
+	    echo "make: Chromium is not installed. Install the package chromium, or run on Debian or Ubuntu: sudo make chromium" >&2; \
+	      exit 2; }; \
 	  apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends chromium; }
 
-test-browser: .venv/.browser chromium ## the report in headless Chromium: keyboard, slider, dark, phone, accessibility
+test-browser: .venv/.browser chromium ## test the report in headless Chromium: keyboard, slider, dark mode, phone, accessibility
 	$(BIN)/pytest -q tests/browser
 
-screenshots: .venv/.browser chromium ## take docs/report*.png anew from the run that `make demo` made
+screenshots: .venv/.browser chromium ## regenerate docs/report*.png from the run of `make demo`
 	$(BIN)/rft report $(RUN) --output build/report.html
 	$(BIN)/python tests/browser/screenshots.py build/report.html docs
 
-check: format lint types imports fast ## format, lint, types, import contracts, fast tests: before every commit
+check: format lint types imports fast ## check format, lint, types, import contracts, fast tests: run before every commit
 
 format: .venv/.dev
 	$(BIN)/ruff format --check
@@ -67,16 +67,19 @@ imports: .venv/.dev
 fast: .venv/.dev
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
-determinism: .venv/.dev ## split, sharded, fused and killed runs end in the same bits: prints the four checksums
+determinism: .venv/.dev ## test that split, sharded, fused and killed runs are bit-identical: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
 
-goldens: .venv/.dev ## write the compiled packages of tests/pipelines/graphs/goldens anew; look at git diff afterwards
+architecture: .venv/.dev ## draw docs/architecture.svg from the import contracts
+	$(BIN)/python docs/architecture.py
+
+goldens: .venv/.dev ## regenerate the compiled packages in tests/pipelines/graphs/goldens; review git diff afterwards
 	RFT_GOLDENS=write $(BIN)/pytest -q tests/pipelines/graphs/test_goldens.py
 
-study: .venv/.train ## run what the study of the papers' claims still lacks, then write its page (hours; can be stopped)
+study: .venv/.train ## run the missing runs of the study of the papers' claims, then write its page (hours; can be interrupted)
 	$(BIN)/python benchmarks/study/run.py; code=$$?; $(BIN)/python benchmarks/study/page.py && exit $$code
 
-study-quick: .venv/.train ## run a part of the study again, compare with what is committed, draw every plot (20 minutes)
+study-quick: .venv/.train ## repeat a part of the study, compare with the committed results, draw all plots (20 minutes)
 	$(BIN)/python benchmarks/study/quick.py && $(BIN)/python benchmarks/study/page.py
 
 .venv-scorer/.done: images/scorer/requirements.lock images/scorer/packages.lock
@@ -87,15 +90,15 @@ study-quick: .venv/.train ## run a part of the study again, compare with what is
 	$(SCORER_PIP) --no-deps --editable .
 	@touch $@
 
-scorer-environment: .venv-scorer/.done ## the official reward packages, in .venv-scorer; RFT_OFFICIAL_PYTHON is its bin/python
+scorer-environment: .venv-scorer/.done ## install the official reward packages into .venv-scorer; RFT_OFFICIAL_PYTHON is its bin/python
 
-test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the official packages, on small random weights
+test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
 
 .venv-infra/.done: tests/infra/requirements.txt
 	test -x .venv-infra/bin/pip || $(PYTHON) -m venv .venv-infra
 	.venv-infra/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement tests/infra/requirements.txt
-	@# The provider's schema, read as text: without what would run it, and without compiling its 1500 files.
+	@# The tests read the schema of the provider as text. They need neither its dependencies nor compiled files.
 	.venv-infra/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile cdktf-cdktf-provider-google==16.12.1
 	@touch $@
 
@@ -104,7 +107,7 @@ test-rewards: .venv/.dev .venv-scorer/.done ## our reward models against the off
 	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement tests/infra/requirements-checkov.txt
 	@touch $@
 
-lint-infra: .venv-infra/.done .venv-checkov/.done ## infra/, Dockerfiles, shell scripts: format, schemas, policies; offline, needs kubectl
+lint-infra: .venv-infra/.done .venv-checkov/.done ## check infra/, Dockerfiles, shell scripts: format, schemas, policies; offline, needs kubectl
 	tests/infra/lint.sh
 
 .venv/.images: .venv/.dev
@@ -119,20 +122,20 @@ BUILD_IMAGES = $(BIN)/python images/build.py $(IMAGES) --engine $(ENGINE) $(if $
 images: .venv/.images ## build the images and their lock (REGISTRY, TAG, PUSH=1, IMAGES, ENGINE, BASE_IMAGE: docs/docker.md)
 	$(BUILD_IMAGES) $(if $(PUSH),--push)
 
-sbom: .venv/.images ## list the Python packages of built images, with licences: build/sbom-*.json
+sbom: .venv/.images ## list the Python packages of built images with licences: build/sbom-*.json
 	$(BUILD_IMAGES) --sbom
 
-test-docker: .venv/.images ## build the light and trainer images and run pipelines in them; root may have an engine installed
+test-docker: .venv/.images ## build the light and trainer images and run pipelines in them; as root, installs an engine if there is none
 	$(BIN)/python tests/docker/engine.py bash -ec '\
 	  $(BIN)/python images/build.py light trainer --engine $$ENGINE --base-image $$BASE_IMAGE --lock build/images.lock; \
 	  PATH=$(abspath $(BIN)):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
 
-lock: ## resolve the dependencies anew and write constraints.txt
+lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
-clean: ## remove the environments and what was built; runs stay
+clean: ## remove environments and build outputs; keeps runs
 	rm -rf .venv .venv-scorer .venv-infra .venv-checkov build

@@ -12,7 +12,7 @@ import threading
 import time
 import tomllib
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,20 +22,33 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ("light", "trainer", "scorer")
-PORT = 8976  # always the same where it is free: another address would be another layer
+PORT = 8976  # fixed if it is free, because another address gives another image layer
+
+
+class Arguments(argparse.Namespace):
+    """Values of the flags."""
+
+    images: Sequence[str]
+    engine: str
+    registry: str
+    tag: str
+    base_image: str
+    push: bool
+    lock: Path
+    sbom: bool
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the flags say; the first command that fails ends it."""
-    args = parser().parse_args(argv)
-    tag = args.tag or project()["version"]
+    args = parser().parse_args(argv, Arguments())
+    tag = args.tag or version()
     references = {
         image: f"{args.registry and args.registry + '/'}reward-finetuning-{image}:{tag}" for image in args.images
     }
     if not args.sbom:
-        with find_links() as where:
+        with find_links() as wheels:
             for image, reference in references.items():
-                build(args, image, reference, where)
+                build(args, image, reference, wheels)
         if args.push:
             references = {image: push(args.engine, reference) for image, reference in references.items()}
         write_lock(args.lock, references)
@@ -57,19 +70,19 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def build(args: argparse.Namespace, image: str, reference: str, find_links: str) -> None:
+def build(args: Arguments, image: str, reference: str, wheels: str) -> None:
     """Build the stage `test`, which runs the smoke test, then the image; they share all but the last layers."""
     started = time.monotonic()
     values = {
         "BASE_IMAGE": args.base_image,
         "PIP_EXTRA_INDEX_URL": os.environ.get("PIP_EXTRA_INDEX_URL", ""),
-        "PIP_FIND_LINKS": find_links,
+        "PIP_FIND_LINKS": wheels,
         "REVISION": revision(),
         "SOURCE": output("git", "config", "--get", "remote.origin.url"),
-        "VERSION": project()["version"],
+        "VERSION": version(),
     }
     build_args = [f"--build-arg={name}={value}" for name, value in values.items() if value]
-    # The builder's network is the host's: an index of wheels may be on loopback.
+    # The build uses the network of the host, because an index of wheels may be on loopback.
     command = [args.engine, "build", "--network=host", f"--file=images/{image}/Dockerfile", *build_args]
     environment = os.environ | {"DOCKER_BUILDKIT": "1"}
     for target in ("test", "final"):
@@ -84,14 +97,15 @@ def push(engine: str, reference: str) -> str:
     """Push an image; returns its reference by digest."""
     subprocess.run([engine, "push", reference], check=True)
     name = reference.rpartition(":")[0]
-    digests = json.loads(output(engine, "image", "inspect", "--format={{json .RepoDigests}}", reference))
+    digests: list[str] = json.loads(output(engine, "image", "inspect", "--format={{json .RepoDigests}}", reference))
     return next(digest for digest in digests if digest.startswith(f"{name}@"))
 
 
-def write_lock(path: Path, references: dict[str, str]) -> None:
+def write_lock(path: Path, references: Mapping[str, str]) -> None:
     """Image -> reference, which pipelines/targets/images.py reads; images that were not built now keep theirs."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    path.write_text(json.dumps(known | references, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    entries: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    entries |= references
+    path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{path}: {', '.join(references.values())}")
 
 
@@ -99,22 +113,26 @@ def write_sbom(engine: str, reference: str, path: Path) -> None:
     """CycloneDX of the image's Python packages, as they are installed in it, with their licences."""
     packages = "cd /opt/venv/lib/python3*/site-packages && tar -cf - *.dist-info/METADATA"
     run = [engine, "run", "--rm", "--network=none", reference, "sh", "-c", packages]
-    tar = subprocess.run(run, check=True, capture_output=True).stdout
+    metadata = subprocess.run(run, check=True, capture_output=True).stdout
     path.parent.mkdir(exist_ok=True)
     with TemporaryDirectory() as folder:
-        # An environment that holds what cyclonedx reads of the image's, and nothing else.
+        # An environment that contains only the package metadata of the image, which cyclonedx reads.
         venv.create(folder, with_pip=False)
         (site,) = Path(folder).glob("lib/python3*/site-packages")
-        with tarfile.open(fileobj=BytesIO(tar)) as archive:
+        with tarfile.open(fileobj=BytesIO(metadata)) as archive:
             archive.extractall(site, filter="data")
-        made = [
+        command = [
+            sys.executable,
+            "-m",
             "cyclonedx_py",
             "environment",
             "--no-validate",
             "--mc-type=application",
             f"--pyproject={ROOT / 'pyproject.toml'}",
+            f"--output-file={path}",
+            folder,
         ]
-        subprocess.run([sys.executable, "-m", *made, f"--output-file={path}", folder], check=True)
+        subprocess.run(command, check=True)
     print(f"{path}: {len(json.loads(path.read_text(encoding='utf-8'))['components'])} packages")
 
 
@@ -128,7 +146,7 @@ def find_links() -> Iterator[str]:
     if not configured or not folder.is_dir():
         yield configured
         return
-    handler = partial(_Quiet, directory=str(folder))
+    handler = partial(_QuietHandler, directory=str(folder))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", PORT), handler)
     except OSError:
@@ -140,14 +158,14 @@ def find_links() -> Iterator[str]:
         server.shutdown()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-def project() -> dict[str, str]:
-    """The section of pyproject.toml."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def version() -> str:
+    """The package's version."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def revision() -> str:

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 IMAGES = Path(__file__).parent
 ROOT = IMAGES.parent
@@ -20,27 +20,45 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-# A task needs kfp.dsl.executor_main alone, which runs without kfp's dependencies; submitting is a laptop's work.
-COMPILER = {"kfp", "kfp-kubernetes"}
-# What next_epochs, shards, evaluation_due and gate need besides the core: parquet, and MLflow's client with its sqlite
-# store; MLflow's server and its models would be another 500 MB.
+# What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
+# the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch comes by version: users choose its build (CPU or CUDA) by pip's index; then its metadata pins what CUDA needs.
+# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and the metadata of the
+# build pins the CUDA packages.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 BUILD = ("pip", "setuptools>=77")
 
 
-def name_of(requirement: str) -> str:
-    """The project that a requirement names."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None, requirement
-    return found.group().lower().replace("_", "-")
+class Metadata(TypedDict):
+    """A distribution's metadata."""
+
+    name: str
+    version: str
+
+
+class ArchiveInfo(TypedDict):
+    """The archive that pip would install."""
+
+    hashes: dict[str, str]  # algorithm -> hexadecimal digest
+
+
+class DownloadInfo(TypedDict):
+    """Where a distribution comes from."""
+
+    archive_info: ArchiveInfo
+
+
+class Item(TypedDict):
+    """A distribution in pip's installation report: the fields that are read here."""
+
+    metadata: Metadata
+    download_info: DownloadInfo
 
 
 def requirements() -> dict[str, list[str]]:
     """Lock file -> what is resolved for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    core = [each for each in project["dependencies"] if name_of(each) not in COMPILER]
+    core = project["dependencies"]  # kfp with its dependencies: `rft submit` works in every image
     train = project["optional-dependencies"]["train"]
     return {
         "light/requirements.lock": core + LIGHT,
@@ -49,15 +67,17 @@ def requirements() -> dict[str, list[str]]:
     }
 
 
-def resolve(needed: Iterable[str], *options: str) -> list[dict[str, Any]]:
+def resolve(specifiers: Iterable[str], *options: str) -> list[Item]:
     """What pip would install, dependencies included."""
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    done = subprocess.run([*command, *constraints, *options, *needed], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["install"]
+    command += [*constraints, *options, *specifiers]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    items: list[Item] = report["install"]
+    return items
 
 
-def line(item: dict[str, Any]) -> str:
+def line(item: Item) -> str:
     """`name==version --hash=...` of one item of pip's report."""
     metadata = item["metadata"]
     sha256 = item["download_info"]["archive_info"]["hashes"]["sha256"]
@@ -66,11 +86,8 @@ def line(item: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write every lock."""
-    (kfp,) = resolve(["kfp"], "--no-deps")
     for file, needed in requirements().items():
         items = [item for item in resolve(needed) if not OF_TORCH.fullmatch(item["metadata"]["name"].lower())]
-        if file != "build.lock":
-            items.append(kfp)
         lines = sorted(map(line, items), key=str.lower)
         (IMAGES / file).write_text(HEAD.format(file.removesuffix(".lock")) + "".join(lines), encoding="utf-8")
         print(f"images/{file}: {len(lines)} packages")

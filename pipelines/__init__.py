@@ -1,1 +1,1 @@
-"""Graphs over the components, where their tasks run, and the `rft` command."""
+"""The pipelines, where their tasks run, and the `rft` command."""

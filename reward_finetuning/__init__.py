@@ -1,0 +1,1 @@
+"""The library: everything that runs inside a container. It imports no kfp."""

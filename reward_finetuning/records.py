@@ -1,6 +1,6 @@
-"""What flows between the steps.
+"""Records that pass between steps.
 
-Legend of axes, for the whole project: N prompts, K images per prompt, B = N K images of an epoch, T denoising steps,
+Legend of axes for the whole project: N prompts, K images per prompt, B = N K images of an epoch, T denoising steps,
 C H W latent axes, M items of a micro-batch, L D token and embedding axes of an encoded prompt.
 """
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """M encoded prompts, a row each. Denoisers alone look inside."""
+    """M encoded prompts, one row per prompt. Only denoisers read the content."""
 
     embeddings: Tensor  # [M, L, D]
-    pooled: Tensor | None = None  # [M, P] one vector a prompt, of models that have two text encoders (SDXL)
+    pooled: Tensor | None = None  # [M, P] one vector per prompt, for models with two text encoders (SDXL)
 
     def __len__(self) -> int:
         """M."""
         return len(self.embeddings)
 
     def __getitem__(self, rows: Tensor) -> Conditioning:
-        """The prompts of `rows` [R], on whatever device the index is."""
+        """The prompts of `rows` [R]. The index can be on any device."""
         rows = rows.to(self.embeddings.device)
         return Conditioning(self.embeddings[rows], None if self.pooled is None else self.pooled[rows])
 
 
 Denoiser = Callable[["Tensor", "Tensor", Conditioning], "Tensor"]
-"""(x [M, C, H, W], t [M], M prompts) -> epsilon [M, C, H, W], guidance included."""
+"""(x [M, C, H, W], t [M], M prompts) -> epsilon [M, C, H, W], with guidance."""
 
 
 class Pictures(Protocol):
-    """S pictures that need not be in memory; an array [S, H, W, 3] is one."""
+    """S pictures that are not necessarily in memory. An array [S, H, W, 3] implements it."""
 
     def __getitem__(self, row: int, /) -> NDArray[np.uint8]:
         """Picture [H, W, 3] of a row."""
@@ -47,7 +47,7 @@ class Pictures(Protocol):
 
 
 class Stream(IntEnum):
-    """What noise is drawn for; streams never share a draw."""
+    """Purpose of random numbers. Different streams have independent random numbers."""
 
     TRAINING = 0
     EVALUATION = 1
@@ -58,7 +58,7 @@ class Stream(IntEnum):
 
 
 PRETRAINED = "pretrained"
-"""What stands for the sha256 of a policy's weights where these are the model's own."""
+"""Replaces the sha256 of the weights of a policy for the pretrained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to draw: what its noise is keyed by."""
+    """One image to sample. Its fields are the key of its noise."""
 
-    index: int  # in the epoch's B images, or in the evaluation
+    index: int  # index among the B images of the epoch, or of the evaluation
     prompt: Prompt
     image_index: int  # k-th image of its prompt
 
@@ -84,18 +84,18 @@ class Sample:
 class Trajectories:
     """Denoising trajectories of M (or B) images."""
 
-    latents: Tensor  # [B, T + 1, C, H, W] as stored: x_T first, x_0 last
+    latents: Tensor  # [B, T + 1, C, H, W] in the stored dtype: x_T first, x_0 last
     log_probs: Tensor  # [B, T] float32 nats per latent element, under the policy that sampled
     log_probs_ref: Tensor  # [B, T] the same under the reference
-    kl: Tensor | None = None  # [B, T] exact KL of each step to the reference, nats per latent element; known when drawn
+    kl: Tensor  # [B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """An epoch's images as training sees them."""
+    """The images of an epoch, as input of training."""
 
     trajectories: Trajectories
-    samples: tuple[Sample, ...]  # [B] in order of Sample.index
+    samples: tuple[Sample, ...]  # [B] in the order of Sample.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,42 +103,40 @@ class Rewards:
     """Rewards of B images."""
 
     scores: dict[str, NDArray[np.float64]]  # scorer -> [B]
-    combined: NDArray[np.float64]  # [B] weighted sum, what is trained on
+    combined: NDArray[np.float64]  # [B] weighted sum, the trained reward
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What an objective learns from."""
+    """Input of an objective."""
 
     log_probs_old: Tensor  # [B, T] under the policy that sampled
     log_probs_ref: Tensor  # [B, T]
     rewards: Tensor  # [B] float64
     prompt_index: Tensor  # [B] int64, equal for images of one prompt
-    prompt_keys: Tensor  # [B] int64, a digest of the prompt's id: the same in every epoch
+    prompt_keys: Tensor  # [B] int64 digest of the id of the prompt, equal in every epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """M (image, step) cells in one forward pass, as an objective's own term (`cell_loss`) may need them."""
+    """M (image, step) cells of one forward pass, as input of `cell_loss` of an objective."""
 
     images: Tensor  # [M] int64, rows of Batch
-    steps: Tensor  # [M] int64, 0 is the noisiest
+    steps: Tensor  # [M] int64, 0 is the step with the most noise
     x_t: Tensor  # [M, C, H, W]
-    x_0: Tensor  # [M, C, H, W] the image's final latent
+    x_0: Tensor  # [M, C, H, W] final latent of the image
     timesteps: Tensor  # [M]
     alpha_bars: Tensor  # [M] alpha-bar at x_t
     std: Tensor  # [M] sigma_t
-    prompts: Conditioning  # M of them
-    mean: Tensor | None = None  # [M, C, H, W] of the step, with gradient; where the objective uses_log_probs
-    mean_ref: Tensor | None = None  # [M, C, H, W] under the reference; where the objective needs_reference
-    unguided: Denoiser | None = (
-        None  # the policy's conditional prediction, without guidance: what denoising loss trains
-    )
+    prompts: Conditioning  # M prompts
+    mean: Tensor | None = None  # [M, C, H, W] mean of the step, with gradient; if uses_log_probs
+    mean_ref: Tensor | None = None  # [M, C, H, W] mean under the reference; if needs_reference
+    unguided: Denoiser | None = None  # conditional prediction of the policy without guidance, for a denoising loss
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedSamples:
-    """One policy's S images on the evaluation prompt sets, and their rewards."""
+    """The S images of one policy on the evaluation prompt sets, and their rewards."""
 
     epoch: int  # 0: pretrained
     policy: str  # sha256 of the policy's weights, or PRETRAINED
@@ -146,9 +144,11 @@ class EvaluatedSamples:
     prompt_ids: tuple[str, ...]  # [S]
     prompts: tuple[str, ...]  # [S] untrusted
     categories: tuple[str, ...]  # [S]
-    image_indices: tuple[int, ...]  # [S]; (prompt set, prompt id, image index) pairs two policies: same noise
-    rewards: dict[str, NDArray[np.float64]]  # "reward" is the combined one, the others are scorers; each [S]
+    image_indices: tuple[int, ...]  # [S]; images with equal (prompt set, prompt id, image index) have the same noise
+    rewards: dict[str, NDArray[np.float64]]  # "reward" is the combined reward, the others are scorers; each [S]
     image_size: tuple[int, int]  # (H, W)
-    images: Pictures  # [S]; read when they are asked for
-    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # what is no reward: "diversity", "kl"; [S]
-    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the pretrained model, nats per latent element
+    images: Pictures  # [S]; read on access
+    measures: dict[str, NDArray[np.float64]] = field(
+        default_factory=dict
+    )  # measures that are not rewards: "diversity", "kl"; [S]
+    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the reference, nats per latent element

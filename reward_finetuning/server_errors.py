@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import RetryableError, UserError
 
 _RETRYABLE_4XX = frozenset({408, 425, 429})
@@ -35,7 +36,7 @@ def one_line(error: BaseException | str, limit: int = 300) -> str:
         error: an exception, or a text from outside.
         limit: characters that are kept; "..." follows where text was cut off.
     """
-    line = " ".join(str(error).split())
+    line = redacted(" ".join(str(error).split()))
     if not line and isinstance(error, BaseException):
         line = type(error).__name__
     line = "".join(sign if sign.isprintable() else _escaped(sign) for sign in line[: limit + 1])

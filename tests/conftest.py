@@ -100,7 +100,7 @@ def nudged_run(run_config):
     from reward_finetuning.prompts import read_prompts, samples_of
     from reward_finetuning.records import EvaluatedSamples
     from reward_finetuning.report.comparison import as_metrics, compare
-    from reward_finetuning.report.grid import write_grid
+    from reward_finetuning.report.sample_grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
     from reward_finetuning.storage import Reference, RunDirectory
     from reward_finetuning.storage.artifacts.evaluations import write_evaluation
@@ -120,7 +120,7 @@ def nudged_run(run_config):
         before = weights_sha256(run.latest())
         run.advance(Reference.to(name, run.commit(name, run.identity("policy", epoch, before), write)))
 
-    def samples(run, epoch, gain):
+    def samples(run, epoch, gain, others):
         members = [
             (name, sample)
             for name, source in run.config.evaluation.prompt_sets.items()
@@ -136,7 +136,7 @@ def nudged_run(run_config):
             prompts=tuple(sample.prompt.text for _, sample in members),
             categories=tuple(sample.prompt.category for _, sample in members),
             image_indices=tuple(sample.image_index for _, sample in members),
-            rewards={"reward": spread + own + gain},
+            rewards={"reward": spread + own + gain} | {name: spread + own + change for name, change in others.items()},
             image_size=(8, 8),
             images=np.full((len(members), 8, 8, 3), 40 * epoch, np.uint8),
         )
@@ -151,15 +151,18 @@ def nudged_run(run_config):
         identity = run.identity("report", after.epoch, weights_sha256(run.latest()), settings_digest(run))
         run.commit(report_name(run, after.epoch), identity, write)
 
-    def make(gains, **changes):
-        """`gains`: epoch -> how much higher its rewards are than the pretrained model's."""
+    def make(gains, others=None, **changes):
+        """`gains`: epoch -> by how much its rewards exceed the pretrained model's; `others`: the same, by scorer."""
+        columns = others or {}
         run = RunDirectory(run_config(**changes))
         begin(run)
-        pretrained = samples(run, 0, 0.0)
+        pretrained = samples(run, 0, 0.0, dict.fromkeys(columns, 0.0))
         report(run, pretrained, pretrained)
         for epoch, gain in gains.items():
             policy(run, epoch)
-            report(run, pretrained, samples(run, epoch, gain))
+            report(
+                run, pretrained, samples(run, epoch, gain, {name: change[epoch] for name, change in columns.items()})
+            )
         return run
 
     return make

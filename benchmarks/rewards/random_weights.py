@@ -22,7 +22,7 @@ from torch import nn
 from reward_finetuning.rewards.official import hpsv2, image_reward
 from reward_finetuning.rewards.official.torchvision_shim import declare_missing_operators
 
-SMALL_CLIP = {
+SMALL_CLIP: dict[str, Any] = {
     "projection_dim": 64,
     "text_config": {
         "hidden_size": 64,
@@ -44,11 +44,16 @@ SMALL_CLIP = {
         "hidden_act": "gelu",
     },
 }
-SMALL_BLIP = {
+SMALL_BLIP: dict[str, Any] = {
     "vision_config": {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6},
     "text_config": {"hidden_size": 768, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 12},
 }
 LOGIT_SCALE = math.log(100)
+
+
+class Arguments(argparse.Namespace):
+    folder: Path
+    full: bool
 
 
 def main() -> None:
@@ -57,7 +62,7 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="the published sizes, about 8 GB; HPSv2 and ImageReward alone"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(namespace=Arguments())
     torch.manual_seed(0)
     declare_missing_operators()
     small = not arguments.full

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from results import Arm
+from results import Arm, Gain, difference, over_seeds
 
 Arms = Mapping[str, Arm]
-KINDS = ("colour", "count", "composition", "location")
+KINDS = ("count", "colour", "composition", "location")
 BETAS = ("0.1", "1", "10", "100")
+OFFSETS = ("0", "0.4", "1.5", "3")
+EQUAL = 0.01
+"""A gain "matches" another one if the lower bound of their difference is at minus this or above."""
 
 
 @dataclass(frozen=True)
@@ -18,196 +21,204 @@ class Finding:
 
     statement: str
     figure: str
-    holds: bool
+    holds: bool | None
+    """None while an arm it rests on lacks seeds."""
 
 
-def judge(claim: str, arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
-    """Findings of a claim; `others` are the results of all claims. Empty while an arm it needs has no result."""
-    try:
-        return _JUDGES[claim](arms, others)
-    except KeyError:
-        return []
+def judge(claim: str, found: Mapping[str, Arms]) -> list[Finding]:
+    """Findings of a claim; a statement is left out while an arm that it rests on has no result at all."""
+    findings = []
+    for statement in _JUDGES[claim]:
+        try:
+            findings += statement(found)
+        except (KeyError, ZeroDivisionError):  # an arm without a result, or two without a seed in common
+            continue
+    return findings
 
 
-def tried(claim: str, arms: Arms) -> list[Finding]:
-    """Findings of arms that were added once others were seen; they count for no verdict."""
-    try:
-        return _TRIED[claim](arms)
-    except KeyError:
-        return []
+def at_offset(found: Mapping[str, Arms], method: str, offset: str) -> Arm:
+    """The arm of claim o; without a constant it is one of claim b."""
+    return found["o"][f"{method}-{offset}"] if offset != "0" else found["b"][f"{method}-large"]
 
 
-def _a(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
-    expected = {
-        "prdp-unclipped-small": False,
-        "prdp-unclipped-large": False,
-        "ddpo-unclipped-small": False,
-        "ddpo-unclipped-large": False,
-        "prdp-small": True,
-        "prdp-large": True,
-        "ddpo-small": True,
-        "ddpo-large": False,
-    }
-    return [_stability(arms[name], stable=stable) for name, stable in expected.items()]
+def _finding(statement: str, figure: str, verdict: object, *arms: Arm) -> Finding:
+    return Finding(statement, figure.replace("-", "−"), bool(verdict) if all(arm.is_complete for arm in arms) else None)
 
 
-def _stability(arm: Arm, *, stable: bool) -> Finding:
-    method, _, scale = arm.name.rpartition("-")
-    unstable = len(arm.unstable)
-    figure = f"{unstable} of {len(arm.results)} seeds unstable; gain {arm.gain()}"
-    return Finding(
-        f"{method} is {'stable' if stable else 'unstable'} at {scale} scale", figure, bool(unstable) != stable
-    )
+def _stability(name: str, *, stable: bool) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        arm = found["a"][name]
+        method, _, scale = name.rpartition("-")
+        unstable, seeds = len(arm.unstable), len(arm.results)
+        figure = f"{unstable} of {seeds} seeds unstable; gain {arm.gain()}"
+        holds = not unstable if stable else 2 * unstable >= seeds
+        return [_finding(f"{method} is {'stable' if stable else 'unstable'} at {scale} scale", figure, holds, arm)]
+
+    return judged
 
 
-def _b(arms: Arms, others: Mapping[str, Arms]) -> list[Finding]:
-    small, large, ones = others["a"]["prdp-small"], others["a"]["prdp-large"], others["a"]["ddpo-large"]
-    unnormalised, pairs = arms["ddpo-unnormalised-small"], arms["ddpo-pairs-large"]
-    ddpo_small = others["a"]["ddpo-small"]
-    return [
-        Finding(
-            "PRDP gains at least what DDPO does on 45 prompts",
-            f"PRDP {small.gain()}, DDPO {ddpo_small.gain()}",
-            small.gain().mean >= ddpo_small.gain().mean,
-        ),
-        Finding("PRDP on 32 × 2 images learns at large scale", f"gain {large.gain()}", large.gain().low > 0),
-        Finding("DDPO on one image of each prompt fails at large scale", f"gain {ones.gain()}", ones.gain().low <= 0),
-        Finding(
-            "DDPO on N × K images, each prompt with its own statistics, fails at large scale",
-            f"gain {pairs.gain()}",
-            pairs.gain().low <= 0,
-        ),
-        Finding(
-            "DDPO without per-prompt normalisation is unstable on 45 prompts",
-            f"{len(unnormalised.unstable)} of {len(unnormalised.results)} seeds unstable; gain {unnormalised.gain()}",
-            bool(unnormalised.unstable),
-        ),
-    ]
+def _compared(statement: str, first: str, second: str, *, above: bool) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        ours, theirs = found["b"][first], found["b"][second]
+        gap = difference(ours, theirs)
+        holds = gap.low > 0 if above else gap.low >= -EQUAL
+        return [_finding(statement, f"{ours.gain()} and {theirs.gain()}; difference {gap}", holds, ours, theirs)]
+
+    return judged
 
 
-def _tried_b(arms: Arms) -> list[Finding]:
-    groups, long = arms["prdp-groups-large"], arms["ddpo-singles-long-large"]
-    return [
-        Finding("PRDP on 8 × 8 images learns at large scale", f"gain {groups.gain()}", groups.gain().low > 0),
-        Finding(
-            "With as many reward queries DDPO on one image of each prompt fails",
-            f"gain {long.gain()}",
-            long.gain().low <= 0,
-        ),
-    ]
+def _fails(statement: str, name: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        arm = found["b"][name]
+        return [_finding(statement, f"gain {arm.gain()}", arm.gain().low <= 0, arm)]
+
+    return judged
 
 
-def _tried_d(arms: Arms) -> list[Finding]:
-    online, offline = arms["online-10-steps"], arms["offline-10-steps"]
-    found = []
-    for prompt_set in ("train", "unseen"):
-        end = offline.gain(prompt_set).mean
-        by_stage = [online.gain(prompt_set, epoch=stage).mean for stage in (1, 2, 3, 4)]
-        said = f"online by stage {', '.join(f'{g:+.3f}' for g in by_stage)}; offline at its end {end:+.3f}"
-        found.append(
-            Finding(
-                f"{prompt_set}, ten steps: online matches offline within two stages and goes on improving",
-                said.replace("-", "−"),
-                max(by_stage[:2]) >= end and by_stage[3] > by_stage[1],
-            )
-        )
-    return found
+def _unnormalised(found: Mapping[str, Arms]) -> list[Finding]:
+    arm = found["b"]["ddpo-unnormalised-small"]
+    figure = f"{len(arm.unstable)} of {len(arm.results)} seeds unstable; gain {arm.gain()}"
+    holds = 2 * len(arm.unstable) >= len(arm.results)
+    return [_finding("DDPO without per-prompt normalisation is unstable on 45 prompts", figure, holds, arm)]
 
 
-def _c(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
-    trained = [arms[f"beta-{beta}"].gain(reward="reward").mean for beta in BETAS]
-    watched = [arms[f"beta-{beta}"].gain(reward="shapes").mean for beta in BETAS]
-    ddpo = arms["ddpo"]
-    said = ", ".join(f"β={beta}: {t:+.3f} / {w:+.3f}" for beta, t, w in zip(BETAS, trained, watched, strict=True))
-    over = f"DDPO: {ddpo.gain().mean:+.3f} / {ddpo.gain(reward='shapes').mean:+.3f}"
-    return [
-        Finding(
-            "The trained reward's gain falls from the smallest to the largest β (colourfulness / pixel reward)",
-            said.replace("-", "−"),
-            trained[-1] < trained[0],
-        ),
-        Finding(
-            "The loss in the pixel reward, which was not trained on, shrinks from the smallest to the largest β",
-            said.replace("-", "−"),
-            watched[-1] > watched[0],
-        ),
-        Finding(
-            "DDPO loses more of the pixel reward than PRDP with the largest β",
-            over.replace("-", "−"),
-            ddpo.gain(reward="shapes").mean < watched[-1],
-        ),
-    ]
-
-
-def _d(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
-    online, offline = arms["online"], arms["offline"]
-    found = []
-    for prompt_set in ("train", "unseen"):
-        end = offline.gain(prompt_set).mean
-        by_stage = [online.gain(prompt_set, epoch=stage).mean for stage in (1, 2, 3, 4)]
-        matched = next((stage for stage, gain in enumerate(by_stage, start=1) if gain >= end), None)
-        said = f"online by stage {', '.join(f'{g:+.3f}' for g in by_stage)}; offline at its end {end:+.3f}"
-        found += [
-            Finding(
-                f"{prompt_set}: online matches offline within two stages, with half the queries",
-                f"{said}; matched {f'in stage {matched}' if matched else 'in no stage'}".replace("-", "−"),
-                matched is not None and matched <= 2,
-            ),
-            Finding(
-                f"{prompt_set}: online goes on improving",
-                f"{by_stage[1]:+.3f} after stage 2, {by_stage[3]:+.3f} after stage 4".replace("-", "−"),
-                by_stage[3] > by_stage[1],
+def _of_offset(offset: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        prdp, plain = at_offset(found, "prdp", offset), at_offset(found, "prdp", "0")
+        ddpo, ddpo_plain = at_offset(found, "ddpo", offset), at_offset(found, "ddpo", "0")
+        groups = at_offset(found, "ddpo-groups", offset)
+        change, fall = difference(prdp, plain, "shapes"), difference(ddpo, ddpo_plain, "shapes")
+        lead, over_groups = difference(prdp, ddpo, "shapes"), difference(prdp, groups, "shapes")
+        level = f"level {offset}"
+        return [
+            _finding(f"{level}: PRDP is unchanged", f"change {change}", abs(change.mean) <= 0.01, prdp, plain),
+            _finding(f"{level}: DDPO, 256 × 1, falls", f"change {fall}", fall.high < 0, ddpo, ddpo_plain),
+            _finding(f"{level}: PRDP is above DDPO, 256 × 1", f"difference {lead}", lead.low > 0, prdp, ddpo),
+            _finding(
+                f"{level}: PRDP is above DDPO, 32 × 8", f"difference {over_groups}", over_groups.low > 0, prdp, groups
             ),
         ]
-    squared = {name: arms[f"offline-{name}"].gain() for name in ("brier", "reward-difference")}
-    said = ", ".join(f"{name} {gain}" for name, gain in squared.items())
-    unclipped = arms["online-unclipped"]
+
+    return judged
+
+
+def _c(found: Mapping[str, Arms]) -> list[Finding]:
+    arms = [found["c"][f"beta-{beta}"] for beta in BETAS]
+    ddpo = found["c"]["ddpo"]
+
+    def falls(name: str, values: list[float]) -> Finding:
+        figure = ", ".join(f"β={beta}: {value:+.3f}" for beta, value in zip(BETAS, values, strict=True))
+        return _finding(f"{name} falls from the smallest to the largest β", figure, values[-1] < values[0], *arms)
+
+    watched = [-arm.gain(reward="shapes").mean for arm in arms]
+    figure = f"DDPO loses {-ddpo.gain(reward='shapes').mean:+.3f}, PRDP with β=100 {watched[-1]:+.3f}"
+    over = -ddpo.gain(reward="shapes").mean > watched[-1]
     return [
-        *found,
-        Finding(
-            "Cross-entropy is at least as good as a squared error (offline, training prompts)",
-            f"cross-entropy {offline.gain()}, {said}",
-            all(offline.gain().mean >= gain.mean for gain in squared.values()),
-        ),
-        Finding(
-            "Without clipping finetuning is unstable",
-            f"{len(unclipped.unstable)} of {len(unclipped.results)} seeds unstable; gain {unclipped.gain()}, "
-            f"with clipping {online.gain()}",
-            bool(unclipped.unstable),
-        ),
+        falls("The gain in colourfulness, which is trained,", [arm.gain().mean for arm in arms]),
+        falls("The loss of the pixel reward, which is watched,", watched),
+        falls("The KL to the reference", [arm.last("sample/kl_to_reference") for arm in arms]),
+        _finding("DDPO loses more of the pixel reward than PRDP with the largest β", figure, over, *arms, ddpo),
     ]
 
 
-def _e(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
-    found = []
-    for kind in KINDS:
-        ppod, dpok, rwr = (arms[f"{method}-{kind}"].gain() for method in ("ppod", "dpok", "rwr"))
-        found.append(
-            Finding(
-                f"{kind}: PPOD is above the pretrained model, DPOK and RWR",
-                f"PPOD {ppod}, DPOK {dpok}, RWR {rwr}",
-                ppod.mean > max(0.0, dpok.mean, rwr.mean),
-            )
-        )
-    return found
+def over_kinds(arms: Arms, name: str, prompt_set: str = "train", epoch: int | None = None) -> Gain:
+    """Mean over the kinds that the arm has, then Student's interval over seeds."""
+    found = [arms[f"{name}-{kind}"] for kind in KINDS if f"{name}-{kind}" in arms]
+    gains = [arm.gains(prompt_set, epoch=epoch) for arm in found]
+    seeds = set(gains[0]).intersection(*gains[1:])
+    return over_seeds([sum(gain[seed] for gain in gains) / len(gains) for seed in sorted(seeds)])
 
 
-def _f(arms: Arms, _: Mapping[str, Arms]) -> list[Finding]:
-    arm = arms["weighted-sum"]
-    found = []
-    for kind in KINDS:
+def _online(name: str, budget: str, prompt_set: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        arms = found["d"]
+        resting = [arm for key, arm in arms.items() if key.startswith((f"online{name}-", f"offline{name}-"))]
+        end = over_kinds(arms, f"offline{name}", prompt_set).mean
+        by_stage = [over_kinds(arms, f"online{name}", prompt_set, stage).mean for stage in (1, 2, 3, 4)]
+        matched = next((stage for stage, gain in enumerate(by_stage, start=1) if gain >= end), None)
+        stages = f"online by stage {', '.join(f'{gain:+.3f}' for gain in by_stage)}; offline at its end {end:+.3f}"
+        within = f"{stages}; matched {f'in stage {matched}' if matched else 'in no stage'}"
+        who = f"{budget}, {prompt_set} prompts"
+        improves = f"{by_stage[1]:+.3f} after stage 2, {by_stage[3]:+.3f} after stage 4"
+        return [
+            _finding(f"{who}: online matches offline within two stages", within, matched in {1, 2}, *resting),
+            _finding(f"{who}: online goes on improving", improves, by_stage[3] > by_stage[1], *resting),
+        ]
+
+    return judged
+
+
+def _losses(found: Mapping[str, Arms]) -> list[Finding]:
+    cross, brier, reward = (found["d"][f"offline{name}-count"] for name in ("", "-brier", "-reward-difference"))
+    figure = f"cross-entropy {cross.gain()}, brier {brier.gain()}, reward difference {reward.gain()}"
+    holds = cross.gain().mean >= max(brier.gain().mean, reward.gain().mean)
+    statement = "Cross-entropy is at least as good as a squared error (offline, count, training prompts)"
+    return [_finding(statement, figure, holds, cross, brier, reward)]
+
+
+def _unclipped(found: Mapping[str, Arms]) -> list[Finding]:
+    arm, clipped = found["d"]["online-unclipped-count"], found["d"]["online-count"]
+    unstable = len(arm.unstable)
+    figure = f"{unstable} of {len(arm.results)} seeds unstable; gain {arm.gain()}, with clipping {clipped.gain()}"
+    return [_finding("Without clipping finetuning is unstable", figure, 2 * unstable >= len(arm.results), arm, clipped)]
+
+
+def _of_kind(kind: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        ppod, dpok, rwr = found["d"][f"online-{kind}"], *(found["e"][f"{name}-{kind}"] for name in ("dpok", "rwr"))
+        figure = f"PPOD {ppod.gain()}, DPOK {dpok.gain()}, RWR {rwr.gain()}"
+        holds = ppod.gain().mean > max(0.0, dpok.gain().mean, rwr.gain().mean)
+        return [_finding(f"{kind}: PPOD is above the pretrained model, DPOK and RWR", figure, holds, ppod, dpok, rwr)]
+
+    return judged
+
+
+def _on_set(kind: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        arm = found["f"]["weighted-sum"]
         gain = arm.gain(kind)
-        found.append(Finding(f"The weighted sum rises on unseen {kind} prompts", f"gain {gain}", gain.mean > 0))
-    return found
+        return [_finding(f"The weighted sum rises on unseen {kind} prompts", f"gain {gain}", gain.mean > 0, arm)]
+
+    return judged
 
 
-_JUDGES: dict[str, Callable[[Arms, Mapping[str, Arms]], list[Finding]]] = {
-    "a": _a,
-    "b": _b,
-    "c": _c,
-    "d": _d,
-    "e": _e,
-    "f": _f,
+_JUDGES: dict[str, list[Callable[[Mapping[str, Arms]], list[Finding]]]] = {
+    "a": [
+        _stability("prdp-unclipped-small", stable=False),
+        _stability("prdp-unclipped-large", stable=False),
+        _stability("ddpo-unclipped-small", stable=False),
+        _stability("ddpo-unclipped-large", stable=False),
+        _stability("prdp-small", stable=True),
+        _stability("prdp-large", stable=True),
+        _stability("ddpo-small", stable=True),
+        _stability("ddpo-large", stable=False),
+    ],
+    "b": [
+        _compared("PRDP matches DDPO on 45 prompts", "prdp-small", "ddpo-small", above=False),
+        _compared("PRDP matches DDPO, 256 × 1, at large scale", "prdp-large", "ddpo-large", above=False),
+        _compared("PRDP is above DDPO, 256 × 1, at large scale", "prdp-large", "ddpo-large", above=True),
+        _compared("PRDP matches DDPO, 32 × 8, at large scale", "prdp-large", "ddpo-groups-large", above=False),
+        _compared("PRDP is above DDPO, 32 × 8, at large scale", "prdp-large", "ddpo-groups-large", above=True),
+        _compared(
+            "PRDP without a bound on the gradient's norm matches PRDP",
+            "prdp-free-norm-large",
+            "prdp-large",
+            above=False,
+        ),
+        _fails("DDPO on one image of each prompt fails at large scale", "ddpo-large"),
+        _fails("DDPO on N × K images fails at large scale", "ddpo-groups-large"),
+        _unnormalised,
+    ],
+    "o": [_of_offset(offset) for offset in OFFSETS[1:]],
+    "c": [_c],
+    "d": [
+        _online("", "equal updates", "train"),
+        _online("", "equal updates", "unseen"),
+        _online("-converged", "till convergence", "train"),
+        _online("-converged", "till convergence", "unseen"),
+        _losses,
+        _unclipped,
+    ],
+    "e": [_of_kind(kind) for kind in KINDS],
+    "f": [_on_set(kind) for kind in KINDS],
 }
-
-_TRIED: dict[str, Callable[[Arms], list[Finding]]] = {"b": _tried_b, "d": _tried_d}

@@ -1,20 +1,24 @@
-"""study.yaml as a list of runs: one a (claim, arm, seed)."""
+"""study.yaml as a list of runs: the cells of the tuning grids, and one a (claim, arm, seed)."""
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tuning import Cell, cells, selected
 
 from reward_finetuning.config import RunConfig
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 WORK = HERE.parents[1] / "runs" / "study"
+TUNING = "tuning"
+"""Folder of the grids' results, beside those of the claims."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Task:
     claim: str
     arm: str
     seed: int
-    settings: dict[str, Any]
+    settings: dict[str, Any] | None
+    """None: it awaits the results of a tuning grid."""
 
     @property
     def result(self) -> Path:
@@ -37,6 +42,7 @@ class Task:
 
     def config(self) -> RunConfig:
         """The run file that this task is, prompt files found beside study.yaml."""
+        assert self.settings is not None
         tree = copy.deepcopy(self.settings)
         tree["prompts"]["train"] = _found(tree["prompts"]["train"])
         sets = tree["evaluation"]["prompt_sets"]
@@ -52,37 +58,81 @@ def read_study() -> dict[str, Any]:
     return dict(yaml.safe_load((HERE / "study.yaml").read_text(encoding="utf-8")))
 
 
-def tasks(study: Mapping[str, Any]) -> Iterator[Task]:
-    """All runs, claims in the order of study.yaml, and of a claim one seed of every arm before the next seed."""
-    for claim, stated in study["claims"].items():
-        for seed in stated["seeds"]:
-            for arm, described in _arms(stated).items():
-                if seed in described.get("seeds", stated["seeds"]):
-                    yield Task(claim, arm, seed, _settings(study, described))
+def grid_of(study: Mapping[str, Any], method: str) -> list[Cell]:
+    """The cells of a method's grid."""
+    return list(cells(method, study["tuning"]["grids"][method]))
 
 
-def _arms(stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    arms = dict(stated["arms"])
+def selection(study: Mapping[str, Any], method: str, among: Mapping[str, float] | None = None) -> Cell | None:
+    """The cell that the rule selects; None while the grid is not run."""
+    grid = grid_of(study, method)
+    done = [(cell, task) for cell in grid if (task := _tuning_task(study, cell)).result.exists()]
+    return selected(grid, {cell.arm: _gain(task) for cell, task in done}, among)
+
+
+def tasks(study: Mapping[str, Any]) -> list[Task]:
+    """All runs in the order in which they are done: each group of claims after the grids that its arms need."""
+    ordered: dict[Path, Task] = {}
+    for claims in study["order"]:
+        arms = [(claim, arm, described) for claim in claims for arm, described in arms_of(study["claims"][claim])]
+        for method in dict.fromkeys(described["tuned"] for _, _, described in arms):
+            ordered |= {task.result: task for task in (_tuning_task(study, cell) for cell in grid_of(study, method))}
+        for seed in sorted({seed for claim in claims for seed in study["claims"][claim]["seeds"]}):
+            for claim, arm, described in arms:
+                if seed in study["claims"][claim]["seeds"]:
+                    task = Task(claim, arm, seed, _settings(study, described))
+                    ordered[task.result] = task
+    return list(ordered.values())
+
+
+def arms_of(stated: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and description of every arm of a claim."""
+    yield from stated.get("arms", {}).items()
+    for offset in stated.get("offsets", ()):
+        for arm, described in stated["arms_per_offset"].items():
+            reward = {
+                "weights": {"shapes": 1.0, "prompt_level": offset},
+                "scorers": {"prompt_level": {"use": "offsets:level"}},
+            }
+            yield f"{arm}-{offset:g}", {**described, "settings": {"reward": reward}}
     for kind in stated.get("kinds", ()):
         for arm, described in stated["arms_per_kind"].items():
-            images = 64 if described["scale"] == "offline" else 16
-            of_kind = {
-                "prompts": {"train": f"prompts/train-{kind}.jsonl", "prompts_per_epoch": 16},
-                "sampling": {"images_per_prompt": images},
-                "evaluation": {
-                    "prompt_sets": {"train": f"prompts/train-{kind}.jsonl", "unseen": f"prompts/unseen-{kind}.jsonl"}
-                },
-            }
-            arms[f"{arm}-{kind}"] = {**described, "settings": _merged(of_kind, described.get("settings", {}))}
-    return arms
+            if kind in described.get("kinds", stated["kinds"]):
+                yield f"{arm}-{kind}", {**described, "settings": _of_kind(kind, described)}
 
 
-def _settings(study: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
-    """Base, then scale, method and the arm's own settings."""
-    tree = _merged(study["base"], study["scales"][described["scale"]])
-    if "method" in described:
-        tree["objective"] = dict(study["methods"][described["method"]])
-    return _merged(tree, described.get("settings", {}))
+def _of_kind(kind: str, described: Mapping[str, Any]) -> dict[str, Any]:
+    """16 prompts of one kind: 256 images a stage, or 1024 at once."""
+    own = {
+        "prompts": {"train": f"prompts/train-{kind}.jsonl", "prompts_per_epoch": 16},
+        "sampling": {"images_per_prompt": 64 if described["scale"] == "offline" else 16},
+        "evaluation": {
+            "prompt_sets": {"train": f"prompts/train-{kind}.jsonl", "unseen": f"prompts/unseen-{kind}.jsonl"}
+        },
+    }
+    return _merged(own, described.get("settings", {}))
+
+
+def _tuning_task(study: Mapping[str, Any], cell: Cell) -> Task:
+    return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, cell.scale, cell, {}))
+
+
+def _gain(task: Task) -> float | None:
+    """Gain on training prompts of a finished run; None if it stopped early."""
+    content = json.loads(task.result.read_text(encoding="utf-8"))
+    return None if content["error"] else float(content["evaluations"]["eval/train/reward/gain"][-1][1])
+
+
+def _settings(study: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any] | None:
+    cell = selection(study, described["tuned"], described.get("among"))
+    return None if cell is None else _joined(study, described["scale"], cell, described.get("settings", {}))
+
+
+def _joined(study: Mapping[str, Any], scale: str, cell: Cell, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Base, then scale, method, the tuned settings and the arm's own."""
+    tree = _merged(study["base"], study["scales"][scale])
+    tree["objective"] = dict(study["methods"][cell.method])
+    return _merged(_merged(tree, cell.settings), own)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +140,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = copy.deepcopy(dict(below))
     for key, value in above.items():
         replaces = key in {"weights", "prompt_sets"} or not isinstance(value, Mapping)
-        merged[key] = copy.deepcopy(value) if replaces else _merged(merged.get(key, {}), value)
+        merged[key] = copy.deepcopy(value) if replaces else _merged(merged.get(key) or {}, value)
     return merged
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from judge import BETAS, KINDS, Arms
+from judge import BETAS, KINDS, OFFSETS, Arms, at_offset, over_kinds
 from matplotlib.figure import Figure
 from results import Arm
 
@@ -24,83 +24,87 @@ _STYLE = {
 }
 
 
-def draw(claim: str, arms: Arms, others: Mapping[str, Arms], path: Path) -> bool:
+def draw(claim: str, found: Mapping[str, Arms], path: Path) -> bool:
     """Write the claim's figure; False while an arm it needs has no result."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained", facecolor="white")
         try:
-            _DRAWN[claim](figure, arms, others)
-        except KeyError:
+            _DRAWN[claim](figure, found)
+        except (KeyError, ZeroDivisionError):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return True
 
 
-def _a(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
+def _a(figure: Figure, found: Mapping[str, Arms]) -> None:
     methods = ("prdp", "prdp-unclipped", "ddpo", "ddpo-unclipped")
-    for axes, scale in zip(figure.subplots(1, 2), ("small", "large"), strict=True):
-        _reward_curves(axes, {method: arms[f"{method}-{scale}"] for method in methods})
-        axes.set_title(f"{scale} scale")
+    for axes, scale in zip(figure.subplots(1, 2, sharey=True), ("small", "large"), strict=True):
+        _reward_curves(axes, {method: found["a"][f"{method}-{scale}"] for method in methods})
+        axes.set_title(f"{scale} scale, four updates per epoch")
 
 
-def _b(figure: Figure, arms: Arms, others: Mapping[str, Arms]) -> None:
-    a = others["a"]
-    small, large = figure.subplots(1, 2)
+def _b(figure: Figure, found: Mapping[str, Arms]) -> None:
+    arms = found["b"]
+    small, large = figure.subplots(1, 2, sharey=True)
+    unnormalised = arms["ddpo-unnormalised-small"]
+    _reward_curves(small, {"PRDP": arms["prdp-small"], "DDPO": arms["ddpo-small"], "DDPO, unnormalised": unnormalised})
+    groups = arms["ddpo-groups-large"]
     _reward_curves(
-        small,
-        {"PRDP": a["prdp-small"], "DDPO": a["ddpo-small"], "DDPO, unnormalised": arms["ddpo-unnormalised-small"]},
-    )
-    _reward_curves(
-        large,
-        {"PRDP, 32 × 2": a["prdp-large"], "DDPO, 64 × 1": a["ddpo-large"], "DDPO, 32 × 2": arms["ddpo-pairs-large"]},
+        large, {"PRDP, 32 × 8": arms["prdp-large"], "DDPO, 256 × 1": arms["ddpo-large"], "DDPO, 32 × 8": groups}
     )
     small.set_title("45 prompts")
     large.set_title("1056 prompts")
 
 
-def _c(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
+def _o(figure: Figure, found: Mapping[str, Arms]) -> None:
     axes = figure.subplots()
-    points = {f"PRDP, β={beta}": arms[f"beta-{beta}"] for beta in BETAS} | {"DDPO": arms["ddpo"]}
-    for (label, arm), colour in zip(points.items(), _COLOURS, strict=True):
-        trained, watched = arm.gains(reward="reward"), arm.gains(reward="shapes")
-        axes.scatter(trained, watched, color=colour, s=14, alpha=0.5)
-        axes.scatter([_mean(trained)], [_mean(watched)], color=colour, s=60, label=label)
-    axes.axhline(0, color="#9ca3af", linewidth=0.8)
-    axes.set_xlabel("gain in colourfulness, which is trained")
-    axes.set_ylabel("change of the pixel reward, watched")
+    named = {"PRDP, 32 × 8": "prdp", "DDPO, 256 × 1": "ddpo", "DDPO, 32 × 8": "ddpo-groups"}
+    for (label, method), colour in zip(named.items(), _COLOURS, strict=False):
+        gains = [list(at_offset(found, method, offset).gains(reward="shapes").values()) for offset in OFFSETS]
+        _band(axes, [float(offset) for offset in OFFSETS], gains, label, colour)
+    axes.set_xlabel("standard deviation of the level at which a prompt is scored")
+    axes.set_ylabel("gain in the pixel reward")
     axes.legend()
 
 
-def _d(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
-    train, unseen, losses = figure.subplots(1, 3)
+def _c(figure: Figure, found: Mapping[str, Arms]) -> None:
+    against_reward, against_kl = figure.subplots(1, 2, sharey=True)
+    points = {f"PRDP, β={beta}": found["c"][f"beta-{beta}"] for beta in BETAS} | {"DDPO": found["c"]["ddpo"]}
+    for (label, arm), colour in zip(points.items(), _COLOURS, strict=True):
+        watched = arm.gain(reward="shapes").mean
+        against_reward.scatter([arm.gain().mean], [watched], color=colour, s=60, label=label)
+        against_kl.scatter([arm.last("sample/kl_to_reference")], [watched], color=colour, s=60)
+    against_reward.set_xlabel("gain in colourfulness, which is trained")
+    against_kl.set_xlabel("KL to the reference in the last epoch, nats per latent element")
+    against_reward.set_ylabel("change of the pixel reward, watched")
+    against_reward.legend()
+
+
+def _d(figure: Figure, found: Mapping[str, Arms]) -> None:
     stages = (1, 2, 3, 4)
-    for axes, prompt_set in ((train, "train"), (unseen, "unseen")):
-        for name, colour in zip(("online", "offline", "online-unclipped"), _COLOURS, strict=False):
-            per_stage = [arms[name].gains(prompt_set, epoch=stage) for stage in stages]
-            _band(axes, stages, per_stage, name, colour)
-        axes.set_title(f"{'training' if prompt_set == 'train' else 'unseen'} prompts")
-        axes.set_xlabel("stage, 8 updates each")
+    for axes, name in zip(figure.subplots(1, 2, sharey=True), ("", "-converged"), strict=True):
+        for method, colour in zip(("online", "offline"), _COLOURS, strict=False):
+            for prompt_set, style in (("train", "-"), ("unseen", "--")):
+                gains = [over_kinds(found["d"], f"{method}{name}", prompt_set, stage).mean for stage in stages]
+                axes.plot(stages, gains, style, color=colour, label=f"{method}, {prompt_set}")
+        axes.set_title("till convergence" if name else "equal updates")
+        axes.set_xlabel("stage")
         axes.set_xticks(stages)
-        axes.axhline(0, color="#9ca3af", linewidth=0.8)
-    train.set_ylabel("gain over the pretrained model")
-    unseen.legend()
-    named = {"cross-entropy": "offline", "Brier": "offline-brier", "reward diff.": "offline-reward-difference"}
-    _bars(losses, {label: arms[name] for label, name in named.items()}, "train")
-    losses.set_title("offline, by loss")
+        axes.legend()
 
 
-def _e(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
+def _e(figure: Figure, found: Mapping[str, Arms]) -> None:
     for axes, kind in zip(figure.subplots(1, 4, sharey=True), KINDS, strict=True):
-        _bars(axes, {method.upper(): arms[f"{method}-{kind}"] for method in ("ppod", "dpok", "rwr")}, "train")
+        baselines = {method.upper(): found["e"][f"{method}-{kind}"] for method in ("dpok", "rwr")}
+        _bars(axes, {"PPOD": found["d"][f"online-{kind}"], **baselines}, "train")
         axes.set_title(kind)
 
 
-def _f(figure: Figure, arms: Arms, _: Mapping[str, Arms]) -> None:
-    arm = arms["weighted-sum"]
+def _f(figure: Figure, found: Mapping[str, Arms]) -> None:
     axes = figure.subplots()
     for position, kind in enumerate(KINDS):
-        _bar(axes, position, arm, kind, _COLOURS[0])
+        _bar(axes, position, found["f"]["weighted-sum"], kind, _COLOURS[0])
     axes.set_xticks(range(len(KINDS)), [f"unseen {kind}" for kind in KINDS])
     axes.set_ylabel("gain in the weighted sum")
     axes.axhline(0, color="#9ca3af", linewidth=0.8)
@@ -125,7 +129,7 @@ def _smoothed(values: Sequence[float | None]) -> list[float | None]:
     return [_mean(part) if part and values[i] is not None else None for i, part in enumerate(kept)]
 
 
-def _band(axes: Any, xs: Sequence[int], columns: Sequence[Sequence[float]], label: str, colour: str) -> None:
+def _band(axes: Any, xs: Sequence[float], columns: Sequence[Sequence[float]], label: str, colour: str) -> None:
     """The mean over seeds, and from the lowest to the highest of them."""
     there = [(x, column) for x, column in zip(xs, columns, strict=True) if column]
     axes.plot([x for x, _ in there], [_mean(column) for _, column in there], color=colour, label=label)
@@ -152,9 +156,10 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-_DRAWN: dict[str, Callable[[Figure, Arms, Mapping[str, Arms]], None]] = {
+_DRAWN: dict[str, Callable[[Figure, Mapping[str, Arms]], None]] = {
     "a": _a,
     "b": _b,
+    "o": _o,
     "c": _c,
     "d": _d,
     "e": _e,

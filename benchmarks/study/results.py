@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Gain:
-    """Difference to the pretrained model on one prompt set, with a 95 % interval."""
+    """A difference of mean rewards, with a 95 % interval; infinite bounds where one value leaves no spread."""
 
     mean: float
     low: float
@@ -24,6 +24,8 @@ class Gain:
     def __str__(self) -> str:
         if math.isnan(self.mean):
             return "none"
+        if math.isinf(self.low):
+            return f"{self.mean:+.3f} (one seed)".replace("-", "−")
         return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})".replace("-", "−")
 
 
@@ -34,6 +36,8 @@ class Result:
         self._content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         self.claim, self.arm = self._content["claim"], self._content["arm"]
         self.seed, self.seconds = self._content["seed"], self._content["seconds"]
+        self.cpu_seconds = self._content["cpu_seconds"]
+        self.settings: dict[str, Any] = self._content["settings"]
 
     @property
     def error(self) -> str:
@@ -61,34 +65,55 @@ class Result:
 
 
 class Arm:
-    """All seeds of one arm."""
+    """All seeds of one arm that are there."""
 
-    def __init__(self, name: str, results: Sequence[Result]) -> None:
+    def __init__(self, name: str, results: Sequence[Result], num_seeds: int) -> None:
         self.name, self.results = name, sorted(results, key=lambda result: result.seed)
+        self.is_complete = len(results) >= num_seeds
 
     @property
     def unstable(self) -> list[str]:
         """A reason for each seed that is unstable."""
         return [f"seed {result.seed}: {result.unstable}" for result in self.results if result.unstable]
 
-    def gains(self, prompt_set: str = "train", reward: str = "reward", epoch: int | None = None) -> list[float]:
-        """Mean gain of each seed."""
-        return [result.gain(prompt_set, reward, epoch).mean for result in self.results]
+    def gains(self, prompt_set: str = "train", reward: str = "reward", epoch: int | None = None) -> dict[int, float]:
+        """Seed -> mean gain."""
+        return {result.seed: result.gain(prompt_set, reward, epoch).mean for result in self.results}
 
     def gain(self, prompt_set: str = "train", reward: str = "reward", epoch: int | None = None) -> Gain:
         """Mean over seeds; the interval is Student's over seeds, or with a single seed that of its own run."""
         if len(self.results) == 1:
             return self.results[0].gain(prompt_set, reward, epoch)
-        values = self.gains(prompt_set, reward, epoch)
-        mean = sum(values) / len(values)
-        error = float(stats.sem(values)) * float(stats.t.ppf(0.975, len(values) - 1))
-        return Gain(mean, mean - error, mean + error)
+        return over_seeds(list(self.gains(prompt_set, reward, epoch).values()))
+
+    def last(self, metric: str) -> float:
+        """Mean over seeds of a training metric's last value."""
+        values = [result.curve(metric)[-1][1] for result in self.results]
+        return sum(values) / len(values)
 
 
-def read_results(folder: Path) -> dict[str, dict[str, Arm]]:
-    """claim -> arm -> its seeds."""
+def over_seeds(values: Sequence[float]) -> Gain:
+    """Student's interval of the mean of one value a seed."""
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return Gain(mean, -math.inf, math.inf)
+    error = float(stats.sem(values)) * float(stats.t.ppf(0.975, len(values) - 1))
+    return Gain(mean, mean - error, mean + error)
+
+
+def difference(first: Arm, second: Arm, reward: str = "reward") -> Gain:
+    """Gain of the first minus that of the second, paired by the seeds that both have."""
+    ours, theirs = first.gains(reward=reward), second.gains(reward=reward)
+    return over_seeds([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+
+
+def read_results(folder: Path, num_seeds: Mapping[tuple[str, str], int]) -> dict[str, dict[str, Arm]]:
+    """claim -> arm -> its seeds; `num_seeds` says how many an arm of a claim has when it is complete."""
     found: dict[str, dict[str, list[Result]]] = {}
     for path in sorted(folder.glob("*/*.json")):
         result = Result(path)
         found.setdefault(result.claim, {}).setdefault(result.arm, []).append(result)
-    return {claim: {arm: Arm(arm, each) for arm, each in arms.items()} for claim, arms in found.items()}
+    return {
+        claim: {arm: Arm(arm, each, num_seeds.get((claim, arm), 1)) for arm, each in arms.items()}
+        for claim, arms in found.items()
+    }

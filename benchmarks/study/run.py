@@ -1,7 +1,7 @@
 """Run what the study still lacks, a few runs side by side, until everything is there or the time is up.
 
-python benchmarks/study/run.py                          all that has no result yet, in the order a, d, c, e, b, f
-python benchmarks/study/run.py --claims a d --minutes 60
+python benchmarks/study/run.py                                 all that has no result yet, in the order of study.yaml
+python benchmarks/study/run.py --claims tuning a --minutes 60
 """
 
 from __future__ import annotations
@@ -11,41 +11,75 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from plan import RESULTS, WORK, Task, read_study, tasks
+from plan import RESULTS, TUNING, WORK, Task, read_study, tasks
 
 
 def main() -> int:
     """Exit code: 0 all of what was asked for has a result, 1 a run failed, 75 the time was up."""
     options = _options()
-    study = read_study()
-    wanted = [t for t in tasks(study) if t.claim in (options.claims or study["claims"])]
-    missing = [t for t in wanted if not t.result.exists()]
-    print(f"{len(wanted) - len(missing)} of {len(wanted)} results are there; {len(missing)} to run", flush=True)
+    queue = _Queue(options.claims)
+    print(f"{len(queue.missing())} runs have no result yet", flush=True)
     deadline = time.monotonic() + 60 * options.minutes
     with ThreadPoolExecutor(options.jobs) as pool:
-        codes = list(pool.map(lambda task: run_task(task, deadline=deadline), missing))
-    if any(code not in {0, 75} for code in codes):
+        list(pool.map(lambda _: queue.work(deadline), range(options.jobs)))
+    if queue.failed:
         return 1
-    return 75 if 75 in codes else 0
+    return 75 if queue.missing() else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--claims", nargs="*", help="letters of claims; all when not given")
+    parser.add_argument("--claims", nargs="*", help=f"letters of claims, or {TUNING}; all when not given")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no run after this time")
     return parser.parse_args()
 
 
-def run_task(task: Task, *, folder: Path = RESULTS, deadline: float = float("inf")) -> int:
-    """Run a task in a process of its own; its exit code, or 75 after the deadline."""
-    if time.monotonic() > deadline:
-        return 75
+class _Queue:
+    """Runs without a result. Which settings a judged run has is known once the grid of its method is done."""
+
+    def __init__(self, claims: list[str] | None) -> None:
+        self._claims = claims
+        self._lock = threading.Lock()
+        self._begun: set[Path] = set()
+        self.failed: set[Path] = set()
+
+    def missing(self) -> list[Task]:
+        """In order, those that await a grid included."""
+        wanted = [task for task in tasks(read_study()) if self._claims is None or task.claim in self._claims]
+        return [task for task in wanted if not task.result.exists() and task.result not in self.failed]
+
+    def work(self, deadline: float) -> None:
+        """Take one run after the other; ends when there is none to begin and none to wait for."""
+        while time.monotonic() < deadline:
+            task, waits = self._next()
+            if task is not None:
+                if run_task(task) != 0:
+                    self.failed.add(task.result)
+            elif waits:
+                time.sleep(2)
+            else:
+                return
+
+    def _next(self) -> tuple[Task | None, bool]:
+        with self._lock:
+            missing = self.missing()
+            for task in missing:
+                if task.settings is not None and task.result not in self._begun:
+                    self._begun.add(task.result)
+                    return task, False
+            running = {task.result for task in missing} & self._begun
+            return None, bool(running) and any(task.settings is None for task in missing)
+
+
+def run_task(task: Task, *, folder: Path = RESULTS) -> int:
+    """Run a task in a process of its own; its exit code."""
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / f"{task.claim}-{task.arm}-seed{task.seed}.log"
     started = time.monotonic()
@@ -59,8 +93,8 @@ def run_task(task: Task, *, folder: Path = RESULTS, deadline: float = float("inf
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    found = "done" if code == 0 else f"failed with exit code {code}, see {log}"
-    print(f"{task.claim} {task.arm} seed {task.seed}: {found}, {time.monotonic() - started:.0f} s", flush=True)
+    outcome = "done" if code == 0 else f"failed with exit code {code}, see {log}"
+    print(f"{task.claim} {task.arm} seed {task.seed}: {outcome}, {time.monotonic() - started:.0f} s", flush=True)
     return code
 
 

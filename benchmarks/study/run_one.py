@@ -1,4 +1,4 @@
-"""Run one (claim, arm, seed) and write its result; a run that was cut off goes on where it ended."""
+"""Run one (claim, arm, seed) and write its result; a run that was cut off resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import code_version, history
 
 _CURVES = ("reward/mean", "sample/kl_to_reference", "train/loss", "train/clip_fraction", "train/grad_norm",
-           "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share")  # fmt: skip
+           "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share", "train/updates",
+           "train/heldout_accuracy")  # fmt: skip
 
 
 def main() -> None:
@@ -59,6 +60,7 @@ def _result(task: Task, config: RunConfig, error: str, seconds: float) -> dict[s
         "epochs_done": RunDirectory(config).latest().epoch,
         "images_an_epoch": config.num_images,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(time.process_time(), 1),
         "code_version": code_version(),
         "settings": task.settings,
         "curves": kept,

@@ -1,9 +1,10 @@
-"""The edge to Kubernetes: TrainJobs by name, and what their pods said when they ended."""
+"""The edge to Kubernetes: TrainJobs by name, and the termination messages of their pods."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,155 +12,192 @@ from typing import Any, TypeVar
 
 from components.launcher.manifest import API_VERSION, DIGEST
 from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.server_errors import is_retryable, one_line
 
 R = TypeVar("R")
 
 _JOBSET_NAME = "jobset.sigs.k8s.io/jobset-name"  # label of the pods; Trainer's JobSet is called as its TrainJob
 _REQUEST_SECONDS = 30.0
-_TRANSIENT = {408, 429, 500, 502, 503, 504}
-_TAKEN, _ABSENT, _FORBIDDEN = 409, 404, (401, 403)
+_EXISTS, _ABSENT = 409, 404
+_LONGEST_MESSAGE = 1000
 
 
 class TrainJobs:
-    """The TrainJobs of one namespace. A connection that is lost is made again until the deadline."""
+    """The TrainJobs of one namespace. Requests that get no answer are repeated until the deadline."""
 
     def __init__(self, namespace: str | None, *, deadline: float, pause: float) -> None:
-        """Connect with the pod's service account, or as kubectl would.
+        """Connect with the service account of the pod, or as kubectl does.
 
         Args:
-            namespace: where; that of the pod, or of kubectl's context, when not given.
-            deadline: time.monotonic() after which a lost connection is given up.
-            pause: seconds between two attempts.
+            namespace: of the TrainJobs; if not given, that of the pod or of the context of kubectl.
+            deadline: time.monotonic() until which unanswered requests are repeated.
+            pause: seconds between two requests.
 
         Raises:
-            UserError: there is neither.
+            UserError: there is neither a service account nor a configuration of kubectl.
         """
         from kubernetes import client, config
 
         configuration = client.Configuration()
-        configuration.retries = False  # the client's own, at once after one another, would hide a lost connection
+        configuration.retries = False  # ours wait between two attempts, and are logged
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ:  # in a pod
                 config.load_incluster_config(client_configuration=configuration)
             else:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except config.ConfigException as error:
-            raise UserError(f"no Kubernetes cluster is known here, neither a pod's nor kubectl's: {error}") from None
+            raise UserError(
+                f"no Kubernetes cluster is configured: neither a pod's service account nor kubectl's file: {error}"
+            ) from None
         connection = client.ApiClient(configuration)
         self._custom, self._core = client.CustomObjectsApi(connection), client.CoreV1Api(connection)
         self.namespace = namespace or _own_namespace()
         self._deadline, self.pause = deadline, pause
 
     def create(self, manifest: dict[str, Any]) -> bool:
-        """Make it; False where one of this name is there already.
+        """Create the TrainJob.
+
+        Returns:
+            False if a TrainJob of this name exists.
 
         Raises:
-            UserError: the cluster refuses it; the text says why.
+            UserError: the cluster refuses it, with the message of the API server or the webhook.
+            RetryableError: a quota is exceeded, or the API does not answer until the deadline.
         """
         create = self._custom.create_namespaced_custom_object
         try:
-            self._patiently(lambda: create(*self._of_all(), manifest, _request_timeout=_REQUEST_SECONDS))
-        except _RefusedError as refused:
-            if refused.status == _TAKEN:
+            self._until_answered(lambda: create(*self._resource(), manifest, _request_timeout=_REQUEST_SECONDS))
+        except _RefusalError as refusal:
+            if refusal.status == _EXISTS:
                 return False
-            raise UserError(self._why(refused)) from None
+            raise refusal.as_error(self.namespace) from None
         return True
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """It, or None where there is none."""
+        """The TrainJob, or None if there is none.
+
+        Raises:
+            UserError: the cluster refuses the request.
+            RetryableError: the API does not answer until the deadline.
+        """
         get = self._custom.get_namespaced_custom_object
         try:
-            return self._patiently(lambda: get(*self._of_all(), name, _request_timeout=_REQUEST_SECONDS))
-        except _RefusedError as refused:
-            if refused.status == _ABSENT:
+            return self._until_answered(lambda: get(*self._resource(), name, _request_timeout=_REQUEST_SECONDS))
+        except _RefusalError as refusal:
+            if refusal.status == _ABSENT:
                 return None
-            raise UserError(self._why(refused)) from None
+            raise refusal.as_error(self.namespace) from None
 
     def delete(self, name: str) -> None:
-        """Delete it with its pods, and wait until it is gone."""
+        """Delete the TrainJob with its pods, and wait until it is gone.
+
+        Raises:
+            UserError: the cluster refuses the request.
+            RetryableError: it still exists at the deadline.
+        """
         delete = self._custom.delete_namespaced_custom_object
         options = {"propagation_policy": "Foreground", "_request_timeout": _REQUEST_SECONDS}
         try:
-            self._patiently(lambda: delete(*self._of_all(), name, **options))
-        except _RefusedError as refused:
-            if refused.status != _ABSENT:
-                raise UserError(self._why(refused)) from None
+            self._until_answered(lambda: delete(*self._resource(), name, **options))
+        except _RefusalError as refusal:
+            if refusal.status != _ABSENT:
+                raise refusal.as_error(self.namespace) from None
         while self.get(name) is not None:
             self.wait(f"TrainJob {name} is being deleted")
 
-    def last_words(self, name: str) -> list[str]:
-        """What containers of its pods left in their termination logs; none where pods may not be listed."""
+    def termination_messages(self, name: str) -> list[str]:
+        """Termination messages of the containers of its pods; none if the account may not list pods."""
         pods = self._core.list_namespaced_pod
         selector = f"{_JOBSET_NAME}={name}"
         try:
-            listed = self._patiently(
+            listed = self._until_answered(
                 lambda: pods(self.namespace, label_selector=selector, _request_timeout=_REQUEST_SECONDS)
             )
-        except _RefusedError:
+        except _RefusalError:
             return []
         statuses = [status for pod in listed.items for status in pod.status.container_statuses or ()]
         states = [state for status in statuses for state in (status.state, status.last_state) if state]
         return [state.terminated.message for state in states if state.terminated and state.terminated.message]
 
-    def wait(self, for_what: str) -> None:
-        """Until it is worth another look.
+    def wait(self, reason: str) -> None:
+        """Sleep until the next look.
+
+        Args:
+            reason: what is waited for, in words, for the error.
 
         Raises:
-            RetryableError: the deadline is over.
+            RetryableError: the deadline has passed.
         """
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise RetryableError(f"{for_what}; given up")
+            raise RetryableError(f"{reason}; the deadline has passed")
         time.sleep(min(self.pause, left))
 
-    def _patiently(self, call: Callable[[], R]) -> R:
+    def _until_answered(self, call: Callable[[], R]) -> R:
+        """Repeat a request until the API answers it.
+
+        Raises:
+            _RefusalError: an answer that the same request will get again.
+            RetryableError: no answer until the deadline.
+        """
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        told = False
+        is_first = True
         while True:
             try:
                 return call()
             except ApiException as error:
-                if error.status not in _TRANSIENT:
-                    raise _RefusedError(error) from None
-                said = f"answers {error.status} {error.reason}"
+                if not is_retryable(int(error.status or 0)):
+                    raise _RefusalError(error) from None
+                problem = f"Kubernetes answers {error.status} {error.reason}: {_message(error)}"
             except HTTPError as error:
-                said = f"is not reached ({type(error).__name__})"
-            if not told:
-                print(f"Kubernetes {said}; asked again until it answers", flush=True)
-            told = True
-            self.wait(f"Kubernetes {said}")
+                problem = f"Kubernetes cannot be reached ({type(error).__name__})"
+            if is_first:
+                print(f"{problem}; the request is repeated every {self.pause:g} s", flush=True)
+            is_first = False
+            self.wait(problem)
 
-    def _of_all(self) -> tuple[str, str, str, str]:
+    def _resource(self) -> tuple[str, str, str, str]:
         group, _, version = API_VERSION.partition("/")
         return group, version, self.namespace, "trainjobs"
 
-    def _why(self, refused: _RefusedError) -> str:
-        if refused.status == _ABSENT:
-            return f"the cluster knows no TrainJob ({API_VERSION}): install Kubeflow Trainer 2.3 or newer"
-        if refused.status in _FORBIDDEN:
-            return (
-                f"the service account may not handle TrainJobs in namespace {self.namespace}: it needs get, create and "
-                f"delete of trainjobs.trainer.kubeflow.org, and list of pods ({refused.said})"
-            )
-        return f"the cluster refuses the TrainJob: {refused.said}"
 
-
-class _RefusedError(Exception):
-    """An answer that asking again does not change."""
+class _RefusalError(Exception):
+    """An answer of the API that the same request will get again."""
 
     def __init__(self, error: Any) -> None:
         self.status = int(error.status or 0)
-        self.said = " ".join(_message(error).split())[:1000]
-        super().__init__(self.said)
+        self.message = _message(error)
+        super().__init__(self.message)
+
+    def as_error(self, namespace: str) -> UserError | RetryableError:
+        """What the user reads. Every text of the API server, a webhook or a CRD rule is passed on as it is.
+
+        A status of 403 has three sources, which differ in the message only: RBAC (`cannot create resource`), an
+        admission webhook or policy (`denied the request`), and a quota (`exceeded quota`).
+        """
+        if self.status == _ABSENT:
+            return UserError(
+                f"the cluster has no TrainJob ({API_VERSION}): install Kubeflow Trainer 2.3 or newer ({self.message})"
+            )
+        if self.status == 401 or (self.status == 403 and re.search(r"cannot \w+ resource", self.message)):
+            return UserError(
+                f"the service account has no right to TrainJobs in namespace {namespace}: it needs get, create and "
+                f"delete of trainjobs.trainer.kubeflow.org, and list of pods ({self.message})"
+            )
+        if self.status == 403 and "exceeded quota" in self.message:
+            return RetryableError(f"no quota is left for the TrainJob in namespace {namespace}: {self.message}")
+        return UserError(f"the cluster refuses the TrainJob: {self.message}")
 
 
 def _message(error: Any) -> str:
+    """The message of a Kubernetes Status, else the whole answer."""
     try:
-        return str(json.loads(error.body)["message"])
+        message = json.loads(error.body)["message"]
     except (KeyError, TypeError, ValueError):
-        return f"{error.status} {error.reason}"
+        message = error.body or f"{error.status} {error.reason}"
+    return one_line(str(message), _LONGEST_MESSAGE)
 
 
 def _own_namespace() -> str:
@@ -173,5 +211,5 @@ def _own_namespace() -> str:
 
 
 def digest_of(job: dict[str, Any]) -> str:
-    """Of the spec that the job was asked for with; empty for a job of somebody else."""
+    """Digest of the spec that the job was created with; empty if the launcher did not create it."""
     return str(job["metadata"].get("annotations", {}).get(DIGEST, ""))

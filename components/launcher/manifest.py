@@ -14,7 +14,9 @@ API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
 DIGEST = "reward-finetuning/spec-digest"
 """Annotation: sha256 of the spec as it was asked for. Kueue and the webhooks change a spec afterwards."""
 
-MANAGER = "reward-finetuning"
+MANAGER = "reward-finetuning/launcher"
+"""Owner of our runtime patch. Kubeflow Trainer refuses a name that is not a domain-prefixed path (DNS-1123/path)."""
+
 _NODE = "node"  # replicated job and container of the torch-distributed runtime
 _LONGEST_NAME = 40  # JobSet's pods are called NAME-node-0-INDEX-XXXXX, within 63 characters
 _TERMINATION_LOG = "/dev/termination-log"
@@ -77,7 +79,7 @@ def _digest(spec: dict[str, Any]) -> str:
 
 
 def _environment(settings: TrainJobSettings) -> list[dict[str, Any]]:
-    # What a process fails of is left where Kubernetes keeps it: the launcher tells it to the user.
+    # A process writes its error where Kubernetes keeps it after the container has ended; the launcher reads it there.
     plain = {"RFT_FAILURE_FILE": _TERMINATION_LOG, "PYTHONUNBUFFERED": "1", **settings.env}
     secret = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}

@@ -13,6 +13,7 @@ from reward_finetuning.config import UserError, parse_config
 from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, report_name
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.program import step
 from reward_finetuning.storage import (
     Reference,
     RunDirectory,
@@ -26,6 +27,7 @@ _IN_THE_POD = "/tmp/reference.json"
 """Where a program in the TrainJob writes its outputs' references: nobody reads them, the run directory has it all."""
 
 
+@step
 def launch_train_epoch(
     config: str, policy: str, rollouts: Sequence[str], rewards: Sequence[str], next_policy: str, job: str
 ) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def launch_train_epoch(
     return write_reference(next_policy, Reference.to(name, made)).facts
 
 
+@step
 def launch_run_epochs(
     config: str, plan: str, policy: str, report: str, metrics: str, summary: str, job: str
 ) -> dict[str, float]:
@@ -68,16 +71,16 @@ def launch_run_epochs(
         raise _elsewhere(run, name)
     write_reference(policy, latest)
     folder, _ = run.open(Reference.to(name, made), [PAGE, SUMMARY])
-    found = headline(made.facts["metrics"])
-    Outputs(report, metrics, summary).publish(folder / PAGE, folder / SUMMARY, found)
-    return found
+    numbers = headline(made.facts["metrics"])
+    Outputs(report, metrics, summary).publish(folder / PAGE, folder / SUMMARY, numbers)
+    return numbers
 
 
 def _run(
-    run: RunDirectory, settings: TrainJobSettings, epoch: int, key: str, step: str, options: Mapping[str, str]
+    run: RunDirectory, settings: TrainJobSettings, epoch: int, key: str, module: str, options: Mapping[str, str]
 ) -> None:
     program = [
-        f"reward_finetuning.steps.{step}",
+        f"reward_finetuning.steps.{module}",
         *(word for name, value in options.items() for word in (f"--{name}", value)),
     ]
     processes = run.config.training.processes

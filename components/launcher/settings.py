@@ -1,4 +1,4 @@
-"""What a launching task is told, as JSON text: on which nodes the program runs, and how it is waited for."""
+"""The parameter `job` of a launching task, as JSON text: the nodes of the TrainJob, and how the task waits for it."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ class TrainJobSettings(Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise UserError(f"job is no JSON text of TrainJobSettings: {said}") from None
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise UserError(f"job is no JSON text of TrainJobSettings: {problems}") from None

@@ -3,7 +3,7 @@
 import os
 from importlib.metadata import version
 
-os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component: kfp without its dependencies
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component: kfp then needs no dependencies
 import kfp.dsl.executor_main
 import numpy as np
 

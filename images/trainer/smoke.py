@@ -1,17 +1,19 @@
-"""Inside the image: an epoch is planned and its first pictures are drawn with the built-in model."""
+"""Inside the image: every component that placement puts here imports, and the built-in model draws pictures."""
 
 import json
 import os
 from tempfile import TemporaryDirectory
 
-os.environ["_KFP_RUNTIME"] = "true"  # as KFP starts a component: kfp without its dependencies
+os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component
 import kfp.dsl.executor_main
 import torch
+from contents import import_all
 
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.sample import sample
 from reward_finetuning.steps.shards import shards
 
+print(*import_all("trainer"))
 with TemporaryDirectory() as folder:
     config = {
         "name": "smoke",

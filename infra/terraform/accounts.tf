@@ -1,10 +1,10 @@
-# One account a role, and no keys: pods take an account's identity through Workload Identity, Vertex through actAs.
-# Kubeflow Pipelines gives all tasks of a run one service account (as Vertex does), so these are roles of runs:
+# One account per role, without keys. Pods use an account through Workload Identity, Vertex AI through actAs. Kubeflow Pipelines
+# and Vertex AI use one service account for all tasks of a run, so each role is a kind of run:
 #   trainer    runs that train, fused or split, and the pods of a TrainJob
-#   sampler    runs that only draw and score, and reward services
+#   sampler    runs that only sample and score, and reward services
 #   evaluator  runs that evaluate and promote
 #   mlflow     the MLflow server
-#   viewer     Kubeflow's UI, which shows reports out of the pipelines bucket
+#   viewer     the Kubeflow UI, which shows reports from the pipelines bucket
 locals {
   accounts = {
     trainer   = { title = "Runs that train", namespace = "kubeflow", service_accounts = ["rft-trainer"] }
@@ -14,7 +14,7 @@ locals {
     viewer    = { title = "Kubeflow Pipelines UI", namespace = "kubeflow", service_accounts = ["ml-pipeline-ui"] }
   }
 
-  # Roles of runs, which may also run on Vertex.
+  # Kinds of runs, which can also run on Vertex AI.
   runners = toset(["trainer", "sampler", "evaluator"])
 
   identities = merge([
@@ -38,10 +38,10 @@ resource "google_service_account_iam_member" "workload_identity" {
   role               = "roles/iam.workloadIdentityUser"
   member             = "serviceAccount:${var.project}.svc.id.goog[${each.key}]"
 
-  depends_on = [google_container_cluster.main] # which makes the pool of identities
+  depends_on = [google_container_cluster.main] # creates the workload identity pool
 }
 
-# What the machines themselves may do: write logs and metrics, pull images. Nothing of ours.
+# The account of the machines: it can write logs and metrics and pull images. It has no access to the buckets of this project.
 resource "google_service_account" "nodes" {
   account_id   = "${var.name}-nodes"
   display_name = "GKE nodes"

@@ -1,6 +1,6 @@
 resource "google_container_cluster" "main" {
   #checkov:skip=CKV_GCP_12: Dataplane V2 (datapath_provider) enforces network policies; the old addon excludes it
-  #checkov:skip=CKV_GCP_65: whether there are Google Groups to bind roles to is the organisation's matter
+  #checkov:skip=CKV_GCP_65: the organisation decides whether roles are bound to Google Groups
   name                = var.name
   location            = var.region
   node_locations      = var.node_zones
@@ -8,7 +8,7 @@ resource "google_container_cluster" "main" {
   subnetwork          = google_compute_subnetwork.nodes.id
   deletion_protection = var.deletion_protection
 
-  # Node pools are resources of their own, so that one can be changed without the cluster.
+  # Node pools are separate resources, so that a pool can change without the cluster.
   remove_default_node_pool = true
   initial_node_count       = 1
 
@@ -27,7 +27,7 @@ resource "google_container_cluster" "main" {
     channel = "REGULAR"
   }
 
-  # A node or its control plane is not replaced in the middle of a working day.
+  # Nodes and the control plane are not replaced during working hours.
   maintenance_policy {
     recurring_window {
       start_time = "2026-01-03T02:00:00Z"
@@ -63,7 +63,7 @@ resource "google_container_cluster" "main" {
     }
   }
 
-  # Dataplane V2 enforces network policies by itself.
+  # Dataplane V2 enforces network policies.
   datapath_provider           = "ADVANCED_DATAPATH"
   enable_intranode_visibility = true
   enable_shielded_nodes       = true
@@ -72,7 +72,7 @@ resource "google_container_cluster" "main" {
     workload_pool = "${var.project}.svc.id.goog"
   }
 
-  # MLflow's secrets are mounted straight from Secret Manager.
+  # Secrets of MLflow are mounted from Secret Manager.
   secret_manager_config {
     enabled = true
   }
@@ -83,7 +83,7 @@ resource "google_container_cluster" "main" {
 
   addons_config {
     gcs_fuse_csi_driver_config {
-      enabled = false # one file after another over FUSE is slower than our own client, and has no preconditions
+      enabled = false # FUSE reads files sequentially, is slower than the storage client of this project, and has no preconditions
     }
   }
 
@@ -106,7 +106,7 @@ resource "google_container_cluster" "main" {
   resource_labels = local.labels
 
   lifecycle {
-    ignore_changes = [node_config, initial_node_count] # of the default pool, which is gone
+    ignore_changes = [node_config, initial_node_count] # of the default pool, which is removed
   }
 
   depends_on = [google_project_iam_member.nodes]

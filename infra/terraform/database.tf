@@ -1,9 +1,9 @@
-# MLflow's PostgreSQL. It has no public address, and its password is no Terraform value: the runbook sets it and keeps it
-# in Secret Manager, so that it is never in a state file.
+# The PostgreSQL database of MLflow. It has no public address. Its password is not a Terraform value: the runbook creates it and
+# stores it in Secret Manager, so that it is never in a state file.
 resource "google_sql_database_instance" "mlflow" {
-  #checkov:skip=CKV_GCP_6: TLS is required; a client certificate would be one more secret beside the password
+  #checkov:skip=CKV_GCP_6: TLS is required; a client certificate would be an additional secret
   #checkov:skip=CKV_GCP_79: one major behind the newest on purpose; a major upgrade is a planned outage
-  #checkov:skip=CKV_GCP_55: log_min_messages stays at PostgreSQL's own warning; error would hide what slow queries say
+  #checkov:skip=CKV_GCP_55: log_min_messages keeps the PostgreSQL default (warning); error would hide messages about slow queries
   #checkov:skip=CKV_GCP_109: the same for log_min_error_statement
   name                = "${var.name}-mlflow"
   region              = var.region
@@ -13,7 +13,7 @@ resource "google_sql_database_instance" "mlflow" {
   settings {
     edition           = "ENTERPRISE"
     tier              = var.database_tier
-    availability_type = "ZONAL" # runs journal their points, so an hour without MLflow costs nothing
+    availability_type = "ZONAL" # runs write metrics to a journal first, so an outage of MLflow loses no data
     disk_type         = "PD_SSD"
     disk_autoresize   = true
     user_labels       = local.labels
@@ -82,7 +82,7 @@ resource "google_sql_database" "mlflow" {
   instance = google_sql_database_instance.mlflow.name
 }
 
-# Users and permissions of basic-auth, in a database of their own: MLflow migrates the two apart.
+# Users and permissions of basic-auth are in a separate database, because MLflow migrates both separately.
 resource "google_sql_database" "mlflow_auth" {
   name     = "mlflow_auth"
   instance = google_sql_database_instance.mlflow.name

@@ -1,7 +1,7 @@
 project = "my-project"
 region  = "us-central1"
 
-# Zones that have every GPU below: gcloud compute accelerator-types list --filter=zone:us-central1
+# Zones that have all GPU types below: gcloud compute accelerator-types list --filter=zone:us-central1
 node_zones = ["us-central1-a", "us-central1-c"]
 
 control_plane_cidrs = { "203.0.113.0/24" = "office" }

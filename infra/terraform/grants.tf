@@ -1,6 +1,6 @@
-# Rights on buckets. A manifest is committed by creating an object that must not exist, so most writers need no more
-# than to create. Moving a pointer or deleting old rollouts needs objectUser, on just the names that move.
-# A condition looks at an object's name, and listing has none: so listing is legacyBucketReader, on the bucket.
+# Permissions on buckets. A manifest is committed by creating an object that must not exist, so most writers only need to create
+# objects. Updating a pointer or deleting old rollouts needs objectUser, restricted to these names. A condition can only use the name
+# of an object, and listing has no object name. Listing is therefore granted with legacyBucketReader on the bucket.
 locals {
   objects = { for name, bucket in google_storage_bucket.buckets : name => "projects/_/buckets/${bucket.name}/objects" }
 
@@ -11,14 +11,14 @@ locals {
   ])
 
   grants = {
-    # Reads the champion's models and prompts; commits rollouts, policies, reports; moves latest.json; deletes old epochs.
+    # Reads models and prompts; commits rollouts, policies and reports; updates latest.json; deletes old epochs.
     trainer = [
       { bucket = "inputs", role = "objectViewer", title = null, condition = null },
       { bucket = "runs", role = "legacyBucketReader", title = null, condition = null },
       { bucket = "runs", role = "objectUser", title = "run directories", condition = local.below_runs },
       { bucket = "pipelines", role = "objectUser", title = null, condition = null },
     ]
-    # Cannot overwrite or delete anything that is committed.
+    # Cannot overwrite or delete committed objects.
     sampler = [
       { bucket = "inputs", role = "objectViewer", title = null, condition = null },
       { bucket = "runs", role = "legacyBucketReader", title = null, condition = null },
@@ -26,7 +26,7 @@ locals {
       { bucket = "runs", role = "objectCreator", title = "commit to run directories", condition = local.below_runs },
       { bucket = "pipelines", role = "objectUser", title = null, condition = null },
     ]
-    # Besides, moves the champion's pointers.
+    # Can also update the pointers of the champion.
     evaluator = [
       { bucket = "inputs", role = "objectViewer", title = null, condition = null },
       { bucket = "runs", role = "legacyBucketReader", title = null, condition = null },

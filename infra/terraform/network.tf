@@ -1,5 +1,5 @@
 resource "google_compute_network" "main" {
-  #checkov:skip=CKV2_GCP_18: GKE writes the rules that its cluster needs; a network of one's own lets nothing else in
+  #checkov:skip=CKV2_GCP_18: GKE creates the firewall rules of its cluster; a separate network allows no other ingress
   name                    = var.name
   auto_create_subnetworks = false
 
@@ -29,7 +29,7 @@ resource "google_compute_subnetwork" "nodes" {
   }
 }
 
-# Nodes have no public address: images of Kubeflow's registries come in through this.
+# Nodes have no public address. They pull images of the Kubeflow registries through this gateway.
 resource "google_compute_router" "main" {
   name    = var.name
   network = google_compute_network.main.id
@@ -44,7 +44,7 @@ resource "google_compute_router_nat" "main" {
   source_subnetwork_ip_ranges_to_nat = "ALL_SUBNETWORKS_ALL_IP_RANGES"
 }
 
-# Google's APIs answer at four fixed addresses (private.googleapis.com), so that a network policy can name them.
+# Google APIs use four fixed addresses (private.googleapis.com), which network policies can name.
 locals {
   private_google_domains = toset(["googleapis.com", "pkg.dev", "gcr.io"])
   private_google_ips     = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
@@ -81,7 +81,7 @@ resource "google_dns_record_set" "google_names" {
   rrdatas      = [google_dns_record_set.google_addresses[each.value].name]
 }
 
-# Cloud SQL lives in a network of Google's, joined to this one.
+# Cloud SQL is in a network of Google that is peered with this network.
 resource "google_compute_global_address" "database" {
   name          = "${var.name}-database"
   network       = google_compute_network.main.id

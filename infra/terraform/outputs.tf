@@ -1,5 +1,5 @@
 output "registry" {
-  description = "Where images are pushed."
+  description = "Registry to which images are pushed."
   value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.name}"
 }
 
@@ -14,12 +14,12 @@ output "accounts" {
 }
 
 output "database_address" {
-  description = "Private address of MLflow's PostgreSQL."
+  description = "Private address of the PostgreSQL database of MLflow."
   value       = google_sql_database_instance.mlflow.private_ip_address
 }
 
 output "settings" {
-  description = "terraform output -raw settings > ../kubernetes/settings/settings.env: what the manifests must know."
+  description = "terraform output -raw settings > ../kubernetes/settings/settings.env: the settings of the manifests."
   value = join("\n", concat(
     [for role, account in google_service_account.roles : "${role}=${account.email}"],
     [

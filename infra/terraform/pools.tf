@@ -1,4 +1,4 @@
-# Always on: Kubeflow, MLflow, and the tasks that have no GPU.
+# Always running: Kubeflow, MLflow, and tasks without a GPU.
 resource "google_container_node_pool" "system" {
   name     = "system"
   cluster  = google_container_cluster.main.id
@@ -37,7 +37,7 @@ resource "google_container_node_pool" "system" {
 }
 
 # GKE installs the driver, runs the device plugin, and labels the nodes with cloud.google.com/gke-accelerator and, for
-# Spot, cloud.google.com/gke-spot=true: cluster.yaml and the Kueue flavors select by these.
+# Spot, cloud.google.com/gke-spot=true. Cluster files and the Kueue flavors select nodes by these labels.
 resource "google_container_node_pool" "gpu" {
   for_each = var.gpu_pools
   name     = each.key
@@ -49,7 +49,7 @@ resource "google_container_node_pool" "gpu" {
   autoscaling {
     total_min_node_count = 0
     total_max_node_count = each.value.max_nodes
-    location_policy      = "ANY" # whichever zone has the GPU
+    location_policy      = "ANY" # any zone that has the GPU
   }
 
   management {
@@ -76,19 +76,19 @@ resource "google_container_node_pool" "gpu" {
       }
     }
 
-    # Images of 5 GB and more start while they are still being read.
+    # Image streaming: containers start before their image (5 GB or more) is completely downloaded.
     gcfs_config {
       enabled = true
     }
 
-    # Only pods that ask for a GPU run here; GKE's admission adds the toleration to those, and `rft compile` does too.
+    # Only pods that request a GPU run here. The admission of GKE and `rft compile` add the toleration to these pods.
     taint {
       key    = "nvidia.com/gpu"
       value  = "present"
       effect = "NO_SCHEDULE"
     }
 
-    # Only pods that say that they may be interrupted run on Spot nodes.
+    # Only pods with this toleration run on Spot nodes.
     dynamic "taint" {
       for_each = each.value.spot ? [1] : []
       content {

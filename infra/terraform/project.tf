@@ -19,5 +19,5 @@ locals {
 resource "google_project_service" "services" {
   for_each           = local.services
   service            = each.value
-  disable_on_destroy = false # others in the project may use it
+  disable_on_destroy = false # other users of the project may need it
 }

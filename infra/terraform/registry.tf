@@ -1,11 +1,11 @@
 resource "google_artifact_registry_repository" "images" {
-  #checkov:skip=CKV_GCP_84: Google's own keys encrypt it; there is nothing secret in an image
+  #checkov:skip=CKV_GCP_84: Google-managed keys encrypt it; images contain no secrets
   repository_id = "${var.name}-images"
   location      = var.region
   format        = "DOCKER"
   labels        = local.labels
 
-  # cluster.yaml names images by digest; a tag that moved would be a lie in the run's record.
+  # Cluster files name images by digest. A tag that moves would make the record of a run wrong.
   docker_config {
     immutable_tags = true
   }

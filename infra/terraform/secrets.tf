@@ -1,4 +1,4 @@
-# Names and readers alone: `gcloud secrets versions add` of the runbook brings the values, which no state file then holds.
+# Only names and readers of secrets. The runbook adds the values with `gcloud secrets versions add`, so no state file contains them.
 locals {
   mlflow_secrets = toset(["mlflow-backend-store-uri", "mlflow-flask-secret-key", "mlflow-basic-auth"])
 }

@@ -1,8 +1,8 @@
-# One bucket a purpose, so that an account's rights are a bucket's, and a prefix's where that is still too much:
+# One bucket per purpose, so that permissions can be granted per bucket, or per prefix where that is too much:
 #   runs       run directories (gs://.../runs/<run>): rollouts, policies, reports, pointers
 #   inputs     models and prompt sets, which runs only read
-#   pipelines  KFP's and Vertex' own artifacts: manifests of a few KiB
-#   mlflow     what MLflow serves: reports, image grids, promoted policies
+#   pipelines  artifacts of KFP and Vertex AI: manifests of a few KiB
+#   mlflow     artifacts of MLflow: reports, image grids, promoted policies
 locals {
   delete_after = {
     runs      = var.run_days
@@ -11,8 +11,9 @@ locals {
     mlflow    = null
   }
 
-  # A rule matches the beginning or the end of a name, not the epoch in its middle, and a bucket's rules may name 1000
-  # of both: so the files of the first 450 micro-batches of an epoch, as reward_finetuning/storage/artifacts/rollouts.py calls them.
+  # A lifecycle rule matches the prefix or suffix of a name, and not the epoch in its middle. The rules of a bucket can have 1000
+  # prefixes and suffixes. These are the file names of the first 450 micro-batches of an epoch
+  # (reward_finetuning/storage/artifacts/rollouts.py).
   rollout_files = flatten([for kind in ["trajectories", "images"] : [
     for micro_batch in range(450) : format("%s-%05d.safetensors", kind, micro_batch)
   ]])
@@ -47,7 +48,7 @@ resource "google_storage_bucket" "buckets" {
     }
   }
 
-  # Trainers delete rollouts themselves (retention.rollouts); this takes what killed attempts and given-up runs left.
+  # Training deletes rollouts (retention.rollouts). This rule deletes rollouts of killed attempts and abandoned runs.
   dynamic "lifecycle_rule" {
     for_each = each.key == "runs" ? [var.rollout_days] : []
     content {
@@ -77,7 +78,7 @@ resource "google_storage_bucket" "buckets" {
   depends_on = [google_project_service.services]
 }
 
-# Who wrote or deleted what; reads are left out, for a trainer reads millions of objects.
+# Logs of writes and deletions. Reads are not logged, because training reads millions of objects.
 resource "google_project_iam_audit_config" "storage" {
   project = var.project
   service = "storage.googleapis.com"

@@ -4,19 +4,19 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region of everything: cluster, buckets, registry, database, Vertex."
+  description = "Region of all resources: cluster, buckets, registry, database, Vertex AI."
   type        = string
   default     = "us-central1"
 }
 
 variable "node_zones" {
-  description = "Zones of the nodes, all of them with the GPUs that gpu_pools asks for (gcloud compute accelerator-types list)."
+  description = "Zones of the nodes. All zones must have the GPU types of gpu_pools (gcloud compute accelerator-types list)."
   type        = list(string)
   default     = ["us-central1-a"]
 }
 
 variable "name" {
-  description = "Prefix of every resource's name."
+  description = "Prefix of the names of all resources."
   type        = string
   default     = "rft"
 
@@ -28,12 +28,12 @@ variable "name" {
 
 variable "gpu_pools" {
   description = <<-EOT
-    GPU node pools, by name; a name is also a Kueue ResourceFlavor (infra/kubernetes/kueue). All scale to zero.
-      machine_type: Google's name, which fixes cores and memory
-      accelerator, gpus: GKE's name of the GPU, and how many a node has
-      spot: cheap nodes that Google may take back at any moment
-      max_nodes: most nodes at a time, over all zones
-      disk_gb: boot disk; images and a task's rollouts lie on it
+    GPU node pools by name. The name is also a Kueue ResourceFlavor (infra/kubernetes/kueue). All pools scale to zero.
+      machine_type: machine type of Google Cloud, which defines cores and memory
+      accelerator, gpus: GPU type of GKE, and number of GPUs per node
+      spot: cheaper nodes that can be preempted at any time
+      max_nodes: maximum number of nodes over all zones
+      disk_gb: boot disk, which stores images and the rollouts of a task
   EOT
   type = map(object({
     machine_type = string
@@ -57,13 +57,13 @@ variable "gpu_pools" {
 }
 
 variable "system_nodes" {
-  description = "Fewest and most nodes (e2-standard-8) for Kubeflow, MLflow and the tasks without a GPU, over all zones."
+  description = "Minimum and maximum number of nodes (e2-standard-8) for Kubeflow, MLflow and tasks without a GPU, over all zones."
   type        = object({ min = number, max = number })
   default     = { min = 2, max = 6 }
 }
 
 variable "control_plane_cidrs" {
-  description = "Networks from which kubectl reaches the control plane: CIDR -> whose it is."
+  description = "Networks that can reach the control plane with kubectl: CIDR -> display name."
   type        = map(string)
 
   validation {
@@ -73,37 +73,37 @@ variable "control_plane_cidrs" {
 }
 
 variable "rollout_days" {
-  description = "Days after which rollouts that no trainer deleted are deleted; more than the longest offline run takes, which trains on its first ones to the end."
+  description = "Days after which remaining rollouts are deleted. Use more days than the longest offline run takes, because offline runs train on their first rollouts until the end."
   type        = number
   default     = 30
 }
 
 variable "run_days" {
-  description = "Days after which anything in the bucket of run directories is deleted; promoted policies live on in MLflow."
+  description = "Days after which all objects in the bucket of run directories are deleted. Promoted policies are also stored in MLflow."
   type        = number
   default     = 365
 }
 
 variable "soft_delete_days" {
-  description = "Days in which a deleted object can be restored, by bucket; 0 or 7 to 90. Rollouts are deleted every epoch, and a soft-deleted one is billed: so 0 for runs."
+  description = "Days in which a deleted object can be restored, by bucket; 0 or 7 to 90. Use 0 for runs, because rollouts are deleted every epoch and soft-deleted objects are billed."
   type        = map(number)
   default     = { runs = 0, inputs = 7, pipelines = 0, mlflow = 7 }
 }
 
 variable "database_tier" {
-  description = "Machine of MLflow's PostgreSQL."
+  description = "Machine type of the PostgreSQL database of MLflow."
   type        = string
   default     = "db-custom-2-7680"
 }
 
 variable "deletion_protection" {
-  description = "Whether terraform destroy is refused for the cluster and the database; false before a teardown."
+  description = "Whether terraform destroy is refused for the cluster and the database. Set to false before a teardown."
   type        = bool
   default     = true
 }
 
 variable "mlflow_image" {
-  description = "MLflow's image in the registry, by digest; the runbook pushes it after the first apply, and applies again."
+  description = "Image of MLflow in the registry, with digest. The runbook pushes it after the first apply and then applies again."
   type        = string
   default     = "mlflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 

@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # One state for the team, in a bucket that the runbook makes first: terraform init -backend-config=bucket=...
+  # The team shares one state in a bucket, which the runbook creates first: terraform init -backend-config=bucket=...
   backend "gcs" {
     prefix = "reward-finetuning"
   }

@@ -1,12 +1,12 @@
-# Vertex AI: tasks run as an account of accounts.tf; whoever submits acts as it.
+# Vertex AI: tasks run as an account of accounts.tf. The submitter needs actAs on this account.
 resource "google_project_iam_member" "vertex_runners" {
   for_each = local.runners
   project  = var.project
-  role     = "roles/aiplatform.user" # writes the metadata of its own run; a multi-node launcher makes CustomJobs
+  role     = "roles/aiplatform.user" # to write the metadata of the run, and to create CustomJobs for several nodes
   member   = google_service_account.roles[each.value].member
 }
 
-# What a schedule or a CI job submits as; people get the same two roles by group, outside of this.
+# The account of schedules and CI jobs. People receive the same two roles through a group, outside of this configuration.
 resource "google_service_account" "submitter" {
   account_id   = "${var.name}-submitter"
   display_name = "Submits pipelines to Vertex AI"
@@ -27,7 +27,7 @@ resource "google_service_account_iam_member" "act_as" {
   member             = google_service_account.submitter.member
 }
 
-# A task that launches a CustomJob (training over several nodes) launches it as itself.
+# A task that creates a CustomJob (training on several nodes) uses its own account for the job.
 resource "google_service_account_iam_member" "launches_as_itself" {
   service_account_id = google_service_account.roles["trainer"].name
   role               = "roles/iam.serviceAccountUser"
@@ -36,6 +36,6 @@ resource "google_service_account_iam_member" "launches_as_itself" {
 
 resource "google_storage_bucket_iam_member" "submitter" {
   bucket = google_storage_bucket.buckets["pipelines"].name
-  role   = "roles/storage.objectUser" # the compiled package lies beside the artifacts
+  role   = "roles/storage.objectUser" # the compiled package is stored next to the artifacts
   member = google_service_account.submitter.member
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,7 @@ from pipelines.cli.submit import submit
 from pipelines.cli.sync import send_rest, sync
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import (
     RetryableError,
     RunConfig,
@@ -31,15 +32,18 @@ from reward_finetuning.config import (
     load_config,
     load_run_or_evaluation,
 )
-from reward_finetuning.storage.uri import absolute
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.failures import BUG, classify
+from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
     from reward_finetuning.storage import RunDirectory
 
 app = typer.Typer(
-    help="Reward finetuning of text-to-image diffusion models as Kubeflow pipelines.",
-    epilog="Exit codes: 0 done; 2 the request is wrong; 3 training went wrong, no retry helps; other: run it again.",
+    help="Finetune text-to-image diffusion models on a reward, as Kubeflow pipelines.",
+    epilog="Exit codes: 0 success; 1 a bug; 2 invalid request; 3 training failed and a retry cannot help; "
+    "other: run it again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,64 +57,69 @@ def run(
     config: ConfigFile,
     override: Override = None,
     runner: Annotated[
-        Runner, typer.Option(help="How tasks run here: as processes, or in the images of `make images`.")
+        Runner, typer.Option(help="Run tasks as processes, or in containers of the images of `make images`.")
     ] = Runner.SUBPROCESS,
     gpus: Annotated[
-        Gpus, typer.Option(help="docker: what tasks see; auto is all where the engine has any.")
+        Gpus, typer.Option(help="docker: GPUs of the tasks; auto selects all GPUs of the engine.")
     ] = Gpus.AUTO,
     network: Annotated[
         str | None,
-        typer.Option(metavar="MODE", help="docker: the tasks' network; else host if the run needs one, none if not."),
+        typer.Option(
+            metavar="MODE", help="docker: network of the tasks; default: host if the run needs one, else none."
+        ),
     ] = None,
 ) -> None:
-    """Run a pipeline on this machine, from its compiled package, through kfp.local.
+    """Run a pipeline on this machine: compile it, and run the package with kfp.local.
 
-    What is done is never done again: after a crash, or with more epochs, the same command goes on.
+    Finished work is not repeated. After a crash, or with more epochs, the same command resumes the run.
 
     Example: `rft run pipelines/runs/shapes-prdp.yaml -o loop.epochs=50`; in containers: `--runner docker`
     """
     from pipelines.cli.rewards import verify_before_training
-    from pipelines.cli.tables import print_evaluation, print_where_to_look
-    from pipelines.local.launch import describe, is_done, run_until_done
+    from pipelines.cli.tables import print_evaluation, print_locations
+    from pipelines.local.launch import describe, run_until_done
     from pipelines.local.preflight import check_run
+    from reward_finetuning.evaluation.reports import is_done
 
     console = Console()
     containers = ContainerOptions(gpus, network)
     if runner is not Runner.DOCKER and containers != ContainerOptions():
-        raise UserError("--gpus and --network are settings of containers: add --runner docker, or leave them out")
-    here = _absolute(config, override)
-    if here.retraining is not None:
+        raise UserError("--gpus and --network apply only to containers: add --runner docker, or remove them")
+    run_config = _with_absolute_root(config, override)
+    if run_config.retraining is not None:
         from pipelines.local.retrain import retrain
 
-        checked, outcome = retrain(here, runner, console, containers)
-        _stop_where_it_failed(outcome)
-    elif is_done(checked := check_run(here)):
-        done = f"{here.name} is done: {here.loop.epochs} epochs are trained and evaluated; nothing was run"
-        console.print(done, highlight=False, soft_wrap=True)
-        _send_rest(checked)
+        directory, outcome = retrain(run_config, runner, console, containers)
+        _exit_on_failure(outcome)
     else:
-        console.print(describe(here), highlight=False)
-        verify_before_training(checked, console)
-        _stop_where_it_failed(run_until_done(checked, runner, console, containers))
-        _send_rest(checked)
-    print_evaluation(checked, console)
-    print_where_to_look(checked, console)
+        directory = check_run(run_config)
+        if is_done(directory):
+            epochs = run_config.loop.epochs
+            message = f"{run_config.name} is done: {epochs} epochs are trained and evaluated; nothing was run"
+            console.print(message, highlight=False, soft_wrap=True)
+        else:
+            console.print(describe(run_config), highlight=False)
+            verify_before_training(directory, console)
+            _exit_on_failure(run_until_done(directory, runner, console, containers))
+        _send_rest(directory)
+    print_evaluation(directory, console)
+    print_locations(directory, console)
 
 
 @app.command("compile")
 def compile_(
     config: ConfigFile,
-    target: Annotated[TargetName, typer.Option(help="Where it will run.")] = TargetName.KFP,
+    target: Annotated[TargetName, typer.Option(help="Service that runs the package.")] = TargetName.KFP,
     override: Annotated[
         list[str] | None,
-        typer.Option("-o", "--output", metavar="FILE | KEY=VALUE", help="The file to write, or a setting to override."),
+        typer.Option("-o", "--output", metavar="FILE | KEY=VALUE", help="Output file, or a setting to override."),
     ] = None,
     cluster: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A cluster file: machines, images, secrets a role (docs/cluster.md)."),
+        typer.Option(metavar="FILE", help="Cluster file: machines, images and secrets per role (docs/cluster.md)."),
     ] = None,
 ) -> None:
-    """Compile a run's or an evaluation's pipeline to a package that Kubeflow Pipelines or Vertex AI takes.
+    """Compile the pipeline of a run or an evaluation to a package for Kubeflow Pipelines or Vertex AI.
 
     Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex --cluster cluster.yaml -o package.yaml`
     """
@@ -120,35 +129,35 @@ def compile_(
     options = override or []
     files = [option for option in options if "=" not in option]
     if len(files) > 1:
-        raise UserError(f"one output file is written, got {', '.join(files)}")
+        raise UserError(f"give one output file, got {', '.join(files)}")
     compiled = load_run_or_evaluation(config, [option for option in options if "=" in option])
     path = Path(files[0]) if files else Path(f"{compiled.name}-{target}.yaml")
     compile_package(compiled, target, path, load_cluster(cluster))
-    what = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {what}")
+    content = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {content}")
 
 
 @app.command()
 def status(config: ConfigFile, override: Override = None) -> None:
-    """Show how far a run is: its newest epochs, and its newest evaluation.
+    """Show the progress of a run: its newest epochs and its newest evaluation.
 
     Example: `rft status pipelines/runs/shapes-prdp.yaml`
     """
-    from pipelines.cli.tables import print_status, print_where_to_look
+    from pipelines.cli.tables import print_locations, print_status
     from reward_finetuning.storage import RunDirectory
 
-    here = _absolute(config, override)
-    if here.retraining is not None:
+    run_config = _with_absolute_root(config, override)
+    if run_config.retraining is not None:
         from pipelines.local.retrain import print_series
 
-        print_series(here, Console())
+        print_series(run_config, Console())
         return
-    known = RunDirectory(here)
-    if known.describe() is None:
-        raise UserError(f"{known.uri} holds no run; begin one with: rft run {config}")
+    directory = RunDirectory(run_config)
+    if directory.describe() is None:
+        raise UserError(f"{directory.uri} contains no run; start one with: rft run {config}")
     console = Console()
-    print_status(known, console)
-    print_where_to_look(known, console)
+    print_status(directory, console)
+    print_locations(directory, console)
 
 
 app.command()(serve_rewards)
@@ -161,15 +170,19 @@ app.command()(sync)
 app.add_typer(schedule, name="schedule")
 
 
-def _stop_where_it_failed(outcome: Outcome) -> None:
+def _exit_on_failure(outcome: Outcome) -> None:
     if outcome.exit_code:
-        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 
+def _with_absolute_root(config: Path, override: Sequence[str] | None) -> RunConfig:
+    """The config with an absolute run_root, because tasks have other working directories."""
+    return absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
+
+
 def _send_rest(run: RunDirectory) -> None:
-    """Send what MLflow has missed. The run is done whether or not MLflow answers."""
+    """Send the journal entries that MLflow does not have. The run is done whether or not MLflow answers."""
     if not run.config.tracking.enabled:
         return
     try:
@@ -178,16 +191,20 @@ def _send_rest(run: RunDirectory) -> None:
         print(f"rft: warning: {error}; rft sync sends the rest", file=sys.stderr)
 
 
-def _absolute(config: Path, override: Sequence[str] | None) -> RunConfig:
-    """The config with a run_root that means the same in every task's working directory."""
-    loaded = load_config(config, override or [])
-    return loaded.model_copy(update={"run_root": absolute(loaded.run_root)})
-
-
 def main() -> None:
-    """Entry point; an error becomes one line and an exit code."""
+    """Entry point: print an error as one line and exit with its exit code; a bug also prints its traceback."""
     try:
         app()
-    except (UserError, TrainingError, RetryableError) as error:
-        print(f"rft: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
+            raise
+        print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
+        sys.exit(UserError.exit_code)
+    except Exception as error:  # noqa: BLE001 whatever it is, the user reads what to do
+        failure = classify(error)
+        if isinstance(failure, UserError | TrainingError | RetryableError):
+            print(f"rft: {failure}", file=sys.stderr)
+            sys.exit(failure.exit_code)
+        traceback.print_exc()
+        print(f"rft: {type(error).__name__}: {error}; {BUG}", file=sys.stderr)
+        sys.exit(1)

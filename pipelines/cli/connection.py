@@ -1,4 +1,4 @@
-"""The options that say which service, for every command that talks to one."""
+"""The options that select and configure a service, shared by all commands that use one."""
 
 from __future__ import annotations
 
@@ -17,48 +17,49 @@ from pipelines.targets.services import KfpService, VertexService
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A service, and everything that is known of the cluster."""
+    """A service, and the settings of the cluster."""
 
     target: Service
     cluster: Cluster
 
     @property
     def settings(self) -> KfpService | VertexService:
-        """The service's section of the cluster file, options put over it."""
+        """The section of the service in the cluster file, with options applied."""
         return settings_of(self.target, self.cluster)
 
 
 def connected(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with the options of `_connection` in place of its argument `connection`."""
-    own = signature(command, eval_str=True).parameters
+    """`command` with the options of `_connection` instead of its argument `connection`."""
+    command_parameters = signature(command, eval_str=True).parameters
     options = signature(_connection, eval_str=True).parameters
 
-    def wrapper(**given: Any) -> None:
-        connection = _connection(**{name: given.pop(name) for name in options})
-        command(connection=connection, **given)
+    def wrapper(**arguments: Any) -> None:
+        connection = _connection(**{name: arguments.pop(name) for name in options})
+        command(connection=connection, **arguments)
 
-    kept = [one for name, one in own.items() if name != "connection"]
-    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*kept, *options.values())]
+    others = [parameter for name, parameter in command_parameters.items() if name != "connection"]
+    parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in (*others, *options.values())]
     vars(wrapper)["__signature__"] = Signature(parameters)  # typer reads it
-    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
-    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapper.__name__ = command.__name__
+    wrapper.__doc__ = command.__doc__
     return wrapper
 
 
 def _connection(
     *,
-    target: Annotated[Service, typer.Option(help="The service.")],
+    target: Annotated[Service, typer.Option(help="Service.")],
     cluster: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Cluster file; the options below override it.")
+        Path | None, typer.Option(metavar="FILE", help="Cluster file. The options below override it.")
     ] = None,
-    host: Annotated[str | None, typer.Option(metavar="URL", help="kfp: the API's URL.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="kfp: the profile, where there are several users.")] = None,
-    experiment: Annotated[str | None, typer.Option(help="kfp: the experiment that runs belong to.")] = None,
-    project: Annotated[str | None, typer.Option(help="vertex: the Google Cloud project.")] = None,
-    location: Annotated[str | None, typer.Option(help="vertex: the region.")] = None,
-    service_account: Annotated[str | None, typer.Option(help="Account that tasks run as.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="URL", help="kfp: URL of the API.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="kfp: profile, in a multi-user installation.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="kfp: experiment of the runs.")] = None,
+    project: Annotated[str | None, typer.Option(help="vertex: Google Cloud project.")] = None,
+    location: Annotated[str | None, typer.Option(help="vertex: region.")] = None,
+    service_account: Annotated[str | None, typer.Option(help="Service account of all tasks.")] = None,
     pipeline_root: Annotated[
-        str | None, typer.Option(metavar="gs://...", help="Folder of the service's own artifacts.")
+        str | None, typer.Option(metavar="gs://...", help="Folder for the artifacts of the service.")
     ] = None,
 ) -> Connection:
     options = {

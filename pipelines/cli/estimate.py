@@ -1,4 +1,4 @@
-"""`rft estimate`: what a run will cost before it runs."""
+"""`rft estimate`: the cost of a run before it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reward_finetuning.config import load_config
 
 
 class Kind(StrEnum):
-    """What it runs on; the keys of ACCELERATORS."""
+    """Accelerators: the keys of ACCELERATORS."""
 
     T4 = "t4"
     L4 = "l4"
@@ -26,34 +26,35 @@ class Kind(StrEnum):
 
 def estimate(
     config: ConfigFile,
-    accelerator: Annotated[Kind, typer.Option(help="What it will run on.")] = Kind.A100_80,
+    accelerator: Annotated[Kind, typer.Option(help="Accelerator of the run.")] = Kind.A100_80,
     utilisation: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1.0, help="Share of the peak that is reached; what is assumed is printed."),
+        typer.Option(min=0.01, max=1.0, help="Share of the peak performance; the default is printed."),
     ] = None,
-    price: Annotated[float | None, typer.Option(min=0.0, help="Of a GPU hour, in any currency.")] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Price of a GPU hour, in any currency.")] = None,
     override: Override = None,
 ) -> None:
-    """Say what a run will cost: GPU hours and memory of each role, disk, and what was assumed.
+    """Estimate the cost of a run: GPU hours and memory per role, disk, and the assumptions.
 
     Example: `rft estimate pipelines/runs/prdp-small-scale.yaml --accelerator h100`
     """
     from pipelines.estimate.cost import estimate as cost_of
     from pipelines.estimate.networks import ACCELERATORS
 
-    run, gpu = load_config(config, override or []), ACCELERATORS[accelerator.value]
-    found = cost_of(run, gpu, utilisation)
+    run = load_config(config, override or [])
+    gpu = ACCELERATORS[accelerator.value]
+    total = cost_of(run, gpu, utilisation)
     console = Console()
     table = Table("role", "PFLOP", "GPU hours", "GPU memory, GB", box=None, padding=(0, 2, 0, 0))
-    for role, cost in found.roles.items():
-        fits = "" if cost.memory <= gpu.memory else f"  more than the {gpu.memory:g} of {accelerator.value}"
-        table.add_row(role, f"{cost.flops / 1e15:,.0f}", f"{cost.hours:,.1f}", f"{cost.memory:.0f}{fits}")
-    console.print(f"{run.name} on {accelerator.value}: {found.hours:,.0f} GPU hours, {found.disk:,.0f} GB of disk")
+    for role, cost in total.roles.items():
+        note = "" if cost.memory <= gpu.memory else f"  more than the {gpu.memory:g} GB of {accelerator.value}"
+        table.add_row(role, f"{cost.flops / 1e15:,.0f}", f"{cost.hours:,.1f}", f"{cost.memory:.0f}{note}")
+    console.print(f"{run.name} on {accelerator.value}: {total.hours:,.0f} GPU hours, {total.disk:,.0f} GB of disk")
     if price is not None:
-        console.print(f"at {price:g} an hour: {found.hours * price:,.0f}")
+        console.print(f"at {price:g} an hour: {total.hours * price:,.0f}")
     console.print(table)
-    for assumption in found.assumptions:
+    for assumption in total.assumptions:
         console.print(f"- {assumption}", highlight=False, soft_wrap=True)
-    if found.roles["train"].memory > gpu.memory:
-        said = "training does not fit: lower training.cells_per_batch, which changes memory and rounding, nothing else"
-        console.print(said, soft_wrap=True)
+    if total.roles["train"].memory > gpu.memory:
+        advice = "training does not fit: lower training.cells_per_batch, which changes only memory and rounding"
+        console.print(advice, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`rft evaluate`: policies side by side, or the newest policy of a run."""
+"""`rft evaluate`: compare policies, or evaluate the newest policy of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.options import ConfigFile, Override
-from pipelines.local.folder import folder_here
+from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -24,66 +26,51 @@ if TYPE_CHECKING:
 def evaluate(
     config: ConfigFile,
     override: Override = None,
-    runner: Annotated[Runner, typer.Option(help="How tasks run here.")] = Runner.SUBPROCESS,
+    runner: Annotated[Runner, typer.Option(help="Run tasks as processes, or in containers.")] = Runner.SUBPROCESS,
 ) -> None:
-    """Compare the policies of an evaluation file; or a run's newest policy with the pretrained model.
+    """Compare the policies of an evaluation file, or the newest policy of a run with the pretrained model.
 
-    What is drawn and scored is never done again: after a crash, or with more policies, the same command goes on.
+    Finished work is not repeated. After a crash, or with more policies, the same command resumes.
 
     Example: `rft evaluate pipelines/runs/evaluations/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
     """
     console = Console()
-    here = absolute(load_run_or_evaluation(config, override or []))
-    if isinstance(here, EvaluationRun):
-        _several(here, runner, console)
+    settings = absolute_paths(load_run_or_evaluation(config, override or []), frozenset({Kind.RUNS}))
+    if isinstance(settings, EvaluationRun):
+        _compare_policies(settings, runner, console)
     else:
-        _newest(here, config, runner, console)
+        _evaluate_newest(settings, config, runner, console)
 
 
-def absolute(config: RunConfig | EvaluationRun) -> RunConfig | EvaluationRun:
-    """The config with folders that mean the same in every task's working directory."""
-    changes: dict[str, object] = {"run_root": _absolute(config.run_root)}
-    if isinstance(config, EvaluationRun):
-        changes["policies"] = tuple(
-            policy.model_copy(update={"run": None if policy.run is None else _absolute(policy.run)})
-            for policy in config.policies
-        )
-    return config.model_copy(update=changes)
-
-
-def _absolute(folder: str) -> str:
-    return folder if "://" in folder else str(Path(folder).absolute())
-
-
-def _several(asked: EvaluationRun, runner: Runner, console: Console) -> None:
+def _compare_policies(settings: EvaluationRun, runner: Runner, console: Console) -> None:
     from reward_finetuning.evaluation.candidates import evaluation_directory, subjects_of
     from reward_finetuning.evaluation.side_by_side import comparison_name
     from reward_finetuning.evaluation.task import Evaluation, begin_evaluation, candidates_in
 
-    run = evaluation_directory(asked)
-    candidates = candidates_in(begin_evaluation(asked))
+    run = evaluation_directory(settings)
+    candidates = candidates_in(begin_evaluation(settings))
     evaluation = Evaluation(run, subjects_of(run, candidates), stands_alone=True)
     name = comparison_name(evaluation)
     if run.store.manifest(name) is None:
         names = ", ".join(candidate.name for candidate in candidates)
-        console.print(f"{asked.name}: {names} on {', '.join(run.config.evaluation.prompt_sets)}", highlight=False)
-        _run(asked, run, runner, console)
+        console.print(f"{settings.name}: {names} on {', '.join(run.config.evaluation.prompt_sets)}", highlight=False)
+        _run(settings, run, runner, console)
     _show(evaluation, name, console)
 
 
-def _newest(config: RunConfig, path: Path, runner: Runner, console: Console) -> None:
-    from pipelines.cli.tables import print_evaluation, print_where_to_look
+def _evaluate_newest(config: RunConfig, path: Path, runner: Runner, console: Console) -> None:
+    from pipelines.cli.tables import print_evaluation, print_locations
     from pipelines.local.preflight import check_run
     from reward_finetuning.evaluation.reports import report_name
 
     run = check_run(config)
     if run.describe() is None:
-        raise UserError(f"{run.uri} holds no run; begin one with: rft run {path}")
+        raise UserError(f"{run.uri} contains no run; start one with: rft run {path}")
     latest = run.latest()
     if run.store.manifest(report_name(run, latest.epoch)) is None or not latest.epoch:
         _run(config, run, runner, console)
     print_evaluation(run, console)
-    print_where_to_look(run, console)
+    print_locations(run, console)
 
 
 def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, console: Console) -> None:
@@ -91,26 +78,24 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
     from pipelines.graphs.package import compile_package
     from pipelines.local.launch import run_once
 
-    folder = folder_here(run)
-    package = folder / "pipeline" / "evaluation.yaml"
-    compile_package(config, TargetName.LOCAL, package, build=standalone)
-    outcome = run_once(package, runner, folder, console, {})
+    attempt = Attempt.begin(run)
+    compile_package(config, TargetName.LOCAL, attempt.package, build=standalone)
+    outcome = run_once(attempt, runner, console, {})
     if outcome.exit_code:
-        hint = "no retry helps" if outcome.exit_code in {2, 3} else "the same command goes on where this ended"
-        print(f"rft: {outcome.error}; {hint}", file=sys.stderr)
+        print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
 
 
 def _show(evaluation: Evaluation, name: str, console: Console) -> None:
     from pipelines.cli.tables import print_policies
     from reward_finetuning.evaluation.reports import PAGE, SUMMARY
-    from reward_finetuning.evaluation.side_by_side import compared
+    from reward_finetuning.evaluation.side_by_side import evaluated_policies
     from reward_finetuning.report.runs import compare_runs
 
     run = evaluation.run
-    print_policies(compare_runs(compared(evaluation)), console)
+    print_policies(compare_runs(evaluated_policies(evaluation)), console)
     page = folder_here(run) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run.store.fetch(name, [PAGE]) / PAGE, page)
-    for what, where in {"page": page.as_uri(), "table": f"{run.uri}/{name}/{SUMMARY}"}.items():
-        console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)
+    for label, location in {"page": page.as_uri(), "table": f"{run.uri}/{name}/{SUMMARY}"}.items():
+        console.print(f"{label:>7}  {location}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""`rft export`: a trained policy as a folder for stock diffusers."""
+"""`rft export`: write a trained policy as a folder for stock diffusers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reward_finetuning.storage.folders import check_free, in_bucket, upload_fold
 
 
 class Weights(StrEnum):
-    """Which of a policy's weights."""
+    """The two kinds of weights of a policy."""
 
     NEWEST = "newest"
     AVERAGED = "averaged"
@@ -25,27 +25,31 @@ class Weights(StrEnum):
 
 def export(
     config: ConfigFile,
-    to: Annotated[str, typer.Option(help="Folder to write, or gs://BUCKET/PREFIX; it must be empty or not exist yet.")],
+    to: Annotated[str, typer.Option(help="Output folder, or gs://BUCKET/PREFIX; it must be empty or not exist.")],
     *,
-    epoch: Annotated[int | None, typer.Option(min=1, help="Which policy; the newest when not given.")] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Put LoRA adapters into the base model's weights.")] = False,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Epoch of the policy; default: the newest.")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge LoRA adapters into the weights of the base model.")
+    ] = False,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="Write one .safetensors file, merged, for other programs.")
+        bool, typer.Option("--single-file", help="Write one .safetensors file with merged weights, for other programs.")
     ] = False,
     weights: Annotated[
         Weights | None,
-        typer.Option(help="Newest or averaged ones (training.ema_decay); what is evaluated if not given."),
+        typer.Option(help="Newest or averaged weights (training.ema_decay); default: the weights that are evaluated."),
     ] = None,
     push: Annotated[
         str | None,
-        typer.Option(metavar="OWNER/NAME", help="Upload it to the hub too, as a private model; needs HF_TOKEN."),
+        typer.Option(
+            metavar="OWNER/NAME", help="Also upload the folder to the hub as a private model; requires HF_TOKEN."
+        ),
     ] = None,
     override: Override = None,
 ) -> None:
     """Export a policy as a folder that stock diffusers loads, with a model card.
 
-    Full finetuning gives a whole pipeline (`from_pretrained`), LoRA an adapter (`load_lora_weights`); `--single-file`
-    one file for `from_single_file` and for programs that read no folders.
+    Full finetuning writes a pipeline (`from_pretrained`), LoRA an adapter (`load_lora_weights`). `--single-file` writes
+    one file for `from_single_file` and other programs.
 
     Example: `rft export pipelines/runs/shapes-prdp.yaml --to my-model`
     """
@@ -53,10 +57,10 @@ def export(
 
     run = RunDirectory(load_config(config, override or []))
     if run.describe() is None:
-        raise UserError(f"{run.uri} holds no run; begin one with: rft run {config}")
+        raise UserError(f"{run.uri} contains no run; start one with: rft run {config}")
     run.check()
     averaged = None if weights is None else weights is Weights.AVERAGED
-    _check(run.config, merge=merge, single_file=single_file, averaged=bool(averaged))
+    _check_options(run.config, merge=merge, single_file=single_file, averaged=bool(averaged))
     from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
 
     with _folder_for(to) as folder:
@@ -64,7 +68,7 @@ def export(
         export_policy(run, policy, folder, merge=merge, single_file=single_file, averaged=averaged)
         if in_bucket(to):
             upload_folder(folder, to)
-        print(f"{to}: epoch {policy.epoch} of {run.config.name}; {to}/README.md says how to use it")
+        print(f"{to}: epoch {policy.epoch} of {run.config.name}; see {to}/README.md")
         if push is not None:
             from reward_finetuning.policy.hub import push_folder
 
@@ -73,7 +77,7 @@ def export(
 
 @contextmanager
 def _folder_for(to: str) -> Iterator[Path]:
-    """The empty folder to write; for a bucket one that is gone afterwards."""
+    """The empty output folder; for a bucket a temporary folder."""
     if in_bucket(to):
         check_free(to)
         with TemporaryDirectory(prefix="rft-export-") as folder:
@@ -81,14 +85,14 @@ def _folder_for(to: str) -> Iterator[Path]:
         return
     path = Path(to).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"--to {to} is not empty: give a folder that does not exist yet")
+        raise UserError(f"--to {to} is not empty: give a folder that is empty or does not exist")
     yield path
 
 
-def _check(config: RunConfig, *, merge: bool, single_file: bool, averaged: bool) -> None:
+def _check_options(config: RunConfig, *, merge: bool, single_file: bool, averaged: bool) -> None:
     if merge and config.model.trainable != "lora":
-        raise UserError("--merge puts LoRA adapters into the base model; model.trainable is full, which has none")
+        raise UserError("--merge merges LoRA adapters, and this run has none (model.trainable is full): remove --merge")
     if merge and single_file:
-        raise UserError("--single-file is merged anyway: give one of --merge and --single-file")
+        raise UserError("--single-file already merges the weights: give one of --merge and --single-file")
     if averaged and config.training.ema_decay is None:
-        raise UserError("--weights averaged: this run keeps no average; that takes training.ema_decay")
+        raise UserError("--weights averaged: this run has no averaged weights; they require training.ema_decay")

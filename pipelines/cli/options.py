@@ -1,4 +1,4 @@
-"""Options that many commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run file, e.g. pipelines/runs/shapes-prdp.yaml.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Run file, e.g. pipelines/runs/shapes-prdp.yaml.")]
 Override = Annotated[
     list[str] | None,
     typer.Option(

@@ -17,90 +17,89 @@ _GIGABYTE = 1e9
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands about rewards to `rft`."""
+    """Add the reward commands to `rft`."""
     app.command("fetch-weights")(fetch_weights)
     app.command("verify-rewards")(verify_rewards)
 
 
 def fetch_weights(
-    what: Annotated[
+    names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SCORER | OWNER/NAME]...", help="Scorers, or hub ids of models; all scorers when none is named."
-        ),
+        typer.Argument(metavar="[SCORER | OWNER/NAME]...", help="Scorers, or hub ids of models; default: all scorers."),
     ] = None,
-    to: Annotated[Path, typer.Option(help="Folder that gets a folder of each.")] = Path("weights"),
+    to: Annotated[Path, typer.Option(help="Output folder; each scorer or model gets a subfolder.")] = Path("weights"),
     *,
-    revision: Annotated[str | None, typer.Option(help="Commit of a model; well-known ones have theirs.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant of a model's weight files, e.g. fp16.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Download what is missing from the hub.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit of a model; common models have a default commit.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant of the weight files of a model, e.g. fp16.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download missing files from the hub.")] = False,
 ) -> None:
-    """Say what weights reward models need, from where, how big, under which licence; download and convert them.
+    """List the weights of reward models with source, size and licence, and download them.
 
-    Without --download nothing is downloaded: files that lie in the folder already are converted to safetensors, once.
-    Then set `reward.scorers.SCORER.source` to that scorer's folder. A hub id, OWNER/NAME, is a model to finetune: it is
-    copied into a folder for `model.source`.
+    Without --download, nothing is downloaded, and files that are already in the folder are converted to safetensors.
+    Set `reward.scorers.SCORER.source` to the folder of the scorer. A hub id, OWNER/NAME, is a model to finetune: set
+    `model.source` to its folder.
 
     Example: `rft fetch-weights pickscore image_reward CompVis/stable-diffusion-v1-4 --to weights --download`
     """
     from reward_finetuning.rewards.catalogue import MODELS
 
-    models = [name for name in what or [] if "/" in name]
-    scorers = [name for name in what or [] if "/" not in name]
+    models = [name for name in names or [] if "/" in name]
+    scorers = [name for name in names or [] if "/" not in name]
     for name in models:
         fetch_model(name, revision, variant, to, download=download)
     if models and not scorers:
         return
-    names = scorers or list(MODELS)
-    if unknown := sorted(set(names) - MODELS.keys()):
-        raise UserError(f"no weights are known for {', '.join(unknown)}; choose from {', '.join(MODELS)}")
-    for name in names:
+    selected = scorers or list(MODELS)
+    unknown = sorted(set(selected) - MODELS.keys())
+    if unknown:
+        raise UserError(f"no weights are listed for {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+    for name in selected:
         print(_description(name))
     if download:
-        print("by downloading you accept these licences; revisions and licences are as third parties report them")
-    for name in names:
+        print("by downloading you accept these licences; revisions and licences are as reported by third parties")
+    for name in selected:
         folder = to / name
         if download or (folder.is_dir() and any(folder.iterdir())):
             from reward_finetuning.rewards.models.fetching import fetch
 
-            fetch(MODELS[name], folder, from_hub=download, tell=print)
+            fetch(MODELS[name], folder, from_hub=download, report=print)
             print(f"{name}: set reward.scorers.{name}.source to {folder}")
     if not download:
-        print(f"to download them into {to}: {' '.join(['rft fetch-weights', *scorers])} --to {to} --download")
+        print(f"to download them to {to}: {' '.join(['rft fetch-weights', *scorers])} --to {to} --download")
 
 
 def verify_rewards(
-    what: Annotated[str, typer.Argument(metavar="CONFIG | SCORER", help="A run file, or the name of a scorer.")],
-    images: Annotated[int, typer.Option(min=1, help="How many pictures are scored.")] = 8,
+    subject: Annotated[str, typer.Argument(metavar="CONFIG | SCORER", help="A run file, or the name of a scorer.")],
+    images: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 8,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Pictures to score, prompts in .txt beside them; drawn ones when not given."),
+        typer.Option(help="Folder of pictures with prompts in .txt files; default: generated pictures."),
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="Where a scorer's weights lie; a run file says so itself."),
+        typer.Option(help="Weights of the scorer; not allowed with a run file."),
     ] = None,
     official_python: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Python of the scorer environment; else RFT_OFFICIAL_PYTHON."),
+        typer.Option(metavar="PATH", help="Python of the scorer environment; default: RFT_OFFICIAL_PYTHON."),
     ] = None,
 ) -> None:
-    """Score pictures with our scorers and with the official packages, and fail (3) on a difference above 1e-4.
+    """Compare scorers with the official packages; exit code 3 if scores differ by more than 1e-4.
 
     Example: `rft verify-rewards hpsv2 --source weights/hpsv2 --official-python .venv-scorer/bin/python`
     """
     from reward_finetuning.rewards import verification
-    from reward_finetuning.rewards.pictures import drawn_pictures, folder_pictures
+    from reward_finetuning.rewards.verification_pictures import folder_pictures, generated_pictures
 
-    config = _reward_config(what, source)
+    config = _reward_config(subject, source)
     names = [name for name in config.weights if name in verification.VERIFIABLE]
     if not names:
-        known = ", ".join(verification.VERIFIABLE)
-        raise UserError(
-            f"{', '.join(config.weights)}: no official package to compare with; those that have one: {known}"
-        )
+        choices = ", ".join(verification.VERIFIABLE)
+        raise UserError(f"{', '.join(config.weights)}: no official package to compare with; choose from {choices}")
     python = verification.official_python(official_python)
-    pictures, prompts = folder_pictures(folder, images) if folder else drawn_pictures(images)
+    pictures, prompts = folder_pictures(folder, images) if folder else generated_pictures(images)
     for name in names:
         settings = config.scorers.get(name, ScorerConfig())
         comparison = verification.compare(name, settings, pictures, prompts, python)
@@ -110,7 +109,7 @@ def verify_rewards(
 
 
 def verify_before_training(run: RunDirectory, console: Console) -> None:
-    """Carry out `reward.verify` of a run that has not begun.
+    """Perform `reward.verify` of a run that has not started.
 
     Raises:
         TrainingError: a scorer differs from its official package.
@@ -120,19 +119,19 @@ def verify_before_training(run: RunDirectory, console: Console) -> None:
     if run.describe() is not None:
         return
     for comparison in verify(run.config.reward):
-        told = f"{comparison.scorer} agrees with its official package: {comparison.largest_difference:.1e} at most"
-        console.print(told, highlight=False)
+        message = f"{comparison.scorer} agrees with its official package: {comparison.largest_difference:.1e} at most"
+        console.print(message, highlight=False)
 
 
-def _reward_config(what: str, source: str | None) -> RewardConfig:
-    """The reward section of a run file, or that of one scorer alone."""
-    if Path(what).is_file():
+def _reward_config(subject: str, source: str | None) -> RewardConfig:
+    """The reward section of a run file, or a section with one scorer."""
+    if Path(subject).is_file():
         if source is not None:
-            raise UserError(f"--source belongs to a scorer's name; {what} says itself where its weights lie")
-        return load_config(Path(what), []).reward
-    if what.endswith((".yaml", ".yml")) or "/" in what:
-        raise UserError(f"there is no run file {what}")
-    return RewardConfig(weights={what: 1.0}, scorers={what: ScorerConfig(source=source)})
+            raise UserError(f"--source requires the name of a scorer; {subject} defines the source of its weights")
+        return load_config(Path(subject), []).reward
+    if subject.endswith((".yaml", ".yml")) or "/" in subject:
+        raise UserError(f"there is no run file {subject}")
+    return RewardConfig(weights={subject: 1.0}, scorers={subject: ScorerConfig(source=source)})
 
 
 def _description(name: str) -> str:
@@ -142,6 +141,6 @@ def _description(name: str) -> str:
     size = sum(file.size for file in model.files.values()) / _GIGABYTE
     lines = [f"{name}: {size:.2f} GB" + (f" ({model.note})" if model.note else "")]
     for file in model.files.values():
-        where = f"{file.repository.name}@{(file.repository.revision or 'main')[:12]}"
-        lines.append(f"  {file.name:24} {file.size / _GIGABYTE:6.3f} GB  {where}  licence: {file.repository.licence}")
+        origin = f"{file.repository.name}@{(file.repository.revision or 'main')[:12]}"
+        lines.append(f"  {file.name:24} {file.size / _GIGABYTE:6.3f} GB  {origin}  licence: {file.repository.licence}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`rft schedule`: runs that a service starts by itself."""
+"""`rft schedule`: runs that a service starts at fixed times."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
     from pipelines.remote.clients import Client, Package, Schedule
 
 schedule = typer.Typer(
-    help="Runs that the service starts by itself, one at a time, without catching up on what was missed.",
+    help="Schedule runs at fixed times. One run is active at a time; missed starts are not repeated.",
     no_args_is_help=True,
 )
 
 CronText = Annotated[
     str,
-    typer.Option("--cron", metavar="CRON", help="Five fields, e.g. '0 3 * * 1': minute hour day month day-of-week."),
+    typer.Option("--cron", metavar="CRON", help="Five fields: minute hour day month day-of-week, e.g. '0 3 * * 1'."),
 ]
 Timezone = Annotated[
-    str | None, typer.Option(metavar="ZONE", help="Of the cron, e.g. Europe/Berlin; kfp: the installation's own only.")
+    str | None,
+    typer.Option(metavar="ZONE", help="Time zone of the cron, e.g. Europe/Berlin; kfp: only that of the installation."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-NewName = Annotated[str | None, typer.Option("--name", help="The schedule's name; the run's when not given.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
+NewName = Annotated[str | None, typer.Option("--name", help="Name of the schedule; default: the name of the run.")]
 Prompts = Annotated[
-    str | None, typer.Option(metavar="URI", help="Prompts to train on, instead of prompts.train of the run file.")
+    str | None, typer.Option(metavar="URI", help="Training prompts; replaces prompts.train of the run file.")
 ]
 
 
@@ -51,16 +52,16 @@ def create(
     prompts: Prompts = None,
     connection: Connection,
 ) -> None:
-    """Start a run at each time of a cron.
+    """Create a schedule that starts a run at each time of a cron.
 
     Example: `rft schedule create pipelines/runs/prdp-large-scale.yaml --target kfp --cron '0 3 * * 1'`
     """
     from pipelines.remote.cron import check_cron
     from pipelines.remote.schedules import create as create_schedule
 
-    checked = check_cron(cron, timezone)
-    with _prepared(config, override, prompts, name, connection) as (client, package, called):
-        _print(create_schedule(client, package, called, checked, timezone), "created")
+    fields = check_cron(cron, timezone)
+    with _package_to_schedule(config, override, prompts, name, connection) as (client, package, schedule_name):
+        _print(create_schedule(client, package, schedule_name, fields, timezone), "created")
 
 
 @schedule.command()
@@ -75,70 +76,70 @@ def replace(
     prompts: Prompts = None,
     connection: Connection,
 ) -> None:
-    """Put another run or another cron in the place of a schedule; a paused one stays paused.
+    """Replace the run or the cron of a schedule. A paused schedule stays paused.
 
     Example: `rft schedule replace pipelines/runs/prdp-large-scale.yaml --target kfp --cron '0 4 * * *'`
     """
     from pipelines.remote.cron import check_cron
     from pipelines.remote.schedules import replace as replace_schedule
 
-    checked = check_cron(cron, timezone)
-    with _prepared(config, override, prompts, name, connection) as (client, package, called):
-        _print(replace_schedule(client, package, called, checked, timezone), "replaced")
+    fields = check_cron(cron, timezone)
+    with _package_to_schedule(config, override, prompts, name, connection) as (client, package, schedule_name):
+        _print(replace_schedule(client, package, schedule_name, fields, timezone), "replaced")
 
 
 @schedule.command("list")
 @connected
 def list_(*, connection: Connection) -> None:
-    """Show all schedules: cron, state, next and last run.
+    """List all schedules with cron, state, next run and last run.
 
     Example: `rft schedule list --target kfp --host https://kubeflow.example.com/pipeline`
     """
     from pipelines.remote.clients import connect
 
-    found = connect(connection.settings).schedules()
+    schedules = connect(connection.settings).schedules()
     table = Table("name", "cron", "time zone", "state", "next run", "last run", box=None, padding=(0, 2, 0, 0))
-    for one in found:
-        state = "active" if one.active else "paused"
-        table.add_row(one.name, one.cron, one.timezone, state, _when(one.next_run), _when(one.last_run))
-    Console().print(table if found else "no schedules")
+    for item in schedules:
+        state = "active" if item.active else "paused"
+        table.add_row(item.name, item.cron, item.timezone, state, _minute(item.next_run), _minute(item.last_run))
+    Console().print(table if schedules else "no schedules")
 
 
 @schedule.command()
 @connected
 def pause(name: Name, *, connection: Connection) -> None:
-    """Start no more runs; one that is going on goes on.
+    """Pause a schedule. An active run continues.
 
     Example: `rft schedule pause prdp-large-scale --target kfp`
     """
-    _each(name, connection, "pause", "paused")
+    _apply(name, connection, "pause", "paused")
 
 
 @schedule.command()
 @connected
 def resume(name: Name, *, connection: Connection) -> None:
-    """Start runs again; what was missed is not made up for.
+    """Resume a schedule. Missed starts are not repeated.
 
     Example: `rft schedule resume prdp-large-scale --target kfp`
     """
-    _each(name, connection, "resume", "resumed")
+    _apply(name, connection, "resume", "resumed")
 
 
 @schedule.command()
 @connected
 def delete(name: Name, *, connection: Connection) -> None:
-    """Remove a schedule; the runs that it started stay.
+    """Delete a schedule. Its runs are not deleted.
 
     Example: `rft schedule delete prdp-large-scale --target kfp`
     """
-    _each(name, connection, "delete", "deleted")
+    _apply(name, connection, "delete", "deleted")
 
 
 @contextmanager
-def _prepared(
+def _package_to_schedule(
     config: Path, override: Sequence[str] | None, prompts: str | None, name: str | None, connection: Connection
 ) -> Iterator[tuple[Client, Package, str]]:
-    """A client, what is scheduled, and the schedule's name: everything checked before the service is asked."""
+    """The client, the package, and the name of the schedule. All checks are made before the first request."""
     from pipelines.remote.clients import connect
     from pipelines.remote.schedules import check_name
     from pipelines.remote.submit import dashed, packaged
@@ -146,31 +147,31 @@ def _prepared(
     run_config = load_config(
         config, [*(override or []), *([f"prompts.train={json.dumps(prompts)}"] if prompts else [])]
     )
-    called = check_name(name or dashed(run_config.name))
+    schedule_name = check_name(name or dashed(run_config.name))
     with packaged(run_config, connection.target, connection.cluster) as package:
-        yield connect(connection.settings), package, called
+        yield connect(connection.settings), package, schedule_name
 
 
-def _each(name: str, connection: Connection, action: str, done: str) -> None:
-    """Act on all schedules of that name."""
+def _apply(name: str, connection: Connection, action: str, result: str) -> None:
+    """Call `action` of the client for all schedules with this name."""
     from pipelines.remote.clients import connect
     from pipelines.remote.schedules import find
 
     client = connect(connection.settings)
-    for one in find(client, name):
-        getattr(client, action)(one)
-    Console().print(f"{name}: {done}", highlight=False)
+    for item in find(client, name):
+        getattr(client, action)(item)
+    Console().print(f"{name}: {result}", highlight=False)
 
 
-def _print(created: Schedule, done: str) -> None:
+def _print(item: Schedule, action: str) -> None:
     lines = (
-        f"{created.name}: {done}, {created.cron} in {created.timezone}" + ("" if created.active else ", paused"),
-        *([f"   next  {_when(created.next_run)}"] if created.next_run else []),
-        f"   page  {created.url}",
+        f"{item.name}: {action}, {item.cron} in {item.timezone}" + ("" if item.active else ", paused"),
+        *([f"   next  {_minute(item.next_run)}"] if item.next_run else []),
+        f"   page  {item.url}",
     )
     for line in lines:
         Console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _when(time: datetime | None) -> str:
+def _minute(time: datetime | None) -> str:
     return "" if time is None else f"{time:%Y-%m-%d %H:%M %Z}"

@@ -1,4 +1,4 @@
-"""`rft serve-rewards`: one of our scorers as a service."""
+"""`rft serve-rewards`: serve a scorer over HTTP."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ Text = str | None
 
 
 def serve_rewards(
-    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="Its name, as in reward.weights.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="Name of the scorer, as in reward.weights.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free port.")] = 8080,
     host: Annotated[
-        str, typer.Option(help="Address to listen on: 0.0.0.0 is reached from everywhere; add --token-env.")
+        str,
+        typer.Option(help="Address to listen on; 0.0.0.0 accepts requests from the network: add --token-env."),
     ] = "127.0.0.1",
-    source: Annotated[Text, typer.Option(help="reward.scorers.SCORER.source: where its weights lie.")] = None,
+    source: Annotated[Text, typer.Option(help="reward.scorers.SCORER.source: location of the weights.")] = None,
     revision: Annotated[Text, typer.Option(help="reward.scorers.SCORER.revision: commit of a hub id.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
-    dtype: Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the network.")] = "float32",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the network.")] = "auto",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Data type of the network.")
+    ] = "float32",
     use: Annotated[Text, typer.Option(help="Serve a plug-in: module:function, or an entry point.")] = None,
     token_env: Annotated[
         Text,
@@ -38,9 +41,9 @@ def serve_rewards(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's private key, as PEM.")] = None,
 ) -> None:
-    """Serve a scorer over HTTP, for runs whose reward.scorers.NAME.url points here.
+    """Serve a scorer over HTTP. Runs use it by setting reward.scorers.NAME.url to its address.
 
-    On SIGTERM it answers the requests that have arrived, for at most 18 seconds, and ends.
+    On SIGTERM, the service answers open requests for at most 18 seconds, and ends.
 
     Example: `rft serve-rewards shapes --port 8080`
     """
@@ -61,12 +64,12 @@ def serve_rewards(
     try:
         server = ScoringServer(host, port, served)
     except OSError as error:
-        raise UserError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from None
+        raise UserError(f"{host}:{port} cannot be used: {error.strerror}; choose another --port") from None
     address = f"{'http' if tls is None else 'https'}://{host}:{server.server_address[1]}"
     print(f"serving {scorer} at {address} (digest: {served.digest or 'none'})", flush=True)
     unanswered = server.serve_until_signal()
-    answered = "every request in hand was answered" if not unanswered else f"{unanswered} requests were cut off"
-    print(f"served {scorer}; {answered}", flush=True)
+    answered = "all open requests were answered" if not unanswered else f"{unanswered} requests were cut off"
+    print(f"stopped serving {scorer}; {answered}", flush=True)
 
 
 def _token(variable: str | None) -> str | None:
@@ -94,4 +97,4 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 
 if __name__ == "__main__":
-    run_step(serve_rewards)  # in the scorer environment, which has no kfp and so no `rft`
+    run_step(serve_rewards)  # for the scorer environment, which has no kfp and therefore no `rft`

@@ -1,4 +1,4 @@
-"""`rft submit`: a run on Kubeflow Pipelines or Vertex AI."""
+"""`rft submit`: submit a run to Kubeflow Pipelines or Vertex AI."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ def submit(
     override: Override = None,
     *,
     connection: Connection,
-    follow: Annotated[bool, typer.Option("--follow", help="Stay, and submit again until all epochs are done.")] = False,
-    retries: Annotated[int, typer.Option(min=0, help="--follow: fruitless runs in a row that are tried again.")] = 1,
-    poll: Annotated[float, typer.Option(min=0.05, metavar="SECONDS", help="--follow: time between two looks.")] = 30.0,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait, and submit again until all epochs are done.")] = False,
+    retries: Annotated[
+        int, typer.Option(min=0, help="--follow: consecutive pipeline runs without a new epoch that are retried.")
+    ] = 1,
+    poll: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="--follow: time between two requests.")
+    ] = 30.0,
 ) -> None:
     """Submit a run to Kubeflow Pipelines or Vertex AI.
 
-    The same command again finds the run that is going on instead of starting a second one. The token for Kubeflow is
-    read from the environment: KFP_TOKEN, or what kfp.token_variable of the cluster file names.
+    If a pipeline run of this run is unfinished, the command prints it and submits nothing. The token for Kubeflow is
+    read from the environment variable KFP_TOKEN, or from the variable in kfp.token_variable of the cluster file.
 
     Example: `rft submit pipelines/runs/prdp-large-scale.yaml --target kfp --cluster cluster.yaml --follow`
     """
@@ -39,25 +43,28 @@ def submit(
 
     run_config = load_config(config, override or [])
     if follow and run_config.retraining is not None:
-        raise UserError("a retraining is one pipeline run: leave --follow out; rft status shows what came of it")
+        raise UserError("a retraining is one pipeline run: remove --follow; rft status shows its result")
     with packaged(run_config, connection.target, connection.cluster) as package:
         client = connect(connection.settings)
         console = Console()
         if follow:
             _follow(client, run_config, package, console, retries=retries, poll=poll)
         else:
-            _once(client, run_config, package, console)
+            _submit(client, run_config, package, console)
 
 
-def _once(client: Client, config: RunConfig, package: Package, console: Console) -> None:
+def _submit(client: Client, config: RunConfig, package: Package, console: Console) -> None:
     from pipelines.remote.submit import run_prefix, submit_next, unfinished
+    from reward_finetuning.storage import RunDirectory
 
     prefix = run_prefix(config)
-    running = unfinished(client, prefix)
+    running = unfinished(client, prefix, RunDirectory(config))
     remote = running or submit_next(client, package, prefix)
-    said = "goes on already, nothing was submitted" if running else "submitted"
-    command = shlex.join(["rft", *sys.argv[1:], "--follow"])
-    for line in (f"{remote.name}: {said}", f"    run  {remote.id}", f"   page  {remote.url}", f" follow  {command}"):
+    state = "already running, nothing was submitted" if running else "submitted"
+    lines = [f"{remote.name}: {state}", f"    run  {remote.id}", f"   page  {remote.url}"]
+    if config.retraining is None:
+        lines.append(f" follow  {shlex.join(['rft', *sys.argv[1:], '--follow'])}")
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -72,7 +79,7 @@ def _follow(
     try:
         Follow(client, run, package, console, retries, poll).to_the_end()
     except KeyboardInterrupt:
-        print("rft: interrupted; the run goes on there. The same command follows it again", file=sys.stderr)
+        print("rft: interrupted; the pipeline run continues. Run the same command to follow it again", file=sys.stderr)
         raise typer.Exit(130) from None
-    done = f"{config.name} is done: {config.loop.epochs} epochs are trained and evaluated ({run.uri})"
-    console.print(done, highlight=False, soft_wrap=True)
+    message = f"{config.name} is done: {config.loop.epochs} epochs are trained and evaluated ({run.uri})"
+    console.print(message, highlight=False, soft_wrap=True)

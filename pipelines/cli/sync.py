@@ -1,4 +1,4 @@
-"""`rft sync`: what MLflow has missed."""
+"""`rft sync`: send the metrics that MLflow does not have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from pipelines.cli.options import ConfigFile, Override
 from reward_finetuning.config import UserError, load_config
-from reward_finetuning.storage.uri import absolute
+from reward_finetuning.config.display import redacted
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from reward_finetuning.storage import RunDirectory
@@ -24,8 +26,7 @@ def sync(config: ConfigFile, override: Override = None) -> None:
     """
     from reward_finetuning.storage import RunDirectory
 
-    loaded = load_config(config, override or [])
-    run = RunDirectory(loaded.model_copy(update={"run_root": absolute(loaded.run_root)}))
+    run = RunDirectory(absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS})))
     if run.describe() is None:
         raise UserError(f"{run.uri} holds no run; begin one with: rft run {Path(config)}")
     if not send_rest(run, again=True):
@@ -43,7 +44,7 @@ def send_rest(run: RunDirectory, *, again: bool = False) -> bool:
         UserError: there is no server, or the run was deleted in MLflow.
         RetryableError: the server does not answer.
     """
-    from pipelines.local.launch import is_done
+    from reward_finetuning.evaluation.reports import is_done
     from reward_finetuning.tracking import MlflowTracker
 
     tracker = MlflowTracker(run)
@@ -52,5 +53,5 @@ def send_rest(run: RunDirectory, *, again: bool = False) -> bool:
     num_sent, refusals = tracker.sync()
     if is_done(run):
         tracker.set_status("FINISHED")  # the last task may have missed that too
-    print(f"{num_sent} journal entries of {run.uri} were sent to MLflow at {tracker.uri}", flush=True)
+    print(f"{num_sent} journal entries of {run.uri} were sent to MLflow at {redacted(tracker.uri)}", flush=True)
     return not refusals

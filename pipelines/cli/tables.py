@@ -1,4 +1,4 @@
-"""What a run has come to, for a terminal."""
+"""Progress and results of runs as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.local.folder import folder_here
+from reward_finetuning.config.display import redacted
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.refusal import read_refusal
 from reward_finetuning.tracking import MlflowTracker, history
 
 if TYPE_CHECKING:
@@ -29,9 +31,12 @@ _CURVES = {
 
 
 def print_status(run: RunDirectory, console: Console) -> None:
-    """Epochs done, the newest epochs' numbers, and the newest evaluation."""
+    """Print the number of epochs, the metrics of the newest epochs, and the newest evaluation."""
     latest, loop = run.latest(), run.config.loop
     console.print(f"{run.config.name}: epoch {latest.epoch} of {loop.epochs}  ({run.uri})", highlight=False)
+    if refusal := read_refusal(run.store):
+        where = f"{refusal.task}, attempt {refusal.attempt}, {refusal.time:%Y-%m-%d %H:%M} UTC"
+        console.print(f"refused in {where}: {refusal.message}", highlight=False, markup=False, soft_wrap=True)
     curves = history(run)
     table = Table("epoch", *_CURVES.values(), box=None, padding=(0, 2, 0, 0))
     for epoch in sorted({epoch for epoch, _ in curves.get("reward/mean", [])})[-10:]:
@@ -43,7 +48,7 @@ def print_status(run: RunDirectory, console: Console) -> None:
 
 
 def print_evaluation(run: RunDirectory, console: Console) -> None:
-    """The table of the newest report, before against after."""
+    """Print the newest evaluation: the pretrained model against the newest policy."""
     from reward_finetuning.evaluation.reports import newest_report
 
     if (names := newest_report(run)) is None:
@@ -67,11 +72,11 @@ def print_evaluation(run: RunDirectory, console: Console) -> None:
 
 
 def print_runs(comparison: RunsComparison, console: Console) -> None:
-    """Runs as columns; below it what was found."""
+    """Print a table with one column per run, and the verdicts."""
     from reward_finetuning.report.runs_page import runs_table
 
     header, *rows = runs_table(comparison)
-    title = "mean reward (change against the run's own pretrained model); * sure to 95 %"
+    title = "mean reward (change against the pretrained model of the run); * significant at 95 %"
     table = Table(*header, box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
@@ -80,14 +85,13 @@ def print_runs(comparison: RunsComparison, console: Console) -> None:
         console.print(sentence, highlight=False, markup=False)
     for column in comparison.columns:
         if column.unpaired:
-            said = (
-                f"{column.name} cannot be held against {comparison.columns[0].name} image by image: {column.unpaired}"
-            )
-            console.print(said, highlight=False, markup=False)
+            baseline = comparison.columns[0].name
+            message = f"{column.name} cannot be compared with {baseline} image by image: {column.unpaired}"
+            console.print(message, highlight=False, markup=False)
 
 
 def print_policies(comparison: RunsComparison, console: Console) -> None:
-    """A table for each prompt set, policies as rows below each reward; below them what was found."""
+    """Print a table per prompt set with one row per reward and policy, and the verdicts."""
     from reward_finetuning.report.runs_page import policies_table
     from reward_finetuning.report.sections import cautions
     from reward_finetuning.report.summary import in_sentences
@@ -97,17 +101,17 @@ def print_policies(comparison: RunsComparison, console: Console) -> None:
     for prompt_set, group in groupby(rows, key=lambda row: row[0]):
         title = f"{prompt_set}: every policy against {comparison.columns[0].name}, same noise, 95 % intervals"
         table = Table(*header, box=None, padding=(0, 2, 0, 0), title=Text(title), title_justify="left")
-        before = ""
+        previous = ""
         for _, reward, *cells in group:
-            table.add_row("" if reward == before else Text(reward), *map(Text, cells))
-            before = reward
+            table.add_row("" if reward == previous else Text(reward), *map(Text, cells))
+            previous = reward
         console.print(table)
     for sentence in (*comparison.verdicts, *in_sentences(cautions(comparison.differences))):
         console.print(sentence, highlight=False, markup=False)
 
 
-def print_where_to_look(run: RunDirectory, console: Console) -> None:
-    """Copy the newest page to the run directory's top and say where everything lies."""
+def print_locations(run: RunDirectory, console: Console) -> None:
+    """Copy the newest page to the folder of the run, and print the locations of page, policy and MLflow data."""
     from reward_finetuning.evaluation.reports import PAGE, newest_report
     from reward_finetuning.report.page import PICTURES
 
@@ -120,14 +124,14 @@ def print_where_to_look(run: RunDirectory, console: Console) -> None:
     if (report / PICTURES).is_dir():
         shutil.copytree(report / PICTURES, page.parent / PICTURES, dirs_exist_ok=True)
     tracker = MlflowTracker(run)
-    places = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
+    locations = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
     if run.config.tracking.enabled and tracker.has_server:
-        places["MLflow"] = f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})"
-    for what, where in places.items():
-        console.print(f"{what:>7}  {where}", highlight=False, soft_wrap=True, markup=False)
+        locations["MLflow"] = f"mlflow ui --backend-store-uri {redacted(tracker.uri)}  (run {tracker.run_id})"
+    for label, location in locations.items():
+        console.print(f"{label:>7}  {location}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:
-    """What fits 80 columns: the categories inside a set and the win rate are on the page."""
+    """The columns that fit into 80 characters. The page also has categories and win rates."""
     prompt_set, _, *numbers, _, finding = row
     return (prompt_set, *numbers, finding)

@@ -1,1 +1,1 @@
-"""What a run will cost, before it runs."""
+"""Estimate of the cost of a run."""

@@ -1,4 +1,4 @@
-"""What a run will cost, before it runs: GPU hours and memory by role, and disk."""
+"""Estimate of GPU hours, memory and disk of a run, by role."""
 
 from __future__ import annotations
 
@@ -17,54 +17,55 @@ from reward_finetuning.config.sections.objective import DpokConfig, PpodConfig, 
 from reward_finetuning.prompts import read_prompts
 
 _GIGA = 1e9
-_PICTURE = 1.6  # bytes a pixel of a lossless picture
-_HALF_ACTIVATIONS = 0.6  # of float32's: norms keep float32 under autocast
-_FORWARD_ACTIVATIONS = 0.15  # of what a backward pass keeps
-_DECODED = 4 * 4 * 256  # bytes a pixel: four maps of the VAE's widest layer at full size, in float32
-_CONTEXT = 1.5  # GB of CUDA itself
+_PICTURE = 1.6  # bytes per pixel of a lossless picture
+_HALF_ACTIVATIONS = 0.6  # share of float32 activations: norms stay in float32 under autocast
+_FORWARD_ACTIVATIONS = 0.15  # share of the activations of a backward pass
+_DECODED = 4 * 4 * 256  # bytes per pixel: four maps of the widest layer of the VAE at full size, in float32
+_CONTEXT = 1.5  # GB of the CUDA context
 _PROMPTS = {"pickapic": 500, "hpdv2": 800}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One role's."""
+    """Cost of one role."""
 
     flops: float
-    hours: float  # of one GPU
-    memory: float  # GB of a GPU
+    hours: float  # hours of one GPU
+    memory: float  # GB per GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A run's."""
+    """Cost of a run."""
 
     roles: dict[str, Cost]
-    disk: float  # GB at most, at the end
+    disk: float  # GB, maximum at the end of the run
     assumptions: tuple[str, ...]
 
     @property
     def hours(self) -> float:
-        """GPU hours in all."""
+        """GPU hours of all roles."""
         return sum(cost.hours for cost in self.roles.values())
 
 
 def estimate(config: RunConfig, accelerator: Accelerator, utilisation: float | None = None) -> Estimate:
-    """What the whole run takes on one kind of accelerator.
+    """Estimate the cost of a run on one type of accelerator.
 
     Args:
-        config: of the run.
-        accelerator: what it runs on.
-        utilisation: share of the peak that is reached; UTILISATION when not given.
+        config: config of the run.
+        accelerator: type of accelerator.
+        utilisation: share of the peak performance; default: UTILISATION.
 
     Raises:
-        UserError: the model's cost is not known.
+        UserError: the cost of the model is unknown.
     """
     return _Estimator(config, accelerator, utilisation).run()
 
 
 class _Estimator:
     def __init__(self, config: RunConfig, accelerator: Accelerator, utilisation: float | None) -> None:
-        self._config, self._network = config, network_of(config.model)
+        self._config = config
+        self._network = network_of(config.model)
         self._half = config.model.dtype != "float32"
         share = utilisation or UTILISATION["half" if self._half else "float32"]
         self._speed = share * (accelerator.half if self._half else accelerator.float32)
@@ -74,17 +75,17 @@ class _Estimator:
         self._cells = self._pixels // self._network.factor**2
         self._branches = 2 if sampling.guidance_scale > 1 else 1
         self._images = config.num_images
-        self._assumed: list[str] = []
+        self._missing_sets: list[str] = []
 
     def run(self) -> Estimate:
         loop = self._config.loop
         evaluations = 1 + -(-loop.epochs // loop.evaluate_every)
         evaluated = evaluations * self._evaluated_images()
         rollouts = 1 if self._config.sampling.rollouts == "offline" else loop.epochs
-        drawn = rollouts * self._images
+        sampled = rollouts * self._images
         flops = {
-            "sample": drawn * (self._trajectory() + self._decode()) + self._reference_flops(rollouts),
-            "reward": drawn * self._scoring(),
+            "sample": sampled * (self._trajectory() + self._decode()) + self._reference_flops(rollouts),
+            "reward": sampled * self._scoring(),
             "train": self._train_flops(),
             "evaluate": evaluated * (self._trajectory() + self._decode() + self._scoring()),
         }
@@ -93,7 +94,7 @@ class _Estimator:
         return Estimate(roles, self._disk(evaluated), self._assumptions())
 
     def _step(self) -> float:
-        """FLOPs of one denoising step of one image, guidance included, forward."""
+        """FLOPs of the forward pass of one denoising step of one image, with guidance."""
         return self._branches * self._network.flops(self._cells)
 
     def _trajectory(self) -> float:
@@ -106,13 +107,13 @@ class _Estimator:
         return sum(SCORER_FLOPS.get(name, 0.0) for name in self._config.reward.weights)
 
     def _reference_flops(self, rollouts: int) -> float:
-        """log_probs_ref; in the first epoch, policy and reference are one network, unless it starts from an adapter."""
+        """FLOPs of log_probs_ref. In the first epoch, the policy is the reference, unless it starts from an adapter."""
         model = self._config.model
-        free = 0 if model.adapter is not None and model.trainable == "lora" else 1
-        return (rollouts - free) * self._images * self._trajectory()
+        first = 0 if model.adapter is not None and model.trainable == "lora" else 1
+        return (rollouts - first) * self._images * self._trajectory()
 
     def _train_flops(self) -> float:
-        """At most: cells that are clipped are left out of the backward pass, and PPOD's stages may converge earlier."""
+        """Upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier."""
         config, objective, steps = self._config, self._config.objective, self._config.sampling.num_steps
         epochs, updates = config.loop.epochs, config.training.updates_per_epoch
         images = (
@@ -127,28 +128,33 @@ class _Estimator:
             learning -= cells * backward * step / 2
         if isinstance(objective, DpokConfig) and objective.kl_weight > 0:
             learning += cells * step
-        free = epochs if config.sampling.rollouts == "online" else 1  # the first update on policy knows its log-probs
-        replayed = (epochs * updates - free) * images * steps + free * config.training.gate_cells
+        # The first update after sampling uses the stored log-probs.
+        stored = epochs if config.sampling.rollouts == "online" else 1
+        gate = config.training.num_gate_cells(self._images * steps)
+        replayed = (epochs * updates - stored) * images * steps + stored * gate
         if config.training.old_log_probs == "replay":
-            replayed += free * self._images * steps
+            replayed += stored * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:
-            looks = epochs * updates / objective.convergence.check_every
-            replayed += int(looks * objective.convergence.heldout_share * self._images * steps)
+            checks = epochs * updates / objective.convergence.check_every
+            replayed += int(checks * objective.convergence.heldout_share * self._images * steps)
         return learning + replayed * step
 
     def _evaluated_images(self) -> int:
-        evaluation, total = self._config.evaluation, 0
+        evaluation = self._config.evaluation
+        total = 0
         for name, source in evaluation.prompt_sets.items():
             try:
                 count = len(read_prompts(source).prompts)
             except UserError:
                 count = _PROMPTS.get(source.partition(":")[0], 100)
-                self._assumed.append(f"evaluation set {name} ({source}) is not here: counted as {count} prompts")
+                self._missing_sets.append(
+                    f"evaluation set {name} ({source}) is not on this machine: counted as {count} prompts"
+                )
             total += count * evaluation.images_per_prompt
         return total
 
     def _memory(self) -> dict[str, float]:
-        """GB; an activation's bytes are those of float32, or a share of them."""
+        """GB per role; activations of other data types are a share of those in float32."""
         config, network = self._config, self._network
         full = config.model.trainable == "full"
         width = 2 if self._half else 4
@@ -156,13 +162,13 @@ class _Estimator:
         frozen = network.frozen_parameters * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank
         optimizer = trained * (12 + (0 if full else 4) + (4 if config.training.ema_decay else 0))
-        kept = network.activation_bytes[0 if full else 1] * self._cells * self._branches
-        kept *= _HALF_ACTIVATIONS if self._half else 1.0
+        activations = network.activation_bytes[0 if full else 1] * self._cells * self._branches
+        activations *= _HALF_ACTIVATIONS if self._half else 1.0
         reference = network.parameters * 4 if full else 0
         decoded = _DECODED * self._pixels * (config.sampling.micro_batch_size if self._pixels <= 512**2 else 1)
-        drawing = max(decoded, config.sampling.micro_batch_size * kept * _FORWARD_ACTIVATIONS)
-        sample = unet + frozen + reference + drawing
-        train = unet + frozen + optimizer + config.training.cells_per_batch * kept
+        sampling = max(decoded, config.sampling.micro_batch_size * activations * _FORWARD_ACTIVATIONS)
+        sample = unet + frozen + reference + sampling
+        train = unet + frozen + optimizer + config.training.cells_per_batch * activations
         in_one_task = reference if config.loop.granularity == "fused" else 0
         return {
             "sample": sample / _GIGA + _CONTEXT,
@@ -172,7 +178,7 @@ class _Estimator:
         }
 
     def _disk(self, evaluated: int) -> float:
-        """GB of the run directory: rollouts and policies that are kept, and every evaluation."""
+        """GB of the run directory: retained rollouts and policies, and all evaluations."""
         config, network = self._config, self._network
         sampling, keep = config.sampling, config.retention
         latents = (sampling.num_steps + 1) * 4 * self._cells * (2 if sampling.latents_dtype == "float16" else 4)
@@ -184,19 +190,19 @@ class _Estimator:
         policies = (
             epochs if keep.policies == 0 else min(epochs, keep.policies + -(-epochs // config.loop.evaluate_every))
         )
-        kept = 1 if sampling.rollouts == "offline" else min(epochs, keep.rollouts + 1)
-        return (kept * rollouts + policies * policy + evaluated * _PICTURE * self._pixels) / _GIGA
+        retained = 1 if sampling.rollouts == "offline" else min(epochs, keep.rollouts + 1)
+        return (retained * rollouts + policies * policy + evaluated * _PICTURE * self._pixels) / _GIGA
 
     def _assumptions(self) -> tuple[str, ...]:
         dtype, flops = self._config.model.dtype, self._network.flops(self._cells)
         backward = "twice" if self._config.model.trainable == "full" else "as much as"
-        once = f"one UNet evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3f} TFLOP; "
-        speed = f"{dtype}: {self._share:.0%} of the accelerator's peak, {self._speed / 1e12:.1f} TFLOP/s; "
+        forward = f"one UNet evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3f} TFLOP; "
+        speed = f"{dtype}: {self._share:.0%} of the peak of the accelerator, {self._speed / 1e12:.1f} TFLOP/s; "
         return (
-            f"{once}{self._branches} branches a step; a backward pass counts {backward} a forward pass",
+            f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
             f"{speed}--utilisation sets another share",
-            "training is counted whole: cells that clip are left out in truth, and PPOD's stages may converge earlier",
-            "memory: attention that keeps no matrix (PyTorch's), no gradient checkpointing; to about 30 %",
-            "everything on one GPU at a time: several GPUs take the same GPU hours in less time, plus what they wait",
-            *self._assumed,
+            "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
+            "memory: memory-efficient attention of PyTorch, no gradient checkpointing; accurate to about 30 %",
+            "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",
+            *self._missing_sets,
         )

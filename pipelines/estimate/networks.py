@@ -1,4 +1,4 @@
-"""What `rft estimate` knows of networks and accelerators. Needs no torch."""
+"""Cost of networks and data of accelerators for `rft estimate`. Does not need torch."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from dataclasses import dataclass
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.known_models import KNOWN_MODELS, Family
-from reward_finetuning.policy.source import configs_of, unet_config
+from reward_finetuning.policy.folder import network_config
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS, Family
+from reward_finetuning.policy.source import configs_of
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A family's UNet, its text encoders and its VAE.
+    """The UNet, text encoders and VAE of a family of models.
 
-    A forward pass of one branch on P latent cells takes `fixed + linear P + quadratic P^2` FLOPs (multiply-add: two):
-    convolutions and layers grow with P, self-attention with P^2. Counted on the real architectures by
-    torch.utils.flop_counter, on the meta device; a test counts them again.
+    A forward pass of one branch on P latent cells takes `fixed + linear P + quadratic P^2` FLOPs (a multiply-add is
+    two): convolutions and linear layers grow with P, self-attention with P^2. The values were counted on the real
+    architectures with torch.utils.flop_counter on the meta device. A test repeats the count.
     """
 
-    size: int  # pixels of a side, where the run says nothing
+    size: int  # pixels per side, if the run does not set it
     parameters: int
     fixed: float
     linear: float
     quadratic: float
-    activation_bytes: tuple[float, float]  # kept for the backward pass, a latent cell, float32: full, LoRA
-    lora_parameters: int  # of each rank, with the default targets
-    frozen_parameters: int  # of text encoders and VAE
-    factor: int = 8  # pixels a latent cell, along a side
+    activation_bytes: tuple[float, float]  # float32 bytes per latent cell for the backward pass: full, LoRA
+    lora_parameters: int  # per rank, with the default targets
+    frozen_parameters: int  # text encoders and VAE
+    factor: int = 8  # pixels per latent cell, along a side
 
     def flops(self, cells: int) -> float:
-        """Of one branch's forward pass on P = `cells` latent cells."""
+        """FLOPs of the forward pass of one branch on P = `cells` latent cells."""
         return self.fixed + self.linear * cells + self.quadratic * cells**2
 
 
@@ -47,7 +48,7 @@ NETWORKS: dict[Family, Network] = {
 }
 
 VAE_LINEAR, VAE_QUADRATIC = 605_507_616.0, 2048.0
-"""FLOPs of decoding P latent cells by the VAE that all of them have: linear P + quadratic P^2."""
+"""FLOPs of decoding P latent cells with the VAE of all families: linear P + quadratic P^2."""
 
 SCORER_FLOPS = {
     "clip_score": 0.18e12,
@@ -57,15 +58,15 @@ SCORER_FLOPS = {
     "hpsv2_1": 0.38e12,
     "image_reward": 0.14e12,
 }
-"""Of one picture and prompt: twice the published multiply-adds of ViT-L/14, ViT-H/14 and BLIP's ViT-L/16 at
-224 x 224, with a margin for the text. Others count nothing."""
+"""FLOPs per picture and prompt: twice the published multiply-adds of ViT-L/14, ViT-H/14 and ViT-L/16 of BLIP at
+224 x 224, with a margin for the text. Other scorers count as zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A GPU, by its data sheet, dense."""
+    """A GPU with the dense performance of its data sheet."""
 
-    float32: float  # FLOP/s outside tensor cores: TF32 is off, because log-probs need float32
+    float32: float  # FLOP/s without tensor cores: TF32 is disabled, because log-probs need float32
     half: float  # FLOP/s in bfloat16 and float16
     memory: float  # GB
 
@@ -80,32 +81,33 @@ ACCELERATORS = {
 }
 
 UTILISATION = {"float32": 0.6, "half": 0.17}
-"""Share of the peak that is reached. half: DDPO's published 0.22 images a second on an A100 (LoRA, float16, 50 steps,
-guidance, 3 branches of 0.80 TFLOP a step) is 53 of 312 TFLOP/s. float32: our assumption, for it is bound by
-arithmetic."""
+"""Share of the peak performance. half: the published 0.22 images per second of DDPO on an A100 (LoRA, float16, 50
+steps, guidance, 3 branches of 0.80 TFLOP per step) are 53 of 312 TFLOP/s. float32: our assumption, because it is bound
+by arithmetic."""
 
 
 def network_of(model: ModelConfig) -> Network:
-    """The family that a model belongs to, by its hub id or by its UNet's config.
+    """The network of a model, from its hub id or from the config of its UNet.
 
     Raises:
-        UserError: it is none that is known.
+        UserError: the model does not belong to a supported family.
     """
     configs = configs_of(model)
     if configs is None:
-        if (known := KNOWN_MODELS.get(model.source)) is not None:
-            return NETWORKS[known.family]
-        raise UserError(f"the cost of {model.source} is not known here: fetch it, and give its folder as model.source")
-    config = unet_config(configs)
+        published = PUBLISHED_MODELS.get(model.source)
+        if published is not None:
+            return NETWORKS[published.family]
+        raise UserError(f"the cost of {model.source} is unknown: download it, and set model.source to its folder")
+    config = network_config(configs, "unet")
     shape = (config.get("cross_attention_dim"), tuple(config.get("block_out_channels", ())))
-    known_shapes: dict[object, Family] = {
+    families: dict[object, Family] = {
         (768, (320, 640, 1280, 1280)): "sd1",
         (1024, (320, 640, 1280, 1280)): "sd2",
         (2048, (320, 640, 1280)): "sdxl",
     }
-    if shape not in known_shapes:
+    if shape not in families:
         raise UserError(
-            f"the cost of {model.source} is not known: rft estimate knows Stable Diffusion 1.x, 2.x and XL; this UNet "
+            f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x, 2.x and XL; this UNet "
             f"has cross_attention_dim {shape[0]} and channels {list(shape[1])}"
         )
-    return NETWORKS[known_shapes[shape]]
+    return NETWORKS[families[shape]]

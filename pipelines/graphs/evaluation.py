@@ -16,7 +16,7 @@ from reward_finetuning.config import EvaluationRun, RunConfig
 
 def standalone(target: Target, config: RunConfig | EvaluationRun) -> Any:
     """The policies of an evaluation file; or of a run the newest one."""
-    plan_evaluation = target.component(plan_evaluation_component, "light")
+    plan_evaluation = target.component(plan_evaluation_component)
     compare = evaluation(target, config.evaluation.num_shards)
 
     @dsl.pipeline(name="evaluation", description="Policies side by side on the same prompts and the same noise.")
@@ -30,8 +30,8 @@ def standalone(target: Target, config: RunConfig | EvaluationRun) -> Any:
 def evaluation(target: Target, num_shards: int) -> Callable[..., Any]:
     """A piece of a graph: (config, policy) -> the task that compares; it draws itself where there is one shard."""
     if num_shards == 1:
-        return target.component(evaluate_component, "sample")
-    evaluate_shard = target.component(evaluate_shard_component, "sample")
+        return target.component(evaluate_component)
+    evaluate_shard = target.component(evaluate_shard_component)
     evaluate = target.component(evaluate_component, "export")  # all pictures are there: no GPU
 
     # A pipeline of its own, because no task can come after one inside a loop.

@@ -18,8 +18,8 @@ from reward_finetuning.config import RunConfig
 
 def offline(target: Target, config: RunConfig) -> Any:
     """A block of epochs_per_run passes; the images of an earlier pipeline run are found, not drawn again."""
-    next_epochs = target.component(next_epochs_component, "light")
-    evaluation_due = target.component(evaluation_due_component, "light")
+    next_epochs = target.component(next_epochs_component)
+    evaluation_due = target.component(evaluation_due_component)
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)

@@ -21,7 +21,7 @@ from reward_finetuning.config import RunConfig
 
 def fused(target: Target, config: RunConfig) -> Any:
     """All epochs that are left in one task."""
-    next_epochs = target.component(next_epochs_component, "light")
+    next_epochs = target.component(next_epochs_component)
     run_epochs = target.trainer(run_epochs_component, launch_run_epochs)
 
     @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
@@ -34,8 +34,8 @@ def fused(target: Target, config: RunConfig) -> Any:
 
 def split(target: Target, config: RunConfig) -> Any:
     """A block of epochs_per_run epochs, a task per role and shard; which epochs they are is known at run time."""
-    next_epochs = target.component(next_epochs_component, "light")
-    evaluation_due = target.component(evaluation_due_component, "light")
+    next_epochs = target.component(next_epochs_component)
+    evaluation_due = target.component(evaluation_due_component)
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)

@@ -15,11 +15,12 @@ from pipelines.graphs.online import fused, split
 from pipelines.graphs.retraining import retraining
 from pipelines.graphs.staged import staged
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
 from pipelines.targets.refusals import refuse_graph
+from pipelines.targets.services import TargetName
 from pipelines.targets.target import Target
 from reward_finetuning.config import EvaluationRun, RunConfig
-from reward_finetuning.inputs import known_digests
+from reward_finetuning.config.base import without_placeholders
+from reward_finetuning.inputs import compiled_digests
 
 
 def graph(config: RunConfig | EvaluationRun) -> Callable[[Target, Any], Any]:
@@ -55,6 +56,6 @@ def compile_package(
     path.parent.mkdir(parents=True, exist_ok=True)
     inputs = {}
     if isinstance(config, RunConfig) and "inputs" in pipeline.component_spec.inputs:
-        inputs = {"inputs": json.dumps(known_digests(config))}
+        inputs = {"inputs": without_placeholders(json.dumps(compiled_digests(config)))}
     Compiler().compile(pipeline, str(path), pipeline_parameters=inputs)
     return path

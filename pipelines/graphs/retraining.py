@@ -15,8 +15,8 @@ from reward_finetuning.config import RunConfig
 
 def retraining(target: Target, config: RunConfig) -> Any:
     """One retraining, in one pipeline run; which prompts and which champion is known at run time."""
-    begin_retraining = target.component(begin_retraining_component, "light")
-    promote = target.component(promote_component, "export")
+    begin_retraining = target.component(begin_retraining_component)
+    promote = target.component(promote_component)
     is_staged = config.loop.granularity == "staged"
     train = (staged if is_staged else fused)(target, config)
 

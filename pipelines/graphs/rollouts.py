@@ -28,9 +28,9 @@ class Drawn:
 
 def rollouts_and_rewards(target: Target) -> Callable[..., Drawn]:
     """A piece of a graph: (config, plan, offset, policy) -> what all shards have drawn and scored."""
-    shards = target.component(shards_component, "light")
-    sample = target.component(sample_component, "sample")
-    reward = target.component(reward_component, "reward")
+    shards = target.component(shards_component)
+    sample = target.component(sample_component)
+    reward = target.component(reward_component)
 
     def draw_and_score(*, config: Any, plan: Any, offset: Any, policy: Any) -> Drawn:
         with dsl.ParallelFor(shards(config=config, plan=plan, offset=offset).output) as shard:

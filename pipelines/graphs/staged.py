@@ -20,12 +20,12 @@ from reward_finetuning.config import RunConfig
 
 def staged(target: Target, config: RunConfig) -> Any:
     """All stages of a run in one package; an epoch is a stage."""
-    next_epochs = target.component(next_epochs_component, "light")
+    next_epochs = target.component(next_epochs_component)
     draw_and_score = rollouts_and_rewards(target)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
-    gate = target.component(gate_component, "light")
-    promote = target.component(promote_component, "export")
+    gate = target.component(gate_component)
+    promote = target.component(promote_component)
 
     @dsl.pipeline(name="stage")
     def stage(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,20 +12,19 @@ from typing import Any
 import yaml
 
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.policy.source import locate
-from reward_finetuning.progress import SECONDS
-from reward_finetuning.prompts.built_in import built_in
+from reward_finetuning.config.externals import Kind, Setting, external_settings
+from reward_finetuning.inputs import Place, path_of, place_of
+from reward_finetuning.prompts.pointer import POINTER
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.tracking import code_version
 
 IMAGE_USER = 10001
-"""The user of our images. Where root calls, tasks run as this one, who is given the run's folder."""
+"""The user of our images. If root calls, tasks run as this user, who becomes the owner of the run's folder."""
 
 REVISION = "org.opencontainers.image.revision"
 _CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 _PASSED_ON = (
     "OMP_NUM_THREADS",
-    SECONDS,
     _CREDENTIALS,
     "GOOGLE_CLOUD_PROJECT",
     "HF_HUB_OFFLINE",
@@ -80,7 +79,7 @@ def engine() -> Any:
 
 
 def check_images(client: Any, package: Path) -> list[str]:
-    """See that the engine has every image of a compiled package; pushed ones, known by digest, are pulled.
+    """Check that the engine has every image of a compiled package; images named by digest are pulled.
 
     Returns:
         A warning for each image that was built from other code than this.
@@ -100,14 +99,16 @@ def check_images(client: Any, package: Path) -> list[str]:
             reason = error.explanation if isinstance(error, docker.errors.APIError) else error
             what = "cannot be pulled" if "@" in reference else "is not on this engine"
             raise UserError(f"image {reference} {what} ({reason}); build the images: make images") from None
-        built, here = image.labels.get(REVISION), code_version()
-        if built != here:
-            warnings.append(f"warning: image {reference} was built from {built}, the code here is {here}: make images")
+        built, current = image.labels.get(REVISION), code_version()
+        if built != current:
+            warnings.append(
+                f"warning: image {reference} was built from {built}, the code here is {current}: make images"
+            )
     return warnings
 
 
 def container_arguments(client: Any, config: RunConfig, options: ContainerOptions) -> dict[str, Any]:
-    """Arguments of `docker.containers.run`, as JSON can carry them.
+    """Arguments of `docker.containers.run`, as JSON can carry them; the runner adds `passed_environment`.
 
     Args:
         client: of the engine.
@@ -116,13 +117,13 @@ def container_arguments(client: Any, config: RunConfig, options: ContainerOption
     """
     import docker
 
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment: dict[str, str] = {}
     writable, cache = _written(config), _hub_cache()
     if cache.is_dir():
         writable.append(cache)
         environment["HF_HOME"] = str(cache)
     mounts = [docker.types.Mount(str(path), str(path), "bind") for path in writable]
-    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config, environment)]
+    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config)]
     all_gpus = docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])
     return {
         "user": _user(client),
@@ -138,34 +139,23 @@ def container_arguments(client: Any, config: RunConfig, options: ContainerOption
     }
 
 
-def absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with paths that mean the same in a container."""
-    tree = config.model_dump(mode="json")
-    tree["model"]["source"] = _absolute(config.model.source)
-    tree["prompts"]["train"] = _absolute(config.prompts.train)
-    sets = tree["evaluation"]["prompt_sets"]
-    tree["evaluation"]["prompt_sets"] = {name: _absolute(source) for name, source in sets.items()}
-    for name in ("adapter", "single_file_configs"):
-        tree["model"][name] = _absolute(tree["model"][name])
-    if config.warm_start is not None:
-        tree["warm_start"]["run_directory"] = _absolute(config.warm_start.run_directory)
-    for settings in tree["reward"]["scorers"].values():
-        settings["source"] = _absolute(settings["source"])
-    return RunConfig.model_validate(tree)
+def passed_environment() -> dict[str, str]:
+    """The variables of this process that tasks get too. Some hold secrets: they never stand on a command line."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def needs_network(config: RunConfig) -> bool:
-    """Whether a task talks to a tracking server, a scoring service, a bucket or the hub."""
-    settings = {name: config.reward.scorers.get(name) for name in config.reward.weights}
-    served = any(each is not None and each.url for each in settings.values())
-    sources = {name: each.source if each else None for name, each in settings.items()}
-    from_hub = any(name in MODELS and not (source and Path(source).is_dir()) for name, source in sources.items())
+    """Whether a task sends requests to a tracking server, a scoring service, a bucket or the hub."""
+    settings = list(_settings(config))
+    remote = any(place_of(each) in {Place.BUCKET, Place.HUB, Place.NETWORK} for each in settings)
+    with_source = {each.path[-2] for each in settings if each.external.kind in {Kind.WEIGHTS, Kind.SERVICE}}
+    from_hub = any(name in MODELS and name not in with_source for name in config.reward.weights)
     tracked = config.tracking.enabled and _store(config) is None
-    return served or from_hub or tracked or config.run_root.startswith("gs://") or locate(config.model) is None
+    return remote or from_hub or tracked
 
 
 def give_to_tasks(client: Any, folder: Path) -> None:
-    """Where root calls, let the tasks' user write the run's folder and what is in it."""
+    """If root calls, make the tasks' user the owner of the run's folder and of what is in it."""
     uid, _, gid = _user(client).partition(":")
     if os.getuid() == 0 and uid != "0":
         for path in (folder.parent, *folder.parent.glob("mlflow.db*"), folder, *folder.rglob("*")):
@@ -187,39 +177,46 @@ def _has_gpus(client: Any, gpus: Gpus) -> bool:
     return gpus is Gpus.ALL or (gpus is Gpus.AUTO and "nvidia" in client.info().get("Runtimes", {}))
 
 
+def _settings(config: RunConfig) -> Iterator[Setting]:
+    """What the tasks of the run use; MLflow's address may also be given elsewhere (`_store`)."""
+    return (each for each in external_settings(config) if each.external.kind is not Kind.TRACKING)
+
+
 def _written(config: RunConfig) -> list[Path]:
-    root = [] if config.run_root.startswith("gs://") else [Path(config.run_root)]
+    settings = [each for each in _settings(config) if each.external.access == "write"]
+    root = [path for each in settings if (path := path_of(each)) is not None]
     store = _store(config) if config.tracking.enabled else None
     return root + [path for path in [store] if path is not None and not _inside(path, root)]
 
 
-def _read(config: RunConfig, environment: Mapping[str, str]) -> list[Path]:
-    """Files and folders of the host that tasks read."""
-    sources = [config.model.source, config.prompts.train, *config.evaluation.prompt_sets.values()]
-    sources += [each.source for each in config.reward.scorers.values() if each.source]
-    sources += [each for each in (config.model.adapter, config.model.single_file_configs) if each]
-    sources += [config.warm_start.run_directory] if config.warm_start is not None else []
-    sources += [environment[_CREDENTIALS]] if _CREDENTIALS in environment else []
-    paths = {Path(source.removeprefix(_notation(source))) for source in sources if _is_path(source)}
+def _read(config: RunConfig) -> list[Path]:
+    """Files and folders of this machine that tasks read, and those that links in these folders lead to."""
+    settings = [each for each in _settings(config) if each.external.access == "read"]
+    paths = {_existing(path) for each in settings if (path := path_of(each)) is not None}
+    paths |= {Path(os.environ[_CREDENTIALS])} if _CREDENTIALS in os.environ else set()
+    paths |= _link_targets(paths)
     return sorted(path for path in paths if not _inside(path, _written(config)))
 
 
-def _absolute(source: str | None) -> str | None:
-    if source is None or not _is_path(source):
-        return source
-    notation = _notation(source)
-    return notation + str(Path(source.removeprefix(notation)).expanduser().absolute())
+def _link_targets(folders: set[Path]) -> set[Path]:
+    """What links below the folders lead to outside of them, and so on: a container has no other way there."""
+    targets: set[Path] = set()
+    open_folders = list(folders)
+    while open_folders:
+        folder = open_folders.pop()
+        links = {path.resolve() for path in folder.rglob("*") if path.is_symlink()}
+        outside = {path for path in links if path.exists() and not path.is_relative_to(folder.resolve())} - targets
+        targets |= outside
+        open_folders += outside
+    return targets
 
 
-def _is_path(source: str) -> bool:
-    """Whether a source of prompts, a model or a scorer is a path, and not in the image already."""
-    if source == "shapes" or built_in(source) is not None:
-        return False
-    return Path(source.removeprefix(_notation(source))).expanduser().exists()
-
-
-def _notation(source: str) -> str:
-    return next((each for each in ("hpdv2:", "pickapic:") if source.startswith(each)), "")
+def _existing(path: Path) -> Path:
+    """The path itself; for a pattern, a name with a date, or a pointer to a neighbour, the folder that holds them."""
+    if path.exists() and path.suffix != POINTER:
+        return path
+    *folders, _ = path.absolute().parents
+    return next((folder for folder in folders if folder.exists()), path)
 
 
 def _inside(path: Path, folders: list[Path]) -> bool:

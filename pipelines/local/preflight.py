@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.inputs import input_digests
-from reward_finetuning.policy.source import check_model
-from reward_finetuning.policy.warm_start import warm_start_digest
-from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.inputs import check_inputs, input_digests
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.artifact_names import kind_of
-from reward_finetuning.tracking import check_server
 
 
 def check_run(config: RunConfig) -> RunDirectory:
-    """Check scorers, prompts, model, and what the run directory holds already.
+    """Check the run's inputs, and what the run directory holds already.
 
     Raises:
         UserError: the first thing that is wrong.
     """
-    check_scorers(config.reward)
     check_verification(config.reward)
-    prompts = read_prompts(config.prompts.train)
-    check_enough(prompts, config.prompts.prompts_per_epoch)
-    for source in config.evaluation.prompt_sets.values():
-        read_prompts(source)
-    check_model(config.model, config.sampling)
-    warm_start_digest(config)
+    check_inputs(config)
     run = RunDirectory(config)
-    check_server(run)
     if run.describe() is not None:
         run.check(config.numbers() | input_digests(config))
         _check_artifacts(run)

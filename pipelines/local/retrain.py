@@ -1,29 +1,30 @@
-"""`rft run` of a run file with a retraining section: one retraining, for the prompts that there are now."""
+"""`rft run` of a run file with a retraining section: one retraining, for the current prompts."""
 
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.local.containers import ContainerOptions
-from pipelines.local.folder import folder_here
-from pipelines.local.launch import Outcome, compile_here, run_once
+from pipelines.local.folder import Attempt
+from pipelines.local.launch import Outcome, compile_here, mark_killed, run_once
 from pipelines.local.preflight import check_run
 from pipelines.local.runner import Runner
-from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.prompts.pointer import follow
 from reward_finetuning.storage import RunDirectory, open_store
-from reward_finetuning.storage.documents import parsed
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.journal import Journal
 
 
 def retrain(
     config: RunConfig, runner: Runner, console: Console, containers: ContainerOptions
 ) -> tuple[RunDirectory, Outcome]:
-    """Run the retraining pipeline once; the same prompts and settings go on with, or find, what is there.
+    """Run the retraining pipeline once; the same prompts and settings continue the run that they began.
 
     Returns:
         The retraining's own run, and how the pipeline ended.
@@ -31,12 +32,14 @@ def retrain(
     from reward_finetuning.steps.begin_retraining import find_or_begin
 
     check_run(with_prompts_of_today(config))
-    folder = folder_here(RunDirectory(config))
-    package = folder / "pipeline" / "package.yaml"
-    arguments = compile_here(config, package, runner, console, containers)
-    outcome = run_once(package, runner, folder, console, arguments)
+    series = RunDirectory(config)
+    attempt = Attempt.begin(series)
+    arguments = compile_here(series, attempt, runner, console, containers)
+    outcome = run_once(attempt, runner, console, arguments)
     if outcome.exit_code:
-        return RunDirectory(config), outcome
+        with suppress(UserError, RetryableError):  # the user is to read why the retraining failed
+            mark_killed(RunDirectory(find_or_begin(config).config(config)), outcome)
+        return series, outcome
     return RunDirectory(find_or_begin(config).config(config)), outcome
 
 
@@ -48,35 +51,35 @@ def with_prompts_of_today(config: RunConfig) -> RunConfig:
 
 
 def print_series(config: RunConfig, console: Console) -> None:
-    """Every retraining there was: its prompts, what it started from, how far it got, and whether it was promoted.
+    """Every retraining of the series: its prompts, first policy, newest epoch, and whether it was promoted.
 
     Raises:
-        UserError: there was none.
+        UserError: there is none.
     """
     from reward_finetuning.steps.begin_retraining import Retraining
 
     series = open_store(f"{config.run_root}/{config.name}")
     names = series.names("retrainings")
-    found = [
-        parsed(Retraining, series.read_json(f"retrainings/{name}"), f"{series.uri}/retrainings/{name}")
+    retrainings = [
+        as_record(Retraining, series.read_json(f"retrainings/{name}"), f"{series.uri}/retrainings/{name}")
         for name in names
     ]
-    if not found:
+    if not retrainings:
         raise UserError(f"{series.uri} holds no retraining; begin one with: rft run")
     table = Table("begun", "prompts", "from", "epoch", "outcome", box=None, padding=(0, 2, 0, 0))
-    for one in sorted(found, key=lambda one: one.begun):
-        run = RunDirectory(one.config(config))
+    for retraining in sorted(retrainings, key=lambda each: each.begun):
+        run = RunDirectory(retraining.config(config))
         epochs = f"{run.latest().epoch} of {run.config.loop.epochs}"
-        prompts = f"{one.num_prompts} of {PurePosixPath(one.source).name}"
-        table.add_row(one.begun, prompts, one.start, epochs, _outcome(run))
+        prompts = f"{retraining.num_prompts} of {PurePosixPath(retraining.source).name}"
+        table.add_row(retraining.begun, prompts, retraining.start, epochs, _outcome(run))
     console.print(table)
 
 
 def _outcome(run: RunDirectory) -> str:
-    """What promotion decided, in its own words."""
-    told = [file for entry in Journal(run).entries() for file in entry["references"].items()]
-    decided = [facts for file, facts in told if file.startswith("promotions/")]
-    if not decided:
+    """The decision of the promotion, with its reason."""
+    references = [item for entry in Journal(run).entries() for item in entry["references"].items()]
+    decisions = [facts for file, facts in references if file.startswith("promotions/")]
+    if not decisions:
         return "not decided yet"
-    facts = decided[-1]
+    facts = decisions[-1]
     return f"{'promoted' if facts['promoted'] == 'True' else 'refused'}: {facts['reason']}"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 from pipelines.remote.clients import Package
 from pipelines.targets.services import KfpService, VertexService
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.prompts.built_in import built_in
+from reward_finetuning.config.externals import Kind, Setting, external_settings
+from reward_finetuning.inputs import path_of
 
 MOST_PARAMETER_BYTES = 10_000
 """KFP's MAX_PARAMETER_BYTES, of all parameters together."""
 
 MOST_PACKAGE_BYTES = 1024 * 1024
 """Argo ends a workflow that is larger, and a workflow is about as large as its package."""
-
-_PROMPT_FORMATS = ("hpdv2:", "pickapic:")
 
 
 def check_sources(config: RunConfig, service: KfpService | VertexService) -> None:
@@ -27,7 +24,7 @@ def check_sources(config: RunConfig, service: KfpService | VertexService) -> Non
         UserError: naming each setting that pods could not follow.
     """
     shared = service.shared_folders if isinstance(service, KfpService) else ()
-    local = [f"{key}={value}" for key, value in _sources(config) if not _reachable(value, shared)]
+    local = [f"{each.key}={each.value}" for each in external_settings(config) if not _reachable(each, config, shared)]
     if config.reward.verify:
         raise UserError(
             f"reward.verify={config.reward.verify}: pods have no official packages beside ours; run rft verify-rewards "
@@ -61,36 +58,8 @@ def check_package(package: Package) -> None:
         )
 
 
-def _sources(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Settings that point at files, and what they say without what stands for a format or something built in."""
-    yield "run_root", config.run_root
-    prompts = {"prompts.train": config.prompts.train} | {
-        f"evaluation.prompt_sets.{name}": source for name, source in config.evaluation.prompt_sets.items()
-    }
-    for key, source in prompts.items():
-        if built_in(source) is None:
-            yield key, next((source.removeprefix(form) for form in _PROMPT_FORMATS if source.startswith(form)), source)
-    models = {"model.source": config.model.source} | {
-        f"reward.scorers.{name}.source": scorer.source for name, scorer in config.reward.scorers.items()
-    }
-    yield from ((key, source) for key, source in models.items() if source and not _of_a_hub(source))
-    if config.warm_start is not None:
-        yield "warm_start.run_directory", config.warm_start.run_directory
-    for name in ("adapter", "single_file_configs"):
-        if value := getattr(config.model, name):
-            yield f"model.{name}", value
-    if config.tracking.enabled and config.tracking.uri is not None:
-        yield "tracking.uri", config.tracking.uri
-
-
-def _of_a_hub(source: str) -> bool:
-    """`shapes`, or owner/name that is no folder here."""
-    is_id = source.count("/") == 1 and not source.startswith((".", "/", "~"))
-    return source == "shapes" or (is_id and not Path(source).exists())
-
-
-def _reachable(value: str, shared: tuple[str, ...]) -> bool:
-    scheme, separator, _ = value.partition("://")
-    if separator:
-        return scheme not in {"file", "sqlite"}
-    return any(Path(value).is_relative_to(folder) for folder in shared)
+def _reachable(setting: Setting, config: RunConfig, shared: tuple[str, ...]) -> bool:
+    path = path_of(setting)
+    if path is None or (setting.external.kind is Kind.TRACKING and not config.tracking.enabled):
+        return True
+    return "://" not in setting.value and any(path.is_relative_to(folder) for folder in shared)

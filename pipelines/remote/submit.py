@@ -1,11 +1,11 @@
-"""Submit a run's package to a service, once: what is running already is found, not submitted again."""
+"""Submit the package of a run to a service, once: a pipeline run that is running already is found instead."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,18 +16,20 @@ from pipelines.remote.clients.protocol import run_number
 from pipelines.remote.preflight import check_package, check_sources
 from pipelines.remote.service import Service, settings_of
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
-from reward_finetuning.config import RunConfig
+from pipelines.targets.services import TargetName
+from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.refusal import Refusal, read_refusal
 
 _LONGEST_NAME = 90
 """Characters of a run's name that a pipeline run's is made of: Vertex takes 128 in all."""
 
 
 def run_prefix(config: RunConfig) -> str:
-    """What the names of all pipeline runs of one training run begin with; a number follows.
+    """The common prefix of the names of all pipeline runs of one training run; a number follows.
 
-    It tells apart what must not be mixed up: run directories, and settings that change numbers. E is none of these, so
-    that a run whose E was raised is still found.
+    It differs between run directories, and between settings that change numbers. It does not depend on the number of
+    epochs, so a run whose loop.epochs was raised is still found.
     """
     identity = {"run": f"{config.run_root.rstrip('/')}/{config.name}", "numbers": config.numbers()}
     digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
@@ -35,7 +37,7 @@ def run_prefix(config: RunConfig) -> str:
 
 
 def dashed(name: str) -> str:
-    """A run's name as both services take names: lower case, digits and hyphens."""
+    """The name of a run as both services take names: lower case, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -44,7 +46,7 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
     """The compiled package and its parameters, checked; the file lives as long as the context.
 
     Raises:
-        UserError: what a remote pod could not read, or what the service would not take.
+        UserError: a pod could not read something, or the service would refuse the package.
     """
     check_sources(config, settings_of(target, cluster))
     with TemporaryDirectory() as folder:
@@ -54,9 +56,28 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
         yield package
 
 
-def unfinished(client: Client, prefix: str) -> RemoteRun | None:
-    """The newest run of that prefix which is still going on."""
-    return next((run for run in client.runs(prefix) if not run.state.is_final), None)
+def unfinished(client: Client, prefix: str, run: RunDirectory) -> RemoteRun | None:
+    """The newest pipeline run of that prefix which is still running.
+
+    One whose task found a permanent error cannot succeed: it is terminated, so that corrected inputs start at once.
+    """
+    running = next((each for each in client.runs(prefix) if not each.state.is_final), None)
+    if running is None:
+        return None
+    if refusal_of(client.run(running.id), run) is None:
+        return running
+    client.terminate(running.id)
+    return None
+
+
+def refusal_of(remote: RemoteRun, run: RunDirectory) -> Refusal | None:
+    """The permanent error of a pipeline run, as its tasks recorded it; None for who may not read the run directory."""
+    if not remote.has_failed_attempts:
+        return None
+    with suppress(UserError):
+        refusal = read_refusal(run.store)
+        return refusal if refusal is not None and refusal.pipeline_run == remote.id else None
+    return None
 
 
 def submit_next(client: Client, package: Package, prefix: str) -> RemoteRun:

@@ -7,7 +7,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.targets.pool import Role
+from pipelines.targets.roles import ROLE_OF_COMPONENT, Role
 from reward_finetuning.config import UserError
 
 IMAGES_LOCK = "RFT_IMAGES_LOCK"
@@ -32,6 +32,11 @@ def image_of(role: Role) -> str:
     """
     image = IMAGE_OF_ROLE[role]
     return locked().get(image) or local_name(image)
+
+
+def components_of(image: str) -> list[str]:
+    """Names of the components whose role runs in `image`, a folder of images/."""
+    return sorted(name for name, role in ROLE_OF_COMPONENT.items() if IMAGE_OF_ROLE[role] == image)
 
 
 def local_name(image: str) -> str:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.pool import Pool, Role, Toleration
-
-
-class TargetName(StrEnum):
-    """What a package is compiled for."""
-
-    LOCAL = "local"
-    KFP = "kfp"
-    VERTEX = "vertex"
+from pipelines.targets.pool import Pool, Toleration
+from pipelines.targets.roles import Role
+from pipelines.targets.services import TargetName
 
 
 def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) -> PipelineTask:
@@ -27,12 +19,17 @@ def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) 
         return task
     pool = cluster.pools.of(role)
     # The default backoff_max_duration of one hour counts from the first start: a longer step would never be retried.
-    task.set_retry(pool.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="604800s")
+    # A light task takes seconds: its first retries follow quickly, e.g. after the loss of its pod.
+    first = "5s" if role == "light" else "30s"
+    task.set_retry(pool.retries, backoff_duration=first, backoff_factor=2.0, backoff_max_duration="604800s")
     if target is TargetName.KFP:
         _set_container(task, pool, "nvidia.com/gpu")
         _set_pod(task, pool)
-        if role == "light":  # MLflow's run is tagged with the pipeline run that goes on with it
-            kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+        # What an attempt leaves for the next ones (steps/attempt.py) concerns one pipeline run, and names the pool.
+        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+        task.set_env_variable("RFT_POOL", role)
+        # Argo reads the error of a failed task there, and does not repeat a permanent one (retry-always.yaml).
+        task.set_env_variable("RFT_FAILURE_FILE", "/dev/termination-log")
     elif pool.machine_type is None:  # Vertex chooses the machine; of a CustomJob everything is in its payload
         _set_container(task, pool, pool.vertex_accelerator)
     return task

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from pipelines.targets.roles import ROLES, Role
 from reward_finetuning.config.base import Frozen
 
-Role = Literal["light", "export", "sample", "reward", "train"]
-ROLES: tuple[Role, ...] = get_args(Role)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

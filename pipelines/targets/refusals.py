@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
-from pipelines.targets.pool import ROLES, Pool, Role
+from pipelines.targets.pool import Pool
+from pipelines.targets.roles import ROLES, Role
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig, UserError
 
 _KUBERNETES_ONLY = {

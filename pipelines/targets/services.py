@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from reward_finetuning.config.base import Frozen
+
+
+class TargetName(StrEnum):
+    """What a package is compiled for."""
+
+    LOCAL = "local"
+    KFP = "kfp"
+    VERTEX = "vertex"
 
 
 class KfpService(Frozen):

@@ -12,9 +12,10 @@ from kfp.dsl import PipelineTask
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.custom_job import as_custom_job
 from pipelines.targets.images import image_of
-from pipelines.targets.placement import TargetName, place
-from pipelines.targets.pool import Role
+from pipelines.targets.placement import place
 from pipelines.targets.refusals import refuse
+from pipelines.targets.roles import ROLE_OF_COMPONENT, Role
+from pipelines.targets.services import TargetName
 from pipelines.targets.train_job import train_job_settings
 
 
@@ -31,12 +32,13 @@ class Target:
     def trainer(self, step: Callable[..., Any], launcher: Callable[..., Any]) -> Callable[..., PipelineTask]:
         """`step` as a component of the train pool; where that spans nodes of a Kubernetes cluster, its launcher."""
         if self.name is not TargetName.KFP or self.cluster.pools.train.num_nodes == 1:
-            return self.component(step, "train")
-        launch, job = self.component(launcher, "light"), train_job_settings(self.cluster).model_dump_json()
+            return self.component(step)
+        launch, job = self.component(launcher), train_job_settings(self.cluster).model_dump_json()
         return lambda **arguments: launch(**arguments, job=job)
 
-    def component(self, function: Callable[..., Any], role: Role) -> Callable[..., PipelineTask]:
-        """`function` as a component in the image of `role`, every task of it placed."""
+    def component(self, function: Callable[..., Any], role: Role | None = None) -> Callable[..., PipelineTask]:
+        """`function` as a component in the image of its role, or of `role`, every task of it placed."""
+        role = role or ROLE_OF_COMPONENT[function.__name__]
         pool = self.cluster.pools.of(role)
         component = dsl.component(function, base_image=pool.image or image_of(role), install_kfp_package=False)
         if self.name is TargetName.VERTEX and pool.machine_type:

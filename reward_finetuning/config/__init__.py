@@ -1,4 +1,4 @@
-"""Every knob of a run, one file a section; importing it needs pydantic alone."""
+"""All settings of a run, one file per section; importing it needs pydantic alone."""
 
 from reward_finetuning.config.either import load_run_or_evaluation, parse_run_or_evaluation
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError

@@ -1,14 +1,14 @@
-"""What some commands and tasks take both of: a run, or an evaluation of its own, which has the key `policies`."""
+"""Commands and tasks that take a run or an evaluation of policies; the latter has the key `policies`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.load import apply_override, read_sections, validated
+from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
 
 
@@ -25,10 +25,10 @@ def load_run_or_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> R
 
 
 def parse_run_or_evaluation(text: str) -> RunConfig | EvaluationRun:
-    """Either one from the JSON text that travels between tasks."""
+    """A run or an evaluation from the JSON text that travels between tasks."""
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise UserError(f"config must be JSON text: {error}") from None
     return _validated(tree, "config")
 

@@ -1,10 +1,11 @@
-"""An evaluation of its own: any policies on any prompt sets; training has no part in it."""
+"""An evaluation without training: any policies on any prompt sets."""
 
 from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.locations import Location
 from reward_finetuning.config.sections.evaluation import EvaluationConfig
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.reward import RewardConfig
@@ -12,12 +13,12 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 
 
 class EvaluatedPolicy(Frozen):
-    """Which policies are meant: the pretrained model, or epochs of a run."""
+    """The pretrained model, or policies of a run."""
 
     name: Name | None = None
     """What to call it; when not given `pretrained`, or the run's name."""
 
-    run: str | None = Field(default=None, min_length=1)
+    run: Location | None = None
     """Its run directory, such as runs/shapes-prdp; null: the pretrained model."""
 
     epoch: PositiveInt | Literal["latest", "all"] = "latest"
@@ -31,12 +32,12 @@ class EvaluatedPolicy(Frozen):
 
 
 class EvaluationRun(Frozen):
-    """Policies side by side, drawn from the same noise; one YAML file, known by its key `policies`."""
+    """Policies side by side, drawn from the same noise; one YAML file with the key `policies`."""
 
     name: Name
     """The evaluation's folder under run_root."""
 
-    run_root: str = Field(default="runs", min_length=1)
+    run_root: Location = "runs"
     """Folder of all runs."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)

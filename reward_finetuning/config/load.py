@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.parsing import parse_json, parse_yaml, read_yaml
 from reward_finetuning.config.run import RunConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_MOST_PROBLEMS = 10
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -36,20 +38,20 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def parse_config(text: str) -> RunConfig:
     """RunConfig from the JSON text that travels between tasks."""
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise UserError(f"config must be JSON text: {error}") from None
     return validated(RunConfig, tree, "config")
 
 
 def read_sections(path: Path, what: str, examples: str) -> dict[str, Any]:
-    """The mapping of sections that a YAML file holds; `what` it is and where `examples` are go into the error."""
+    """The mapping of sections in a YAML file; `what` (kind of file) and `examples` (a folder) go into the error."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"no {what} {path}; see {examples} for examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no readable YAML file: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UserError(f"{path} is no readable YAML: {error.strerror}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a mapping of sections, got {type(tree).__name__}")
     return tree
@@ -59,12 +61,15 @@ def validated(model: type[Model], tree: object, where: str) -> Model:
     """`tree` as a checked `model`.
 
     Raises:
-        UserError: naming `where` it stands, and each key that is wrong, what was given and what would be right.
+        UserError: naming the file or text (`where`), each wrong key, the value given and what would be right.
     """
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(model, dict(problem)) for problem in error.errors())
+        problems = error.errors(include_url=False)
+        lines = list(dict.fromkeys(_explain(model, dict(problem)) for problem in problems[:_MOST_PROBLEMS]))
+        if (more := len(problems) - _MOST_PROBLEMS) > 0:
+            lines.append(f"and {more} more")
         raise UserError(f"{where}: " + "; ".join(lines)) from None
 
 
@@ -72,38 +77,35 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """Put the value of `section.key=value` into the tree.
 
     Raises:
-        UserError: it is written otherwise, or leads into a value.
+        UserError: it has another form, or its key leads into a value.
     """
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise UserError(f"an override is written section.key=value, got {override!r}")
+        raise UserError(f"an override is written section.key=value, got {shown(override)}")
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise UserError(f"override {override!r}: {section!r} holds a value, not a section")
-    try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"override {override!r}: the value is no YAML") from None
+            raise UserError(f"override {shown(override)}: {shown(section)} holds a value, not a section")
+    tree[leaf] = parse_yaml(value, f"override {shown(override)}: the value")
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     if path[:1] == ["objective"] and path[1:2] and path[1] in _OBJECTIVES:
-        del path[1]  # pydantic puts in which of the objectives it is
+        del path[1]  # pydantic inserts the name of the objective
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _fields(model, path[:-1], problem["loc"])
-        near = get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        return f"unknown key {key!r}; {hint}"
+        names = _fields(model, path[:-1], problem["loc"])
+        near = get_close_matches(path[-1], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+        return f"unknown key {shown(key)}; {hint}"
     if problem["type"] == "union_tag_invalid":
-        return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {problem['ctx']['tag']!r}"
+        return f"{key}.name: choose from {', '.join(_OBJECTIVES)}, got {shown(problem['ctx']['tag'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not key:
         return message
-    given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+    given = "" if problem["type"] == "missing" else f", got {shown(problem['input'])}"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from reward_finetuning.config.base import Frozen, Name
+from reward_finetuning.config.locations import Location
 from reward_finetuning.config.sections.evaluation import EvaluationConfig
 from reward_finetuning.config.sections.loop import LoopConfig
 from reward_finetuning.config.sections.model import ModelConfig
@@ -19,18 +20,22 @@ from reward_finetuning.config.sections.tracking import RetentionConfig, Tracking
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 
+NUMERICS = 2
+"""Version of what turns settings into numbers. Raise it when the same settings give other bits: a run directory of
+another version is refused. 2: noise from Philox keys, PRDP's and PPOD's gradients in natural units."""
+
 
 class RunConfig(Frozen):
-    """Everything that a run is; one YAML file in pipelines/runs."""
+    """All settings of a run; one YAML file in pipelines/runs."""
 
     name: Name
     """The run's folder under run_root, and its name in MLflow."""
 
-    run_root: str = Field(default="runs", min_length=1)
+    run_root: Location = "runs"
     """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
-    """Where all randomness comes from."""
+    """Seed of all random numbers."""
 
     model: ModelConfig = ModelConfig()
     warm_start: WarmStartConfig | None = None
@@ -96,13 +101,14 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _gate_knows_its_evaluation(self) -> Self:
+    def _gate_has_its_evaluation(self) -> Self:
         if self.loop.granularity != "staged" and self.retraining is None:
             return self
-        asked, known = {*self.promotion.improve_on, *self.promotion.keep_on}, self.evaluation.prompt_sets
-        if unknown := sorted(asked - known.keys()):
+        evaluated = self.evaluation.prompt_sets
+        if unknown := sorted({*self.promotion.improve_on, *self.promotion.keep_on} - evaluated.keys()):
             raise ValueError(
-                f"promotion asks for prompt sets {', '.join(unknown)}, evaluation.prompt_sets has {', '.join(known)}"
+                f"promotion asks for prompt sets {', '.join(unknown)}, "
+                f"evaluation.prompt_sets has {', '.join(evaluated)}"
             )
         rewards = self.reward.weights
         if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):
@@ -147,7 +153,7 @@ class RunConfig(Frozen):
         }
         if self.warm_start is not None:
             numeric["warm_start"] = {"reference": self.warm_start.reference}
-        return flatten(numeric)
+        return {"numerics": NUMERICS, **flatten(numeric)}
 
 
 def flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""The maths of sampling: pure functions of tensors and of a callable denoiser."""
+"""The maths of sampling: grid, step, log-probability, rollout. Pure functions of tensors and a callable denoiser."""

@@ -53,8 +53,8 @@ def strided_grid(
         min_std: smallest sigma_t allowed.
 
     Raises:
-        ValueError: more steps than training steps, a step from where there is no signal (alpha-bar 0), or a sigma_t
-            below `min_std`.
+        ValueError: more steps than the spacing has room for, a step from where there is no signal (alpha-bar 0), or a
+            sigma_t below `min_std`.
 
     Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16; quadratic: appendix D.2.
     """
@@ -71,10 +71,15 @@ def strided_grid(
     stds = eta * np.sqrt(np.maximum((1 - a_prev) / (1 - a) * (1 - a / a_prev), 0.0))
     if stds.min() < min_std:
         step = int(stds.argmin())
+        keeps_variance = steps_offset > 0 and final_alpha_bar is None
         raise ValueError(
             f"sigma of step {step + 1} of {num_steps} (timestep {timesteps[step]}) is {stds[step]:.3g}, below the "
             f"floor sampling.min_std={min_std:g}: such a step has no usable log-probability. "
-            "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
+            + (
+                f"Use fewer steps, a larger ddim_eta (it is {eta:g}), or a lower floor"
+                if keeps_variance
+                else "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
+            )
         )
     return Grid(timesteps, a, a_prev, stds)
 
@@ -111,11 +116,18 @@ def alphas_cumprod(
 def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDArray[np.int64]:
     if num_steps > num_train:
         raise ValueError(f"num_steps must be at most the model's {num_train} training steps, got {num_steps}")
+    room = num_train - offset
+    if spacing == "quadratic" and num_steps > room:
+        raise ValueError(
+            f"quadratic spacing begins at timestep {offset} and has room for {room} steps, got {num_steps}"
+        )
     grid: NDArray[np.float64 | np.int64]
     if spacing == "leading":
         grid = np.arange(num_steps)[::-1] * (num_train // num_steps) + offset
     elif spacing == "quadratic":
-        grid = np.floor(np.linspace(0, math.sqrt(0.9 * num_train), num_steps) ** 2)[::-1] + offset
+        squares = np.floor(np.linspace(0, math.sqrt(0.9 * num_train), num_steps) ** 2)
+        index = np.arange(num_steps)  # with many steps the first squares share an integer: each is at least one apart
+        grid = (np.maximum.accumulate(squares - index) + index)[::-1] + offset
     elif spacing == "trailing":
         grid = np.round(np.arange(num_train, 0, -num_train / num_steps)) - 1
     else:

@@ -1,1 +1,1 @@
-"""Policies against prompt sets: who is compared, on which images, and whether a policy is promoted."""
+"""Evaluation of policies on prompt sets: images, comparison, reports, promotion."""

@@ -1,4 +1,4 @@
-"""The policies that an evaluation of its own names, found in their run directories."""
+"""The policies of an evaluation file, resolved in their run directories."""
 
 from __future__ import annotations
 
@@ -20,74 +20,75 @@ from reward_finetuning.policy.source import model_digest
 from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.artifacts.policies import kept_epochs, policy_of_epoch
-from reward_finetuning.storage.run_directory import RUN, read_run
+from reward_finetuning.storage.run_directory import RUN, read_description
 
 PRETRAINED = "pretrained"
 
 
 class Candidate(Frozen):
-    """One policy as it was found when the evaluation was planned: `latest` has become an epoch."""
+    """One policy of a planned evaluation; `latest` is resolved to an epoch."""
 
     name: str
     run: str | None
-    """Run directory; None: the pretrained model."""
+    """Run directory; None for the pretrained model."""
 
     policy: Reference
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A run that has policies."""
+    """A run whose policies are evaluated."""
 
     uri: str
     config: RunConfig
     digest: str
-    """Of its base model."""
+    """Digest of its base model."""
 
 
-def find_candidates(asked: EvaluationRun) -> list[Candidate]:
-    """All policies that are meant, in order, under names of their own.
-
-    Raises:
-        UserError: two have one name, or a run has no such policy.
-    """
-    found = [candidate for policy in asked.policies for candidate in _found(policy)]
-    names = [candidate.name for candidate in found]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"two policies are called {twice!r}: give one of them another name")
-    return found
-
-
-def evaluation_directory(asked: EvaluationRun) -> RunDirectory:
-    """Where the evaluation goes, under the settings by which all policies are drawn and scored.
+def find_candidates(settings: EvaluationRun) -> list[Candidate]:
+    """All policies of the evaluation, in order, with unique names.
 
     Raises:
-        UserError: the runs do not agree on the base model, or on how images are drawn; it says what differs.
+        UserError: two policies have the same name, or a run does not have the policy.
     """
-    sources = [_source(uri) for uri in dict.fromkeys(p.run for p in asked.policies) if uri is not None]
-    model = asked.model or sources[0].config.model
-    _one_model(model, sources)
-    sampling = asked.sampling or _agreed(sources)
+    candidates = [candidate for policy in settings.policies for candidate in _candidates(policy)]
+    names = [candidate.name for candidate in candidates]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise UserError(f"two policies have the name {duplicate!r}: give one of them another name")
+    return candidates
+
+
+def evaluation_directory(settings: EvaluationRun) -> RunDirectory:
+    """The directory of the evaluation, with the settings that all policies use for sampling and scoring.
+
+    Raises:
+        UserError: the runs have different base models or different sampling settings; the message names the difference.
+    """
+    sources = [_source(uri) for uri in dict.fromkeys(p.run for p in settings.policies) if uri is not None]
+    model = settings.model or sources[0].config.model
+    _check_base_models(model, sources)
+    sampling = settings.sampling or _common_sampling(sources)
     config = RunConfig(
-        name=asked.name,
-        run_root=asked.run_root,
-        seed=asked.seed,
+        name=settings.name,
+        run_root=settings.run_root,
+        seed=settings.seed,
         model=ModelConfig(**model.model_dump(include={"source", "revision", "variant", "device"})),
-        # What training alone reads must not make one evaluation differ from another.
+        # Settings that only training reads must not change the evaluation.
         sampling=SamplingConfig(**sampling.model_dump(exclude={"rollouts", "images_per_prompt"})),
-        reward=asked.reward or (sources[0].config.reward if sources else RewardConfig()),
-        evaluation=asked.evaluation,
+        reward=settings.reward or (sources[0].config.reward if sources else RewardConfig()),
+        evaluation=settings.evaluation,
         tracking=TrackingConfig(enabled=False),
     )
     return RunDirectory(config)
 
 
 def subjects_of(directory: RunDirectory, candidates: Sequence[Candidate]) -> list[Subject]:
-    """The candidates under the evaluation's settings."""
+    """The candidates with the settings of the evaluation."""
     return [_subject(directory, candidate) for candidate in candidates]
 
 
-def _found(policy: EvaluatedPolicy) -> Iterator[Candidate]:
+def _candidates(policy: EvaluatedPolicy) -> Iterator[Candidate]:
     if policy.run is None:
         yield Candidate(name=policy.name or PRETRAINED, run=None, policy=Reference(epoch=0))
         return
@@ -97,18 +98,18 @@ def _found(policy: EvaluatedPolicy) -> Iterator[Candidate]:
         epoch = None if policy.epoch == "latest" else policy.epoch
         yield Candidate(name=name, run=source.uri, policy=policy_of_epoch(run, epoch))
         return
-    kept = kept_epochs(run)
-    if not kept:
-        raise UserError(f"{source.uri} has no policy: it has trained no epoch yet")
-    for epoch in kept:
+    epochs = kept_epochs(run)
+    if not epochs:
+        raise UserError(f"{source.uri} has no policy: it has not trained an epoch yet")
+    for epoch in epochs:
         yield Candidate(name=f"{name}-epoch-{epoch}", run=source.uri, policy=policy_of_epoch(run, epoch))
 
 
 def _source(uri: str) -> Source:
     store = open_store(uri)
-    described = read_run(store)
+    described = read_description(store)
     if described is None:
-        raise UserError(f"policies: {uri} is no run directory, it has no {RUN}")
+        raise UserError(f"policies: {uri} is not a run directory: it has no {RUN}")
     root, _, name = store.uri.rpartition("/")
     try:
         config = RunConfig.model_validate(described["config"] | {"run_root": root, "name": name})
@@ -117,49 +118,49 @@ def _source(uri: str) -> Source:
         raise UserError(f"{uri}/{RUN} cannot be read by this version: {one_line(error)}") from None
 
 
-def _one_model(model: ModelConfig, sources: Sequence[Source]) -> None:
+def _check_base_models(model: ModelConfig, sources: Sequence[Source]) -> None:
     digest = model_digest(model)
     for source in sources:
         if source.digest != digest:
             raise UserError(
                 f"policies of different base models cannot be compared: {source.uri} was trained from "
-                f"{source.config.model.source} ({source.digest[:12]}), the evaluation's model is "
+                f"{source.config.model.source} ({source.digest[:12]}), the model of the evaluation is "
                 f"{model.source} ({digest[:12]})"
             )
 
 
-def _agreed(sources: Sequence[Source]) -> SamplingConfig:
-    """How all runs draw.
+def _common_sampling(sources: Sequence[Source]) -> SamplingConfig:
+    """The sampling settings of all runs.
 
     Raises:
-        UserError: they draw differently.
+        UserError: the runs have different settings.
     """
     if not sources:
         return SamplingConfig()
     first = sources[0]
     for other in sources[1:]:
-        differing = [key for key in NOISE if _of(first, key) != _of(other, key)]
+        differing = [key for key in NOISE if _setting(first, key) != _setting(other, key)]
         if differing:
-            said = "; ".join(f"{key} is {_of(first, key)!r} and {_of(other, key)!r}" for key in differing)
+            values = "; ".join(f"{key} is {_setting(first, key)!r} and {_setting(other, key)!r}" for key in differing)
             raise UserError(
-                f"{first.uri} and {other.uri} draw images differently ({said}): "
-                "give the evaluation a section sampling of its own"
+                f"{first.uri} and {other.uri} sample images differently ({values}): "
+                "add a section `sampling` to the evaluation file"
             )
     return first.config.sampling
 
 
-def _of(source: Source, key: str) -> Any:
+def _setting(source: Source, key: str) -> Any:
     return getattr(source.config.sampling, key)
 
 
 def _subject(directory: RunDirectory, candidate: Candidate) -> Subject:
     config, source = directory.config, directory
     if candidate.run is not None:
-        own = _source(candidate.run).config
-        model = own.model.model_copy(
+        run_config = _source(candidate.run).config
+        model = run_config.model.model_copy(
             update=config.model.model_dump(include={"source", "revision", "variant", "device"})
         )
         changed = {"model": model, "sampling": config.sampling, "evaluation": config.evaluation}
-        source = RunDirectory(own.model_copy(update=changed))
+        source = RunDirectory(run_config.model_copy(update=changed))
     weights = str(candidate.policy.facts.get("weights_sha256", ""))[:12] or PRETRAINED
     return Subject(candidate.name, f"policies/{candidate.name}/{weights}", source, candidate.policy)

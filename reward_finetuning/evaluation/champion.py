@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from reward_finetuning.evaluation.contest import Champion, Decision
-from reward_finetuning.evaluation.exports import export_policy
 from reward_finetuning.evaluation.reports import checkpoint_of, report_name
 from reward_finetuning.storage import Reference, RunDirectory
-from reward_finetuning.storage.documents import parsed
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking.registry import Registry, Version
 
 CHAMPION = "champion.json"
+
+Export = Callable[[Path], None]
+"""Writes the challenger into a folder, as an MLflow model holds it. A parameter, because who only asks for the champion
+(begin_retraining, in an image without torch) cannot import what writes weights."""
 
 
 class Seat(Protocol):
@@ -22,7 +27,7 @@ class Seat(Protocol):
         """The champion, and the token that `take` wants."""
         ...
 
-    def take(self, challenger: Reference, decision: Decision, token: Any) -> str | None:
+    def take(self, challenger: Reference, decision: Decision, token: Any, export: Export) -> str | None:
         """Seat the challenger, and say what it is called there; None where another was seated meanwhile."""
         ...
 
@@ -44,11 +49,11 @@ class RunSeat:
         token = self._run.store.read_json(CHAMPION)
         if token is None:
             return None, None
-        policy = parsed(Reference, token, f"{self._run.uri}/{CHAMPION}")
+        policy = as_record(Reference, token, f"{self._run.uri}/{CHAMPION}")
         report = report_name(self._run, policy.epoch)
         return Champion(f"epoch {policy.epoch}", self._run.uri, policy.epoch, report, weights_sha256(policy)), token
 
-    def take(self, challenger: Reference, decision: Decision, token: Any) -> str | None:
+    def take(self, challenger: Reference, decision: Decision, token: Any, export: Export) -> str | None:
         """See Seat."""
         taken = self._run.store.replace_json(CHAMPION, challenger.model_dump(), expected=token)
         return f"{self._run.uri}/{challenger.name}" if taken else None
@@ -65,7 +70,7 @@ class RegistrySeat:
         version, token = self._registry.champion()
         return None if version is None else self._champion(version), token
 
-    def take(self, challenger: Reference, decision: Decision, token: Any) -> str | None:
+    def take(self, challenger: Reference, decision: Decision, token: Any, export: Export) -> str | None:
         """See Seat."""
         checkpoint = checkpoint_of(self._run, challenger)
         tags = {
@@ -76,10 +81,7 @@ class RegistrySeat:
             "weights_sha256": checkpoint.weights_sha256,
             "base_model": self._run.config.model.source,
         }
-        merge = self._run.config.model.source == "shapes"  # an adapter would be of use to no one: only we have its base
-        version = self._registry.register(
-            checkpoint, lambda folder: export_policy(self._run, challenger, folder, merge=merge), tags
-        )
+        version = self._registry.register(checkpoint, export, tags)
         seated = self._registry.crown(version, reason=decision.reason, token=token)
         return f"models:/{self._registry.name}/{version}" if seated else None
 

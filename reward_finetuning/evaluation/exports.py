@@ -1,4 +1,4 @@
-"""A policy of a run as a folder for others: weights as diffusers saves them, and the model card."""
+"""Export of a policy as a folder with weights in the format of diffusers and a model card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.policies import policy_of_epoch
 from reward_finetuning.storage.reference import weights_sha256
 
-__all__ = ["CARD", "export_policy", "policy_of_epoch", "provenance"]
+__all__ = ["CARD", "export_model", "export_policy", "policy_of_epoch", "provenance"]
 
 CARD = "README.md"
 
@@ -27,15 +27,15 @@ def export_policy(
     single_file: bool = False,
     averaged: bool | None = None,
 ) -> None:
-    """Write the policy's weights as stock diffusers loads them, and the model card, into `folder`.
+    """Write the weights of a policy for stock diffusers, and the model card, to `folder`.
 
     Args:
         run: the run.
-        policy: which of its policies.
-        folder: where to; made if it is not there.
-        merge: put a LoRA policy's adapters into the base model's weights, and write the whole pipeline.
-        single_file: write one file of all weights, merged, by their original names.
-        averaged: the averaged weights, or the newest; what is evaluated when not given.
+        policy: a policy of the run.
+        folder: output folder; created if it does not exist.
+        merge: merge LoRA adapters into the weights of the base model, and write a pipeline.
+        single_file: write one file with merged weights and original names.
+        averaged: export the averaged weights or the newest; default: the weights that are evaluated.
     """
     folder.mkdir(parents=True, exist_ok=True)
     averaged = run.config.evaluation.averaged if averaged is None else averaged
@@ -44,9 +44,15 @@ def export_policy(
     (folder / CARD).write_text(model_card(provenance(run, policy, averaged=averaged), exported), encoding="utf-8")
 
 
+def export_model(run: RunDirectory, policy: Reference, folder: Path) -> None:
+    """Write the policy as MLflow's registry holds it: with its base model where nobody else has that."""
+    export_policy(run, policy, folder, merge=run.config.model.source == "shapes")
+
+
 def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Provenance:
-    """What the card says of a policy."""
-    described, prompts = run.describe(), read_prompts(run.config.prompts.train)
+    """The content of the model card."""
+    described = run.describe()
+    prompts = read_prompts(run.config.prompts.train)
     assert described is not None
     verdict, results = _results(run, policy) if averaged == run.config.evaluation.averaged else ("", [])
     return Provenance(
@@ -55,7 +61,7 @@ def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Prove
         averaged=averaged,
         weights_sha256=weights_sha256(policy),
         fingerprint=run.fingerprint,
-        code_version=str(described["code_version"]),
+        code_version=str(described.get("code_version")),
         num_prompts=len(prompts.prompts),
         prompts_digest=prompts.digest,
         results=results,
@@ -64,7 +70,7 @@ def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Prove
 
 
 def _results(run: RunDirectory, policy: Reference) -> tuple[str, list[tuple[str, ...]]]:
-    """The verdict and the table of whole prompt sets, if the policy was evaluated."""
+    """The verdict and the table of whole prompt sets; empty if the policy was not evaluated."""
     before, after = (read_scores(run.uri, report_name(run, epoch)) for epoch in (0, policy.epoch))
     if before is None or after is None:
         return "", []

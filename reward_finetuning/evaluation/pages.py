@@ -1,4 +1,4 @@
-"""The page of a run: what the library's report needs, gathered from the run directory."""
+"""The report page of a run, from the data of its run directory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def run_page(run: RunDirectory, comparison: Comparison, before: EvaluatedSamples
 
     Args:
         run: the run.
-        comparison: of the policy with the pretrained model.
-        before: the pretrained model's images.
-        after: the policy's images.
+        comparison: comparison of the policy with the pretrained model.
+        before: images of the pretrained model.
+        after: images of the policy.
     """
     logged = history(run)
     trained = {name for name, weight in run.config.reward.weights.items() if weight}
@@ -40,12 +40,14 @@ def run_page(run: RunDirectory, comparison: Comparison, before: EvaluatedSamples
 
 
 def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]]) -> dict[str, Points]:
-    """Those of the journal's curves that say how training went, the most telling first."""
-    own = [name for name in run.config.reward.weights if logged.get(f"reward/{name}/mean") != logged.get("reward/mean")]
-    scorers = [f"reward/{name}/{part}" for name in own for part in ("mean", "std")]
+    """The curves of the journal that describe training, the most important first."""
+    scorer_names = [
+        name for name in run.config.reward.weights if logged.get(f"reward/{name}/mean") != logged.get("reward/mean")
+    ]
+    scorers = [f"reward/{name}/{part}" for name in scorer_names for part in ("mean", "std")]
     chosen = ["reward/mean", "reward/std", *scorers, *_CURVES]
     gains = [key for key in logged if key.startswith("eval/") and "/reward/gain" in key and "/category/" not in key]
-    evaluated = [key for key in gains if len(logged[key]) > 1]  # a single evaluation is the table's
+    evaluated = [key for key in gains if len(logged[key]) > 1]  # a single evaluation is in the table
     return {key: logged[key] for key in [*chosen, *evaluated] if key in logged}
 
 
@@ -56,8 +58,8 @@ def _facts(run: RunDirectory, evaluated: EvaluatedSamples) -> dict[str, str]:
         "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
         "Objective": config.objective.name,
         "Epochs": f"{evaluated.epoch} of {config.loop.epochs}",
-        "Rewards trained on": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
-        "Guards, scored and not trained on": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
+        "Trained rewards": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
+        "Guards (not trained)": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
         "Seed": str(config.seed),
         "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, evaluated.epoch)) or "no alarm",
         "Policy (sha256)": evaluated.policy,

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reward_finetuning.evaluation.objections import combined_scorer
 from reward_finetuning.evaluation.reports import settings_digest
 from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.sampling import draw_micro_batch
-from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import EvaluatedSamples, Sample, Stream
 from reward_finetuning.report.comparison import CLIP_DIVERSITY, DIVERSITY, KL
 from reward_finetuning.report.statistics.diversity import diversity, pixel_features
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.protocol import SeesPictures
+from reward_finetuning.rewards.protocol import ImageFeatures
 from reward_finetuning.rewards.scorer import Scorer, Scorers
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.storage import RunDirectory, artifact_names
@@ -69,28 +70,40 @@ def draw_parts(
     total = sum(len(members[part.first * size : part.last * size]) for part in absent)
     # Kept beside the parts: evaluated again with more prompts or images, the old ones cost no scorer anything.
     with (
-        ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as known,
-        Progress(f"evaluate, {subject.name}", total, "images") as progress,
+        ScoreCache(run, subject.reference.epoch, artifact_names.EVALUATION_SCORES) as score_cache,
+        Progress("evaluate", subject.name, total, "images") as progress,
     ):
-        remembering = cache(lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), known))
-        work = _Work(run, subject, members, cache(policy), remembering, cache(lambda: _spaces(scorers())), progress)
+        scorers_with_cache = cache(
+            lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), score_cache)
+        )
+        work = _Work(
+            run, subject, members, cache(policy), scorers_with_cache, cache(lambda: _spaces(scorers())), progress
+        )
         for part in parts:
             work.commit(part)
 
 
+def draw_floor(run: RunDirectory, scorers: Scorers) -> None:
+    """Draw and score the pretrained model for the promotion of a run that starts from another policy."""
+    floor = Subject.floor_of(run)
+    if floor is not None:
+        draw_parts(run, floor, parts_of(run, floor), floor.load, scorers)
+
+
 def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
-    """All parts as one; pictures are read when they are asked for."""
+    """All parts as one; pictures are read when they are indexed."""
     parts, members = parts_of(run, subject), _members(run)
-    found = [read_part(run.store.fetch(part.name, [PART])) for part in parts]
+    contents = [read_part(run.store.fetch(part.name, [PART])) for part in parts]
     samples = [sample for _, sample in members]
-    scores = {name: np.concatenate([part.scores[name] for part in found]) for name in found[0].scores}
+    scores = {name: np.concatenate([part.scores[name] for part in contents]) for name in contents[0].scores}
     combined = scores.pop(COMBINED)
     sets = tuple(prompt_set for prompt_set, _ in members)
     prompts = list(zip(sets, (s.prompt.id for s in samples), strict=True))
     measures = {
-        name: diversity(np.concatenate([part.features[name] for part in found]), prompts) for name in found[0].features
+        name: diversity(np.concatenate([part.features[name] for part in contents]), prompts)
+        for name in contents[0].features
     }
-    steps = [part.kl for part in found if part.kl is not None]
+    steps = [part.kl for part in contents if part.kl is not None]
     kl = np.concatenate(steps) if steps else None
     measures[KL] = None if kl is None else kl.sum(axis=1, dtype=np.float64)
     return EvaluatedSamples(
@@ -101,9 +114,9 @@ def join(run: RunDirectory, subject: Subject) -> EvaluatedSamples:
         prompts=tuple(s.prompt.text for s in samples),
         categories=tuple(s.prompt.category for s in samples),
         image_indices=tuple(s.image_index for s in samples),
-        # Without the column of a scorer that is the combined reward to the letter.
-        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if not np.array_equal(v, combined)},
-        image_size=found[0].image_size,
+        # Without the column of a scorer that is the combined reward by the settings: two equal curves say no more.
+        rewards={COMBINED: combined} | {n: v for n, v in scores.items() if n != combined_scorer(run.config)},
+        image_size=contents[0].image_size,
         images=StoredPictures(run.store, run.config.sampling.micro_batch_size, tuple(parts)),
         measures={name: values for name, values in measures.items() if values is not None},
         kl=kl,
@@ -162,7 +175,6 @@ class _Work:
             stream=Stream.EVALUATION,
             epoch=0,  # for every policy: all draw from the same noise, so differences are paired
         )
-        assert trajectories.kl is not None
         return images, trajectories.kl.numpy()
 
 
@@ -177,7 +189,7 @@ class _Drawn:
 
 def _spaces(scorers: Mapping[str, Scorer]) -> Spaces:
     """Pixels always, and CLIP's image features where a scorer has them anyway."""
-    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, SeesPictures)), None)
+    seeing = next((scorer for scorer in scorers.values() if isinstance(scorer, ImageFeatures)), None)
     spaces: Spaces = {DIVERSITY: pixel_features}
     return spaces if seeing is None else spaces | {CLIP_DIVERSITY: seeing.image_features}
 

@@ -1,4 +1,4 @@
-"""An evaluation of its own: every policy's images joined, then one page on all of them."""
+"""The comparison of an evaluation file: samples of every policy, and one page about all policies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reward_finetuning.evaluation.parts import draw_parts, join, parts_of
 from reward_finetuning.evaluation.reports import METRICS, PAGE, SUMMARY, settings_digest
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.evaluation.task import Evaluation
-from reward_finetuning.report.runs import EvaluatedRun, RunsComparison, compare_runs, runs_metrics
+from reward_finetuning.report.runs import EvaluatedRun, compare_runs, runs_metrics
 from reward_finetuning.report.runs_page import render_runs
 from reward_finetuning.report.summary import policies_as_markdown
 from reward_finetuning.rewards.scorer import Scorers
@@ -21,7 +21,7 @@ from reward_finetuning.storage.artifacts.evaluations import read_evaluation, wri
 
 
 def compare_policies(evaluation: Evaluation, scorers: Scorers) -> Reference:
-    """Commit the page on all policies, drawing what is still missing."""
+    """Commit the page about all policies, after sampling missing images."""
     run = evaluation.run
     for subject in evaluation.subjects:
         _commit_samples(run, subject, scorers)
@@ -31,13 +31,13 @@ def compare_policies(evaluation: Evaluation, scorers: Scorers) -> Reference:
 
 
 def comparison_name(evaluation: Evaluation) -> str:
-    """Name of the artifact that holds the page; it carries a digest of policies and settings."""
-    compared = [settings_digest(evaluation.run), *(subject.folder for subject in evaluation.subjects)]
-    return f"comparisons/{sha256(json.dumps(compared).encode()).hexdigest()[:8]}"
+    """Name of the artifact with the page; it contains a digest of policies and settings."""
+    parts = [settings_digest(evaluation.run), *(subject.folder for subject in evaluation.subjects)]
+    return f"comparisons/{sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
 
 
-def compared(evaluation: Evaluation) -> list[EvaluatedRun]:
-    """The evaluated policies as the library's report takes them."""
+def evaluated_policies(evaluation: Evaluation) -> list[EvaluatedRun]:
+    """The evaluated policies, as input of the report."""
     run = evaluation.run
     return [
         EvaluatedRun(
@@ -69,8 +69,8 @@ def _samples_name(run: RunDirectory, subject: Subject) -> str:
 
 
 def _write(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
-    policies = compared(evaluation)
-    comparison: RunsComparison = compare_runs(policies)
+    policies = evaluated_policies(evaluation)
+    comparison = compare_runs(policies)
     metrics = runs_metrics(comparison)
     (folder / PAGE).write_text(render_runs(policies, comparison, {}), encoding="utf-8")
     (folder / SUMMARY).write_text(policies_as_markdown(comparison, evaluation.run.config.name), encoding="utf-8")

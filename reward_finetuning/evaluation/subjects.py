@@ -1,4 +1,4 @@
-"""Who is evaluated, and where that is written."""
+"""The policies of an evaluation: their weights, and the location of their artifacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reward_finetuning.policy.load import Policy
 
 NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "height", "width")
-"""Settings of the section sampling on which it depends what a policy makes of the same noise."""
+"""Settings of `sampling` that change the images of a policy for the same noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +22,51 @@ class Subject:
     """One policy of an evaluation."""
 
     name: str
-    """What to call it, such as "epoch 10"."""
+    """Display name, for example "epoch 10"."""
 
     folder: str
-    """Of its artifacts, below the directory that gets the evaluation."""
+    """Folder of its artifacts, relative to the directory of the evaluation."""
 
     source: RunDirectory
-    """The run that has its weights, under the evaluation's sampling settings."""
+    """The run that contains its weights, with the sampling settings of the evaluation."""
 
     reference: Reference
-    """Which policy of that run; without a name the pretrained model."""
+    """A policy of that run; a reference without a name is the pretrained model."""
 
     @classmethod
     def of_run(cls, run: RunDirectory, reference: Reference) -> Subject:
-        """A policy of a run in an evaluation by the run itself."""
+        """A policy that its own run evaluates."""
         return cls(f"epoch {reference.epoch}", artifact_names.epoch_folder(reference.epoch), run, reference)
+
+    @classmethod
+    def floor_of(cls, run: RunDirectory) -> Subject | None:
+        """The pretrained model, if the run's guard rewards are compared with it and epoch 0 is another policy."""
+        if run.config.warm_start is None or not run.config.promotion.guard_margins:
+            return None
+        source = RunDirectory(run.config.model_copy(update={"warm_start": None}))
+        return cls(PRETRAINED, f"policies/{PRETRAINED}", source, Reference(epoch=0))
 
     @property
     def weights(self) -> str:
-        """sha256 of its weights; empty for the pretrained model."""
+        """sha256 of its trained weights; empty for the pretrained model."""
         return weights_sha256(self.reference)
 
     @property
     def policy(self) -> str:
-        """sha256 of the weights that draw, be they those that the run starts from; or PRETRAINED."""
+        """sha256 of the weights that sample, which can be the initial weights of the run; or PRETRAINED."""
+        if self.source.config.warm_start is None:
+            return self.weights or PRETRAINED
         described = self.source.describe() or {"fingerprint": {}}
         return self.weights or described["fingerprint"].get(DIGEST, PRETRAINED)
 
     @property
     def measures_kl(self) -> bool:
-        """Whether the reference network is asked too; where it is the policy itself, the KL is zero."""
+        """Whether the KL is measured with the reference network. If the policy is the reference, the KL is zero."""
         config = self.source.config
         return config.evaluation.kl and (bool(self.reference.name) or not config.starts_at_reference)
 
     def load(self) -> Policy:
-        """The policy, with the pretrained network beside it where its KL is measured."""
+        """The policy, with the reference network if its KL is measured."""
         from reward_finetuning.policy.restore import policy_at
 
         averaged = self.source.config.evaluation.averaged

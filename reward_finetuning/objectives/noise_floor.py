@@ -16,7 +16,7 @@ WARN_SHARE, FAIL_SHARE = 0.1, 0.5
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
-    """Measured on a fixed sample of cells at the training batch shape."""
+    """Measured on a fixed sample of cells at the batch shapes of training."""
 
     max_gap: float
     """max |replayed - stored|, nats per latent element."""

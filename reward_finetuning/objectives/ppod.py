@@ -26,7 +26,7 @@ from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.config.sections.objective import PpodConfig
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.pairs import Pairs, all_pairs, draw_pairs, split_rows
-from reward_finetuning.objectives.protocol import Objective
+from reward_finetuning.objectives.protocol import Look, Objective
 from reward_finetuning.records import Batch
 
 
@@ -120,6 +120,10 @@ class Ppod(Objective):
         )
         return self._pairs.rows
 
+    def gradient_unit(self, num_steps: int, num_elements: int) -> float:
+        """C H W / eta: the gradient is then one of log-probs of whole trajectories, in nats; z sums over T already."""
+        return num_elements / self._config.kl_weight
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64.
 
@@ -143,37 +147,36 @@ class Ppod(Objective):
         )
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
-        """Loss and accuracy on the update's pairs, share of live steps (also at the stage's first update)."""
+        """Loss and accuracy on the update's pairs; share of live steps, now and at the stage's first update."""
         ratios = self._log_ratios(log_probs, batch)
         pairs, weight = self._pairs, self._config.kl_weight
         z = margins(ratios, pairs, kl_weight=weight, clip_range=self.clip_range)
         gap = batch.rewards[pairs.winners] - batch.rewards[pairs.losers]
         live = float((ratios[pairs.rows].abs() <= self.clip_range).double().mean())
         self._first_live_share = live if self._first_live_share is None else self._first_live_share
-        heldout = {"heldout_pair_accuracy": self._accuracies[-1]} if self._accuracies else {}
         return {
             "loss": float(pair_loss(z, gap, self._config.loss).mean()),
             "pair_accuracy": accuracy(margins(ratios, pairs, kl_weight=weight)),
             "live_share": live,
             "live_share_at_start": self._first_live_share,
             "clip_fraction": 1.0 - live,
-            **heldout,
         }
 
-    def heldout_rows(self, update: int) -> Tensor | None:
-        """Images of the held-out pairs, every `check_every` updates, and before a further pass over them."""
+    def heldout_rows(self, num_updates: int, *, is_last: bool) -> Tensor | None:
+        """Images of the held-out pairs: before the first update, every `check_every` updates and after the last."""
         if self._config.convergence is None or not len(self._heldout.winners):
             return None
-        due = update % self._config.convergence.check_every == 0 if update else bool(self._accuracies)
+        due = num_updates % self._config.convergence.check_every == 0 or is_last
         return self._heldout.rows if due else None
 
-    def converged(self, log_probs: Tensor, batch: Batch) -> bool:
-        """Whether the accuracy on held-out pairs, by the unclipped z, has had no new best for `patience` looks."""
+    def look(self, log_probs: Tensor, batch: Batch) -> Look:
+        """Accuracy on held-out pairs, by the unclipped z; the stage ends after `patience` looks without a new best."""
         assert self._config.convergence is not None
         ratios = self._log_ratios(log_probs, batch)
         self._accuracies.append(accuracy(margins(ratios, self._heldout, kl_weight=self._config.kl_weight)))
-        best = int(np.argmax(self._accuracies))
-        return len(self._accuracies) - 1 - best >= self._config.convergence.patience
+        newest, best = len(self._accuracies) - 1, int(np.argmax(self._accuracies))
+        ends_epoch = newest - best >= self._config.convergence.patience
+        return Look(self._accuracies[newest], is_best=best == newest, ends_epoch=ends_epoch)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Digest of the images and accuracies on their held-out pairs; nothing where convergence is not looked for."""

@@ -115,6 +115,10 @@ class Prdp(Objective):
         self.clip_range = config.clip_range if config.clipping else float("inf")
         self._precision = {"float64": torch.float64, "float32": torch.float32}[config.precision]
 
+    def gradient_unit(self, num_steps: int, num_elements: int) -> float:
+        """beta T C H W: the gradient is then one of rewards times the log-prob of whole trajectories, in nats."""
+        return self._kl_weight * num_steps * num_elements
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64; rows of a prompt whose rewards are all equal are 0."""
         groups = _groups_with_pairs(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,20 @@ from torch import Tensor
 
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.records import Batch, Cells
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What held-out images say of the weights as they are."""
+
+    accuracy: float
+    """Share of held-out comparisons that the policy gets right."""
+
+    is_best: bool
+    """Better than at every look before, at these images: the weights to keep so far."""
+
+    ends_epoch: bool
+    """Whether the epoch's updates have converged."""
 
 
 class Objective(Protocol):
@@ -34,6 +49,18 @@ class Objective(Protocol):
     needs_reference: bool = False
     """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
 
+    def gradient_unit(self, num_steps: int, num_elements: int) -> float:
+        """What `coefficients` are multiplied by before they are backpropagated (docs/decisions/0007).
+
+        A loss that has a weight in it changes its size with that weight. Adam's epsilon and max_grad_norm are absolute:
+        without a common unit, they would act at one weight and not at another. A method with `cell_loss` leaves it 1.
+
+        Args:
+            num_steps: T.
+            num_elements: C H W.
+        """
+        return 1.0
+
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
         """Look at an epoch's rollouts before the first update: count, fit a baseline, draw pairs.
 
@@ -47,7 +74,8 @@ class Objective(Protocol):
     def begin_update(self, update: int) -> Tensor | None:
         """Image rows [R] that update 0, 1, ... of the epoch looks at; None for all of them.
 
-        In the log_probs that follow, the other rows may be NaN.
+        In the log_probs that follow, the other rows may be NaN. A method with `cell_loss` is called again with the same
+        update when its cells have to be backpropagated anew: it forgets what it has counted.
         """
         return None
 
@@ -67,13 +95,13 @@ class Objective(Protocol):
         """Numbers to log at `log_probs`, after the update's cells went through `cell_loss`; at least `loss`."""
         ...
 
-    def heldout_rows(self, update: int) -> Tensor | None:
-        """Image rows [R] to evaluate again before this update, for `converged`; None: go on without asking."""
+    def heldout_rows(self, num_updates: int, *, is_last: bool) -> Tensor | None:
+        """Image rows [R] to evaluate again after so many of the epoch's updates, for `look`; None: no look is due."""
         return None
 
-    def converged(self, log_probs: Tensor, batch: Batch) -> bool:
-        """Whether the epoch's updates end here, given `log_probs` with the rows of `heldout_rows` filled in."""
-        return False
+    def look(self, log_probs: Tensor, batch: Batch) -> Look:
+        """What held-out images say of the weights, given `log_probs` with the rows of `heldout_rows` filled in."""
+        raise NotImplementedError(f"{type(self).__name__} holds no images out")
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it has learnt or counted; part of the checkpoint."""

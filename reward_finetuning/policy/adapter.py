@@ -1,4 +1,4 @@
-"""LoRA on a UNet: new adapters, and those of a file."""
+"""LoRA adapters of a UNet: new adapters, and adapters from a file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NAME = "default"
 
 
 def add_adapter(unet: Any, lora: LoraConfig, seed: int) -> None:
-    """Give `unet` new adapters: initial weights are of the run's seed, in float32, and change nothing yet.
+    """Add new adapters to `unet`. Their initial float32 weights depend on the seed, and do not change the output.
 
     Raises:
-        UserError: no module has one of the targets' names.
+        UserError: no module has the name of a target.
     """
     from peft import LoraConfig as PeftConfig
 
     config = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
-    with torch.random.fork_rng():  # peft draws from the global generator
+    with torch.random.fork_rng():  # peft uses the global generator
         torch.manual_seed(int(seed_sequence(seed, Stream.LORA_INIT).generate_state(1)[0]))
         try:
             unet.add_adapter(config, adapter_name=_NAME)
@@ -40,10 +40,10 @@ def add_adapter(unet: Any, lora: LoraConfig, seed: int) -> None:
 
 @torch.no_grad()
 def start_from_file(pipeline: Any, model: ModelConfig) -> None:
-    """Put the weights of `model.adapter` into the adapters of the UNet, which must be of the same shape.
+    """Load the weights of `model.adapter` into the adapters of the UNet, which must have the same shape.
 
     Raises:
-        UserError: rank, alpha or targets differ, with what the file has.
+        UserError: rank, alpha or targets differ; the message contains the values of the file.
     """
     from diffusers.utils import convert_unet_state_dict_to_peft
     from peft import set_peft_model_state_dict
@@ -59,20 +59,20 @@ def start_from_file(pipeline: Any, model: ModelConfig) -> None:
             f"model.adapter {path} has ranks {sorted(ranks)} and alpha {alpha:g}, model.lora has {lora.rank} and "
             f"{lora.alpha:g}: set model.lora.rank={rank} and model.lora.alpha={alpha:g}"
         )
-    own = [name for name, weight in pipeline.unet.named_parameters() if weight.requires_grad]
-    foreign = set_peft_model_state_dict(pipeline.unet, weights, adapter_name=_NAME).unexpected_keys
-    if foreign or len(weights) != len(own):
+    trainable = [name for name, weight in pipeline.unet.named_parameters() if weight.requires_grad]
+    unexpected = set_peft_model_state_dict(pipeline.unet, weights, adapter_name=_NAME).unexpected_keys
+    if unexpected or len(weights) != len(trainable):
         raise UserError(
-            f"model.adapter {path} has {len(weights)} weights, model.lora.targets {list(lora.targets)} make "
-            f"{len(own)}: set them to the modules that the file is of, e.g. that of {next(iter(weights))}"
+            f"model.adapter {path} has {len(weights)} weights, model.lora.targets {list(lora.targets)} give "
+            f"{len(trainable)}: set model.lora.targets to the modules of the file, e.g. that of {next(iter(weights))}"
         )
 
 
 def merge_file(pipeline: Any, model: ModelConfig) -> None:
-    """Put `model.adapter` into the pipeline's weights for good.
+    """Merge `model.adapter` into the weights of the pipeline.
 
     Raises:
-        UserError: the file fits no module.
+        UserError: the file does not fit the model.
     """
     path = adapter_file(model)
     _read(pipeline, path)
@@ -85,17 +85,19 @@ def merge_file(pipeline: Any, model: ModelConfig) -> None:
 
 
 def _read(pipeline: Any, path: Path) -> tuple[dict[str, Tensor], float | None]:
-    """The UNet's LoRA weights by diffusers' names, and the file's alpha; None where it says nothing."""
+    """LoRA weights of the UNet with diffusers names, and alpha, or None if the file does not contain it."""
     try:
-        weights, alphas, told = pipeline.lora_state_dict(
+        weights, alphas, metadata = pipeline.lora_state_dict(
             path.parent, weight_name=path.name, return_lora_metadata=True, unet_config=pipeline.unet.config
         )
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"model.adapter {path} is no LoRA file that diffusers reads: {error}") from error
+        raise UserError(f"model.adapter {path} is not a LoRA file that diffusers can read: {error}") from error
     of_unet = {name.removeprefix("unet."): value for name, value in weights.items() if name.startswith("unet.")}
     if not of_unet or len(of_unet) != len(weights):
-        raise UserError(f"model.adapter {path} must hold LoRA weights of a UNet and nothing else")
+        raise UserError(f"model.adapter {path} must contain only LoRA weights of a UNet")
     distinct = {float(alpha) for alpha in (alphas or {}).values()}
     if len(distinct) > 1:
-        raise UserError(f"model.adapter {path} has layers of alpha {sorted(distinct)}; one for all is supported")
-    return of_unet, distinct.pop() if distinct else (told or {}).get("unet.lora_alpha")
+        raise UserError(
+            f"model.adapter {path} has layers with alpha {sorted(distinct)}; only one alpha for all layers is supported"
+        )
+    return of_unet, distinct.pop() if distinct else (metadata or {}).get("unet.lora_alpha")

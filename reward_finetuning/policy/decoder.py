@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reward_finetuning.policy.finite import check_outputs
+
 _SLICED_ABOVE = 512 * 512
 """Pixels above which pictures are decoded one at a time: at 1024 x 1024 and in float32 one takes gigabytes."""
 
@@ -32,11 +34,16 @@ class Decoder:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        """Pictures of the latents x_0 [M, C, H, W]: [M, height, width, 3]."""
+        """Pictures of the latents x_0 [M, C, H, W]: [M, height, width, 3].
+
+        Raises:
+            TrainingError: a picture is not finite.
+        """
         if latents.shape[-1] * latents.shape[-2] * self.factor**2 > _SLICED_ABOVE:
             self._vae.enable_slicing()
         scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
         pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
+        check_outputs("decoded images", [pixels], "vae", self._vae, self._dtype)
         pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return (pixels * 255).round().astype(np.uint8)
 

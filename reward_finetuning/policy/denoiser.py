@@ -25,7 +25,7 @@ class NoisePrediction:
         Args:
             unet: a UNet2DConditionModel.
             schedule: that it was trained with.
-            time_ids: [1, 6] sizes and crop that SDXL is told, in pixels.
+            time_ids: [1, 6] sizes and crop that SDXL is conditioned on, in pixels.
             dtype: of the arithmetic inside; what comes out has the type of x.
         """
         self._unet = unet

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from reward_finetuning.config.display import shown
+from reward_finetuning.events import report_warning
 from reward_finetuning.policy.denoiser import joined
+from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.records import Conditioning
 
-_REMEMBERED = 1024
+_MOST_ROWS = 1024
 """Prompts whose encoding is kept: more than an epoch has, and with SDXL 0.6 GB."""
+
+_MOST_WARNINGS = 5
 
 
 class PromptEncoder:
@@ -21,10 +27,16 @@ class PromptEncoder:
         """Use the text encoders of a StableDiffusionPipeline or StableDiffusionXLPipeline, as they are."""
         self._pipeline, self._device = pipeline, device
         self._has_pooled = hasattr(pipeline, "text_encoder_2")
-        self._known: dict[str, Conditioning] = {}
+        self._rows: dict[str, Conditioning] = {}
+        self._cut: dict[tuple[int, ...], str] = {}  # what is left of a long prompt -> the first prompt it is of
+        self._warnings = 0
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The encoded prompts, a row each."""
+        """The encoded prompts, a row each.
+
+        Raises:
+            TrainingError: an embedding is not finite.
+        """
         return joined([self._row(text) for text in prompts])
 
     def unconditional(self) -> Conditioning:
@@ -36,17 +48,46 @@ class PromptEncoder:
         return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
 
     def _row(self, text: str) -> Conditioning:
-        row = self._known.pop(text, None) or self._encode(text)
-        self._known[text] = row  # the newest last
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+        row = self._rows.pop(text, None) or self._encode(text)
+        self._rows[text] = row  # the newest last
+        if len(self._rows) > _MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
         return row
+
+    def _report_cut(self, text: str) -> None:
+        """Print a warning for a text that is longer than the text encoder reads, and for two that differ only there."""
+        tokenizer = self._pipeline.tokenizer
+        tokens = tokenizer(text, truncation=False, verbose=False).input_ids
+        limit = tokenizer.model_max_length
+        if len(tokens) <= limit:
+            return
+        kept = tuple(tokens[: limit - 1])
+        twin = self._cut.setdefault(kept, text)
+        self._warnings += 1
+        if self._warnings > _MOST_WARNINGS:
+            return
+        beginning = shown(text)
+        what = f"is cut after {limit} of its {len(tokens)} tokens, which is all that the text encoder reads"
+        if twin != text:
+            what += ", and is the same as another prompt to the model, which differs only after that"
+        report_warning(f"prompt {beginning} {what}")
 
     @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
+        self._report_cut(text)
         options = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         if self._has_pooled:
             embeddings, _, pooled, _ = self._pipeline.encode_prompt(text, **options)
+            self._check("text_encoder_2", pooled)
+            # Both encoders' embeddings stand side by side.
+            width = self._pipeline.text_encoder.config.hidden_size
+            self._check("text_encoder", embeddings[..., :width])
+            self._check("text_encoder_2", embeddings[..., width:])
             return Conditioning(embeddings, pooled)
         embeddings, _ = self._pipeline.encode_prompt(text, **options)
+        self._check("text_encoder", embeddings)
         return Conditioning(embeddings)
+
+    def _check(self, name: str, embeddings: Tensor) -> None:
+        encoder = getattr(self._pipeline, name)
+        check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)

@@ -1,4 +1,4 @@
-"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN and HF_ENDPOINT work as everywhere."""
+"""Pipelines from the hub, at a pinned commit; HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_ENDPOINT work as usual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.source import check_folder, pinned_revision, pipeline_class
+from reward_finetuning.policy.folder import check_folder, pipeline_class
+from reward_finetuning.policy.source import pinned_revision
 from reward_finetuning.server_errors import error_class, one_line
 
 _INDEX = "model_index.json"
@@ -33,7 +34,7 @@ def hub_folder(model: ModelConfig) -> Path:
 
 
 def fetch_pipeline(source: str, revision: str | None, variant: str | None, to: Path) -> Path:
-    """Copy a hub's pipeline into a folder of its own, `to`/NAME; returns it.
+    """Copy a hub's pipeline into the folder `to`/NAME; returns that folder.
 
     Raises:
         UserError: as `hub_folder`; or what came is no Stable Diffusion pipeline.

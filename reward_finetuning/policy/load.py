@@ -30,7 +30,7 @@ class Policy:
         self.pipeline = pipeline
         self.device = _device(model.device)
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        scheduler = dict(pipeline.scheduler.config)
+        scheduler = dict(pipeline.scheduler.config) | {"_class_name": type(pipeline.scheduler).__name__}
         self.grid, self._schedule = sampler_grid(scheduler, sampling), noise_schedule(scheduler)
         self.unet = pipeline.unet.to(self.device).eval().requires_grad_(requires_grad=False)
         self._decoder = Decoder(pipeline.vae, self.device, self.dtype)
@@ -65,35 +65,36 @@ class Policy:
         return self._sampling.height or height * factor, self._sampling.width or width * factor
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The weights that training changes, by name, in a fixed order."""
+        """The trainable weights by name, in a fixed order."""
         return {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
 
-    def keep_reference(self, *, as_it_is: bool = False) -> None:
-        """Keep a frozen copy of the UNet as the reference; call before trained weights are loaded.
+    def keep_reference(self, *, with_adapters: bool = False) -> None:
+        """Keep a frozen copy of the UNet as the reference. Call it before trained weights are loaded.
 
         Args:
-            as_it_is: what the UNet is now, adapters included; else the pretrained model, for which LoRA needs no copy.
+            with_adapters: copy the UNet with its current adapters. Otherwise the reference is the pretrained model,
+                for which LoRA needs no copy.
         """
-        if (as_it_is or self._model.trainable == "full") and self._reference_unet is None:
+        if (with_adapters or self._model.trainable == "full") and self._reference_unet is None:
             self._reference_unet = copy.deepcopy(self.unet).requires_grad_(requires_grad=False)
 
     def denoiser(self, *, uncond_gradient: bool = True) -> Denoiser:
-        """The policy's denoiser, guidance included."""
+        """The denoiser of the policy, with guidance."""
         return self._guided(self.unet, uncond_gradient=uncond_gradient)
 
     def unguided_denoiser(self) -> Denoiser:
-        """The policy's conditional prediction alone, which a denoising loss trains."""
+        """The conditional prediction of the policy without guidance, for a denoising loss."""
         return GuidedDenoiser(self._epsilon(self.unet), self._encoder.unconditional(), guidance_scale=1.0)
 
     def reference_denoiser(self) -> Denoiser:
-        """The reference's denoiser: the frozen copy, or with LoRA and none of these the adapters switched off."""
+        """The denoiser of the reference: the frozen copy, or the UNet without adapters (LoRA without a copy)."""
         if self._reference_unet is not None:
             return self._guided(self._reference_unet)
         assert self._model.trainable == "lora", "keep_reference() comes before weights are loaded"
         return self._guided(self.unet, within=self._without_adapter)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The encoded prompts, a row each."""
+        """The encoded prompts, one row per prompt."""
         return self._encoder.encode(prompts)
 
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
@@ -108,7 +109,7 @@ class Policy:
 
     def _epsilon(self, unet: Any) -> NoisePrediction:
         height, width = self.image_size
-        # As diffusers does by default: made for this size, not cropped.
+        # The default of diffusers: original size equals target size, without crop.
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=self.device)
         return NoisePrediction(unet, self._schedule, time_ids=time_ids, dtype=self.dtype)
 
@@ -125,9 +126,9 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> P
     """The pretrained model as a policy at epoch 0.
 
     Args:
-        model: which one, and what of it is trained.
+        model: source and trainable weights.
         sampling: guidance and grid.
-        seed: of the adapters' initial weights.
+        seed: seed of the initial weights of adapters.
 
     Raises:
         UserError: the model cannot be loaded as a StableDiffusionPipeline.
@@ -139,7 +140,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        # clip_range 1e-6 needs float32 log-probs; TF32's 10-bit mantissa would drown it.
+        # clip_range 1e-6 needs float32 log-probs. The 10-bit mantissa of TF32 is too coarse.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)

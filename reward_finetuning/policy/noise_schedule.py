@@ -8,11 +8,22 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.grid import Grid, alphas_cumprod, strided_grid
 
+MAX_TRAIN_STEPS = 100_000
+
 Prediction = Literal["epsilon", "v_prediction"]
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": {"timestep_spacing": "leading", "set_alpha_to_one": True},
+    "PNDMScheduler": {"timestep_spacing": "leading", "set_alpha_to_one": False, "skip_prk_steps": False},
+    "EulerDiscreteScheduler": {"timestep_spacing": "linspace", "final_sigmas_type": "zero"},
+}
+"""diffusers' schedulers whose grid is one of ours, with those defaults of their class that the grid depends on."""
+
+_REQUIRED = {"interpolation_type": "linear", "skip_prk_steps": True, "timestep_type": "discrete"}
 _OTHER_GRIDS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas")
 
 
@@ -28,12 +39,12 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
     """The schedule that a scheduler_config.json describes.
 
     Raises:
-        UserError: one that is not known, or that has no use for finetuning on log-probabilities.
+        UserError: a schedule that is not supported, or on which log-probabilities do not exist.
     """
     prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction not in get_args(Prediction):
+    if prediction not in list(get_args(Prediction)):
         raise UserError(
-            f"the model's scheduler predicts {prediction!r}; supported are {' and '.join(get_args(Prediction))}"
+            f"the model's scheduler predicts {shown(prediction)}; supported are {' and '.join(get_args(Prediction))}"
         )
     zero_snr = bool(scheduler.get("rescale_betas_zero_snr"))
     if zero_snr and prediction == "epsilon":
@@ -42,7 +53,13 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
             "pure noise, epsilon says nothing of the picture; such a schedule needs a v-prediction model"
         )
     if scheduler.get("trained_betas") is not None:
-        raise UserError("the model's scheduler lists trained_betas of its own; only beta_schedule is supported")
+        raise UserError("the model's scheduler lists trained_betas; only beta_schedule is supported")
+    steps = scheduler.get("num_train_timesteps", 1)
+    if not isinstance(steps, int) or not 1 <= steps <= MAX_TRAIN_STEPS:
+        raise UserError(
+            f"the model's scheduler_config.json has num_train_timesteps {shown(steps)}; it is a number from 1 to "
+            f"{MAX_TRAIN_STEPS}, and 1000 in Stable Diffusion"
+        )
     try:
         alpha_bars = alphas_cumprod(
             scheduler["beta_start"],
@@ -56,8 +73,8 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
             f"the model's scheduler_config.json has no {error}: a {scheduler.get('_class_name', 'scheduler')} "
             "is none of Stable Diffusion's"
         ) from None
-    except ValueError as error:
-        raise UserError(f"the model's scheduler: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the model's scheduler_config.json: {error}") from None
     return NoiseSchedule(alpha_bars, prediction)
 
 
@@ -72,21 +89,34 @@ def sampler_grid(scheduler: dict[str, Any], sampling: SamplingConfig) -> Grid:
     grid = own if sampling.scheduler == "own" else _of_model(scheduler)
     try:
         return strided_grid(alpha_bars, sampling.num_steps, eta=sampling.ddim_eta, min_std=sampling.min_std, **grid)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"sampling.scheduler={sampling.scheduler}: {error}") from None
 
 
 def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
-    if other := [key for key in _OTHER_GRIDS if scheduler.get(key)]:
-        raise UserError(
-            f"sampling.scheduler=from_model: the model's scheduler has {other[0]}, whose steps lie between the "
-            "training steps; use scheduler: own"
-        )
-    spacing = scheduler.get("timestep_spacing", "leading")
+    """Arguments of `strided_grid` for the steps that diffusers takes with the model's scheduler."""
+    name = scheduler.get("_class_name", "DDIMScheduler")
+    defaults = _DEFAULTS.get(name) if isinstance(name, str) else None
+    if defaults is None:
+        raise _other_grid(f"is a {shown(name)}; supported are {', '.join(_DEFAULTS)}")
+    settings = defaults | {key: value for key, value in scheduler.items() if value is not None}
+    if other := [key for key in _OTHER_GRIDS if settings.get(key)]:
+        raise _other_grid(f"has {other[0]}, whose steps lie between the training steps")
+    spacing, by_sigma = settings["timestep_spacing"], "final_sigmas_type" in defaults
     if spacing not in {"leading", "trailing", "linspace"}:
-        raise UserError(f"sampling.scheduler=from_model: timestep_spacing {spacing!r} is not known; use scheduler: own")
+        raise _other_grid(f"has timestep_spacing {shown(spacing)}, which is not supported")
+    if by_sigma and spacing != "leading":
+        raise _other_grid(f"is a {name} with timestep_spacing {spacing}, whose steps differ from DDIM's")
+    for key, value in _REQUIRED.items():
+        if settings.get(key, value) != value:
+            raise _other_grid(f"has {key} {shown(settings[key])}; only {value} is supported")
+    ends_at_image = settings["final_sigmas_type"] == "zero" if by_sigma else settings["set_alpha_to_one"]
     return {
-        "steps_offset": scheduler.get("steps_offset", 0),
-        "final_alpha_bar": 1.0 if scheduler.get("set_alpha_to_one", True) else None,
+        "steps_offset": settings.get("steps_offset", 0),
+        "final_alpha_bar": 1.0 if ends_at_image else None,
         "spacing": spacing,
     }
+
+
+def _other_grid(what: str) -> UserError:
+    return UserError(f"sampling.scheduler=from_model: the model's scheduler {what}; use scheduler: own")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +9,16 @@ import torch
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
+from reward_finetuning.policy.folder import (
+    CHECKER,
+    check_folder,
+    check_networks,
+    check_weights,
+    has_checker,
+    pipeline_class,
+)
 from reward_finetuning.policy.hub import hub_folder
-from reward_finetuning.policy.source import check_folder, configs_of, locate, pipeline_class
+from reward_finetuning.policy.source import configs_of, locate
 from reward_finetuning.server_errors import one_line
 
 
@@ -20,20 +27,15 @@ def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
 
     Args:
         model: which one.
-        safety_checker: load it too, where the model has one: for export. Training does not run it.
+        safety_checker: load it too if the model's folder holds one, for an export. Nothing here runs it, and a folder
+            without it is whole.
 
     Raises:
         UserError: the model is not there, or cannot be loaded as a Stable Diffusion pipeline.
         RetryableError: the hub cannot be reached.
     """
     pipeline = _load(model, safety_checker=safety_checker)
-    if (found := pipeline.unet.config.in_channels) != (right := pipeline.vae.config.latent_channels):
-        raise UserError(
-            f"model.source {model.source!r}: its UNet takes {found} channels, its VAE makes {right}: "
-            "inpainting and editing models are not supported"
-        )
-    if pipeline.unet.config.time_cond_proj_dim is not None:
-        raise UserError(f"model.source {model.source!r} is distilled to take guidance as an input: not supported")
+    check_networks(pipeline.unet.config, pipeline.vae.config, model.source)
     if model.adapter is not None and model.trainable == "full":
         merge_file(pipeline, model)
     return pipeline
@@ -46,23 +48,15 @@ def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
     if source is None:
         source = configs = hub_folder(model)
         check_folder(source, "model.source")
+        check_weights(source, model.variant)
     assert configs is not None
     name = pipeline_class(configs)
     options: dict[str, Any] = {"torch_dtype": torch.float32}
-    if name == "StableDiffusionPipeline" and not safety_checker:
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+    if name == "StableDiffusionPipeline" and not (safety_checker and has_checker(source)):
+        options |= {"requires_safety_checker": False, **dict.fromkeys(CHECKER)}
     try:
         if source.is_file():
             return getattr(diffusers, name).from_single_file(source, config=str(configs), **options)
-        return getattr(diffusers, name).from_pretrained(source, variant=model.variant, **options)
+        return getattr(diffusers, name).from_pretrained(source, variant=model.variant, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"model.source {model.source!r} cannot be loaded: {one_line(error, 500)}{_hint(source)}"
-        ) from error
-
-
-def _hint(source: Path) -> str:
-    """What to do about files that are not there."""
-    if source.is_dir() and not any(source.glob("unet/*.safetensors")) and not any(source.glob("unet/*.bin")):
-        return "; it has no UNet weights: fetch the whole model with rft fetch-weights OWNER/NAME --download"
-    return ""
+        raise UserError(f"model.source {model.source!r} cannot be loaded: {one_line(error, 500)}") from error

@@ -1,4 +1,4 @@
-"""A policy as of some epoch of a run."""
+"""Load the policy of an epoch of a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WEIGHTS, AVERAGED = "policy.safetensors", "averaged.safetensors"
 
 
 def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool, averaged: bool = False) -> Policy:
-    """The pretrained model with the weights of `reference`; where it names none, with those that the run starts from.
+    """The pretrained model with the weights of `reference`, or, if it has no name, with the initial weights of the run.
 
     Args:
         run: the run.
         reference: a policy of the run.
-        keep_reference: whether the reference network will be evaluated too.
-        averaged: the averaged weights of that epoch instead of the newest.
+        keep_reference: also keep the reference network.
+        averaged: load the averaged weights of the epoch instead of the newest.
     """
     config = run.config
     policy = load_policy(config.model, config.sampling, seed=config.seed)
@@ -31,13 +31,13 @@ def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool, 
         path = warm_start_weights(run, start, WEIGHTS)
         restore_weights(policy.trainable(), load_tensors(path), path)
         if start.reference == "warm_start":
-            policy.keep_reference(as_it_is=True)
+            policy.keep_reference(with_adapters=True)
     load_weights(policy, run, reference, averaged=averaged)
     return policy
 
 
 def load_weights(policy: Policy, run: RunDirectory, reference: Reference, *, averaged: bool = False) -> None:
-    """Put the weights of `reference` into an untouched policy; nothing happens where it names none."""
+    """Load the weights of `reference` into a new policy. A reference without a name changes nothing."""
     if reference.name:
         file = AVERAGED if averaged else WEIGHTS
         folder, _ = run.open(reference, [file])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.noise import image_generator, image_noise
 from reward_finetuning.diffusion.rollout import draw
+from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import Denoiser, Sample, Stream, Trajectories
 
@@ -30,6 +31,9 @@ def draw_micro_batch(
 
     A short micro-batch is padded to the fixed size, because rounding depends on the size of a batch: so an image has
     the same bits whichever shard draws it.
+
+    Raises:
+        TrainingError: a latent, log-prob or picture is not finite.
     """
     size = sampling.micro_batch_size
     padded = [*samples, *[samples[-1]] * (size - len(samples))]
@@ -51,7 +55,15 @@ def draw_micro_batch(
         policy.grid,
         latents_dtype=getattr(torch, sampling.latents_dtype),
     )
+    _check(policy, trajectories)
     images = policy.decode(trajectories.latents[:, -1])
     kept = len(samples)
     drawn = (getattr(trajectories, field.name)[:kept].cpu() for field in fields(trajectories))
     return Trajectories(*drawn), images[:kept]
+
+
+def _check(policy: Policy, drawn: Trajectories) -> None:
+    """Latents first: every other number depends on them."""
+    check_outputs("latents", [drawn.latents], "unet", policy.unet, policy.dtype)
+    log_probs = [each for each in (drawn.log_probs, drawn.log_probs_ref, drawn.kl) if each is not None]
+    check_outputs("log-probs", log_probs, "unet", policy.unet, policy.dtype)

@@ -1,28 +1,30 @@
-"""What can be known of a model without loading it: is it a pipeline, which digest, which grid. Needs no torch."""
+"""What a model's files say without loading it: whether it is a pipeline, its digest, its grid. Needs no torch."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.folder import (
+    check_folder,
+    check_networks,
+    check_weights,
+    network_config,
+    scheduler_config,
+)
 from reward_finetuning.policy.noise_schedule import sampler_grid
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
+from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
-PIPELINES = {
-    "StableDiffusionPipeline": _PARTS,
-    "StableDiffusionXLPipeline": (*_PARTS, "text_encoder_2", "tokenizer_2"),
-}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -31,9 +33,9 @@ def locate(model: ModelConfig) -> Path | None:
     """The model's folder or single file; None for a hub id.
 
     Raises:
-        UserError: the folder is no pipeline saved by diffusers, or the source is nothing that is known.
+        UserError: the folder is no pipeline saved by diffusers, or the source is neither a folder, a file nor a hub id.
     """
-    path = BUILT_IN if model.source == "shapes" else _here(model.source)
+    path = BUILT_IN if model.source == "shapes" else _on_this_machine(model.source)
     if path.is_file():
         _check_single_file(model, path)
         return path
@@ -49,14 +51,14 @@ def pinned_revision(model: ModelConfig) -> str:
     """The commit of a hub id.
 
     Raises:
-        UserError: none is given, and the model is not one whose commit is known here; or a branch is given.
+        UserError: none is given and PUBLISHED_MODELS has none; or a branch is given.
     """
-    known = KNOWN_MODELS.get(model.source)
-    revision = model.revision or (known.commit if known else None)
+    published = PUBLISHED_MODELS.get(model.source)
+    revision = model.revision or (published.commit if published else None)
     if revision is None or not _COMMIT.fullmatch(revision):
         raise UserError(
             f"model.source: there is no folder {model.source}, and a hub id needs model.revision, the commit of 40 hex "
-            f"digits, for branches move; got {revision!r}. Commits are known here of: {', '.join(KNOWN_MODELS)}"
+            f"digits, for branches move; got {revision!r}. Not needed for: {', '.join(PUBLISHED_MODELS)}"
         )
     return revision
 
@@ -67,15 +69,10 @@ def configs_of(model: ModelConfig) -> Path | None:
     if source is None or source.is_dir():
         return source
     assert model.single_file_configs is not None
-    return _here(model.single_file_configs)
+    return _on_this_machine(model.single_file_configs)
 
 
-def pipeline_class(folder: Path) -> str:
-    """Name of the diffusers class that a pipeline's folder was saved by."""
-    return str(_json(folder / "model_index.json").get("_class_name"))
-
-
-def _here(source: str) -> Path:
+def _on_this_machine(source: str) -> Path:
     """The path of a source on this machine."""
     return local_path(source) if in_bucket(source) else Path(source).expanduser()
 
@@ -86,11 +83,11 @@ def model_digest(model: ModelConfig) -> str:
     if source is None:
         digest = f"{model.source}@{pinned_revision(model)}"
     elif source.is_dir():
-        digest = _digest(source, (p for p in source.rglob("*") if p.parent != source and not _hidden(p, source)))
+        digest = _digest(source, (p for p in files_below(source) if p.parent != source and not _hidden(p, source)))
     else:
         configs = configs_of(model)
         assert configs is not None
-        small = (p for p in configs.rglob("*") if p.parent != configs and p.suffix not in WEIGHT_SUFFIXES)
+        small = (p for p in files_below(configs) if p.parent != configs and p.suffix not in WEIGHT_SUFFIXES)
         digest = f"{_digest(source.parent, [source])}+{_digest(configs, small)}"
     if model.adapter is None:
         return digest
@@ -105,7 +102,7 @@ def adapter_file(model: ModelConfig) -> Path:
         UserError: there is none.
     """
     assert model.adapter is not None
-    path = _here(model.adapter)
+    path = _on_this_machine(model.adapter)
     path = path / "pytorch_lora_weights.safetensors" if path.is_dir() else path
     if not path.is_file() or path.suffix != ".safetensors":
         raise UserError(
@@ -115,18 +112,12 @@ def adapter_file(model: ModelConfig) -> Path:
     return path
 
 
-def scheduler_config(configs: Path) -> dict[str, Any]:
-    """scheduler_config.json of a pipeline's folder."""
-    return _json(configs / "scheduler" / "scheduler_config.json")
-
-
-def unet_config(configs: Path) -> dict[str, Any]:
-    """config.json of a pipeline's UNet."""
-    return _json(configs / "unet" / "config.json")
-
-
 def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
-    """All about the model that can be refused before any work; a hub's files are checked when they are loaded."""
+    """Refuse what can be refused before any work; the files of a hub id are checked when they are loaded.
+
+    Raises:
+        UserError: the model is not there, is not whole, or its scheduler has no grid for `sampling`.
+    """
     if model.adapter is not None:
         adapter_file(model)
     configs = configs_of(model)
@@ -134,27 +125,12 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
         pinned_revision(model)
         return
     if model.revision is not None:
-        raise UserError(f"model.revision belongs to a hub id, but source {model.source} is here: remove it")
+        raise UserError(f"model.revision belongs to a hub id, but source {model.source} is a path: remove it")
+    source = locate(model)
+    if source is not None and source.is_dir():
+        check_weights(source, model.variant)
+    check_networks(network_config(configs, "unet"), network_config(configs, "vae"), model.source)
     sampler_grid(scheduler_config(configs), sampling)
-
-
-def check_folder(folder: Path, setting: str) -> None:
-    """Refuse what is no whole Stable Diffusion pipeline; `setting` says where the folder was named.
-
-    Raises:
-        UserError: with what is wrong.
-    """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UserError(f"{setting} {folder} is no pipeline: it has no model_index.json as diffusers saves it")
-    name = pipeline_class(folder)
-    if name not in PIPELINES:
-        raise UserError(f"{setting} {folder} holds a {name}; needed is a {' or a '.join(PIPELINES)}")
-    parts = _json(index)
-    if empty := [part for part in PIPELINES[name] if parts.get(part) in (None, [None, None])]:
-        raise UserError(f"{setting} {folder} is a {name} without {', '.join(empty)} (a refiner?), which is needed")
-    if missing := [part for part in PIPELINES[name] if not (folder / part).is_dir()]:
-        raise UserError(f"{setting} {folder} is no whole pipeline: {', '.join(missing)} missing")
 
 
 def _check_single_file(model: ModelConfig, path: Path) -> None:
@@ -165,29 +141,25 @@ def _check_single_file(model: ModelConfig, path: Path) -> None:
             f"model.source {path} holds weights alone: set model.single_file_configs to the folder of a pipeline of "
             "its kind, whose configs and tokenizers are used; rft fetch-weights OWNER/NAME --download makes one"
         )
-    check_folder(_here(model.single_file_configs), "model.single_file_configs")
+    check_folder(_on_this_machine(model.single_file_configs), "model.single_file_configs")
 
 
 def _hidden(path: Path, root: Path) -> bool:
-    """Below a dot folder, where hubs keep what they know of a download."""
+    """Whether it is below a dot folder, where hub clients keep the metadata of a download."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _digest(root: Path, paths: Iterable[Path]) -> str:
+    return _digest_of(root, tuple(stamp(path) for path in paths))
+
+
+@lru_cache(maxsize=32)
+def _digest_of(root: Path, files: tuple[Stamp, ...]) -> str:
+    """sha256 over names and contents, in order; read once a process for as long as no file changes."""
     digest = sha256()
-    for path in sorted(p for p in paths if p.is_file()):
+    for path, *_ in files:
         digest.update(f"{path.relative_to(root)}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or no JSON: the model folder is not whole") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return tree

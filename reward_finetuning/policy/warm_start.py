@@ -1,4 +1,4 @@
-"""Start from a policy of another run. What can be known without loading it needs no torch."""
+"""Start a run from a policy of another run. The digest is computed without torch."""
 
 from __future__ import annotations
 
@@ -9,52 +9,60 @@ from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.storage import artifact_names, open_store
-from reward_finetuning.storage.run_directory import RunDirectory, read_run
+from reward_finetuning.storage.documents import entry
+from reward_finetuning.storage.manifest import Manifest
+from reward_finetuning.storage.run_directory import RunDirectory, read_description
 
 DIGEST = "warm_start.digest"
-"""Key of the fingerprint: sha256 of the weights that the run starts from."""
+"""Key of the fingerprint: sha256 of the initial weights of the run."""
 
 
 def warm_start_digest(config: RunConfig) -> dict[str, str]:
-    """The fingerprint's part; empty where the run starts from the pretrained model.
+    """Entry of the fingerprint; empty if the run starts from the pretrained model.
 
     Raises:
-        UserError: there is no such policy, or it is of another model or of other trainable weights.
+        UserError: the policy does not exist, or it has another model or other trainable weights.
     """
-    if (start := config.warm_start) is None:
+    start = config.warm_start
+    if start is None:
         return {}
     store = open_store(start.run_directory)
-    described, manifest = read_run(store), store.manifest(_name(start))
+    described, manifest = read_description(store), store.manifest(_name(start))
     if described is None or manifest is None:
-        what = "no run" if described is None else f"no policy of epoch {start.epoch}; is it kept (retention.policies)?"
-        raise UserError(f"warm_start: {start.run_directory} holds {what}")
+        missing = "run" if described is None else f"policy of epoch {start.epoch}; check retention.policies of that run"
+        raise UserError(f"warm_start: {start.run_directory} contains no {missing}")
     theirs = {key: value for key, value in described["fingerprint"].items() if key.startswith("model.")}
     ours = {key: value for key, value in config.numbers().items() if key.startswith("model.")}
     ours["model.digest"] = model_digest(config.model)
-    if differing := sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)):
-        said = "; ".join(f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} here" for key in differing)
-        raise UserError(f"warm_start: {start.run_directory} trained other weights ({said})")
-    return {DIGEST: str(manifest.facts["weights_sha256"])}
+    differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    if differing:
+        values = "; ".join(f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} in this run" for key in differing)
+        raise UserError(f"warm_start: {start.run_directory} trained other weights ({values})")
+    return {DIGEST: _weights_sha256(start, manifest)}
 
 
 def warm_start_weights(run: RunDirectory, start: WarmStartConfig, file: str) -> Path:
-    """The weights file to start from, checked against what the run was begun with.
+    """The file of the initial weights, compared with the fingerprint of the run.
 
     Raises:
-        UserError: it is another policy than then.
-        ArtifactError: it is gone or damaged.
+        UserError: the policy changed since the start of the run.
+        ArtifactError: the policy is missing or damaged.
     """
     store = open_store(start.run_directory)
     folder = store.fetch(_name(start), [file])
     manifest = store.manifest(_name(start))
     assert manifest is not None
-    known = run.fingerprinted().get(DIGEST)
-    if manifest.facts["weights_sha256"] != known:
+    expected = run.fingerprinted().get(DIGEST)
+    if _weights_sha256(start, manifest) != expected:
         raise UserError(
-            f"warm_start: epoch {start.epoch} of {start.run_directory} is not the policy that this run was begun with "
-            f"(weights {manifest.facts['weights_sha256'][:12]}, expected {str(known)[:12]})"
+            f"warm_start: epoch {start.epoch} of {start.run_directory} is not the policy with which this run started "
+            f"(weights {_weights_sha256(start, manifest)[:12]}, expected {str(expected)[:12]})"
         )
     return folder / file
+
+
+def _weights_sha256(start: WarmStartConfig, manifest: Manifest) -> str:
+    return entry(manifest.facts, "weights_sha256", str, f"{start.run_directory}/{_name(start)}")
 
 
 def _name(start: WarmStartConfig) -> str:

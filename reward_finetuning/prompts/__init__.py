@@ -1,4 +1,4 @@
-"""Prompt sets: read and check them, draw an epoch's prompts reproducibly. Prompts are untrusted text."""
+"""Prompt sets: read and check them, draw the prompts of an epoch reproducibly. Prompts are untrusted text."""
 
 from reward_finetuning.prompts.draw import check_enough, draw_prompts, samples_of
 from reward_finetuning.prompts.prompt_set import PromptSet

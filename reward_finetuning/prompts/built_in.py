@@ -27,16 +27,16 @@ def built_in(source: str) -> Path | None:
     """The file of a built-in set; None where `source` is not written like one.
 
     Raises:
-        UserError: no set of that family has that name; the text lists those that have.
+        UserError: no set of that family has that name; the text lists the names that exist.
     """
     group, separator, name = source.rpartition(":")
     prefix = group + separator
     if prefix not in _FOLDERS:
         return None
-    found = {path.stem: path for path in _FOLDERS[prefix].iterdir() if path.is_file()}
-    if name in found:
-        return found[name]
+    files = {path.stem: path for path in _FOLDERS[prefix].iterdir() if path.is_file()}
+    if name in files:
+        return files[name]
     if not prefix:
         return None
-    known = ", ".join(f"{prefix}{stem}" for stem in sorted(found))
-    raise UserError(f"no built-in prompt set {source!r}; choose from {known}")
+    names = ", ".join(f"{prefix}{stem}" for stem in sorted(files))
+    raise UserError(f"no built-in prompt set {source!r}; choose from {names}")

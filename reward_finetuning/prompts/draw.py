@@ -10,7 +10,7 @@ from reward_finetuning.records import Prompt, Sample, Stream
 
 
 def draw_prompts(prompts: PromptSet, num: int, *, seed: int, epoch: int) -> tuple[Prompt, ...]:
-    """The `num` prompts of epoch 1, 2, ...: each pass over the set has an order of its own, cut into whole epochs.
+    """The `num` prompts of epoch 1, 2, ...: each pass over the set is shuffled anew, and cut into whole epochs.
 
     Raises:
         UserError: the set holds fewer than `num` prompts.

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts.prompt_set import Entry
 from reward_finetuning.prompts.text import read_text
@@ -36,9 +37,9 @@ def locate(path: Path) -> list[Path]:
         return [path]
     files = [path / f"{style}.json" for style in STYLES]
     if missing := [file.name for file in files if not file.is_file()]:
-        found = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
+        files_there = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
         raise UserError(
-            f"prompt set {path} lacks {', '.join(missing)} of HPD v2's benchmark (it holds {found}); "
+            f"prompt set {path} lacks {', '.join(missing)} of HPD v2's benchmark (it holds {files_there}); "
             "name that folder, or one file: a style, train.json or test.json"
         )
     return files
@@ -61,7 +62,7 @@ def entries(files: list[Path]) -> Iterator[Entry]:
 def _prompt(item: object, where: str) -> str:
     prompt = item.get("prompt") if isinstance(item, dict) else item
     if not isinstance(prompt, str):
-        has = f"fields {', '.join(item)}" if isinstance(item, dict) else json.dumps(item)[:80]
+        has = f"fields {', '.join(map(str, list(item)[:10]))[:200]}" if isinstance(item, dict) else shown(item)
         raise UserError(f"{where} must be a text, or a record with a text field `prompt`; it has {has}")
     return prompt
 
@@ -71,13 +72,16 @@ def _items(text: str, path: Path) -> Iterator[object]:
     decoder = json.JSONDecoder()
     position = _after_space(text, 0)
     if not text.startswith("[", position):
-        raise UserError(f"{path} must hold a JSON list, as HPD v2's files do; it begins with {text[:40]!r}")
+        raise UserError(f"{path} must hold a JSON list, as HPD v2's files do; it begins with {shown(text[:40])}")
     position = _after_space(text, position + 1)
     while not text.startswith("]", position):
         try:
             item, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{error.lineno} is no whole JSON list: {error.msg}") from None
+        except (RecursionError, ValueError):
+            line = text.count(chr(10), 0, position) + 1
+            raise UserError(f"{path}:{line}: an item is nested too deeply, or has a number that is too long") from None
         yield item
         position = _after_space(text, position)
         if text.startswith(",", position):
@@ -89,6 +93,6 @@ def _items(text: str, path: Path) -> Iterator[object]:
 
 
 def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    assert found is not None
-    return found.end()
+    space = _SPACE.match(text, position)
+    assert space is not None
+    return space.end()

@@ -19,6 +19,7 @@ from typing import Any
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts.prompt_set import Entry
 from reward_finetuning.server_errors import one_line
+from reward_finetuning.storage.files import files_below
 
 COLUMN = "caption"
 
@@ -34,7 +35,7 @@ def locate(path: Path) -> list[Path]:
     if has_magic(str(path)):
         files = sorted(map(Path, glob(str(path), recursive=True)))
     else:
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        files = [file for file in files_below(path) if file.suffix == ".parquet"] if path.is_dir() else [path]
     if not files:
         raise UserError(f"prompt set {path}: no parquet file is there; name a file, a folder or a pattern")
     if len(splits := sorted({_split(file) for file in files})) > 1:
@@ -62,6 +63,8 @@ def entries(files: list[Path]) -> Iterator[Entry]:
 
 def _batches(path: Path) -> Iterator[list[str | None]]:
     pa, pq = _pyarrow()
+    if path.exists() and not path.is_file():
+        raise UserError(f"prompt set {path} is a folder, a device or a pipe; give a parquet file of Pick-a-Pic")
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             schema = file.schema_arrow
@@ -92,5 +95,5 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _split(path: Path) -> str:
-    found = _SPLIT.match(path.stem)
-    return found.group(1) if found else ""
+    match = _SPLIT.match(path.stem)
+    return match.group(1) if match else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.prompts.prompt_set import PromptSet, as_json_lines
 from reward_finetuning.prompts.read import read_prompts, read_text_at
@@ -45,20 +46,22 @@ def read_now(source: str, today: datetime.date) -> PromptSet:
 def _newest(source: str, today: datetime.date) -> str:
     folder, _, pattern = source.rpartition("/")
     if DATE in folder:
-        raise UserError(f"prompts.train {source!r}: {DATE} stands in the file's name, not in a folder's")
+        raise UserError(f"prompts.train {shown(source)}: {DATE} stands in the file's name, not in a folder's")
     names = open_store(folder or ".").names("")
     named = re.compile(re.escape(pattern).replace(re.escape(DATE), _ISO_DATE))
-    found = sorted(name for name in names if (match := named.fullmatch(name)) and match[1] <= today.isoformat())
-    if not found:
+    files = sorted(name for name in names if (match := named.fullmatch(name)) and match[1] <= today.isoformat())
+    if not files:
         there = ", ".join(names[-5:]) or "nothing"
-        raise UserError(f"prompts.train {source!r}: no such file up to {today}; {folder or 'the folder'} holds {there}")
-    return f"{folder}/{found[-1]}" if folder else found[-1]
+        raise UserError(
+            f"prompts.train {shown(source)}: no such file up to {today}; {folder or 'the folder'} holds {there}"
+        )
+    return f"{folder}/{files[-1]}" if folder else files[-1]
 
 
 def _pointed(source: str) -> str:
     lines = [line.strip() for line in read_text_at(source).splitlines() if line.strip()]
     if len(lines) != 1:
-        raise UserError(f"prompts.train {source!r} must hold one line, the prompt set's name; it has {len(lines)}")
+        raise UserError(f"prompts.train {shown(source)} must hold one line, the prompt set's name; it has {len(lines)}")
     (name,) = lines
     folder = source.rpartition("/")[0]
     return name if name.startswith("/") or ":" in name or not folder else f"{folder}/{name}"

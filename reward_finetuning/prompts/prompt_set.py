@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.records import Prompt
 
 MAX_PROMPT_CHARACTERS = 16_384
+_LONGEST_RAW = 4 * MAX_PROMPT_CHARACTERS
+"""Before normalisation, which may make a text a few times shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def collect(source: str, where: str, entries: Iterable[Entry]) -> PromptSet:
     prompts: dict[str, Prompt] = {}
     duplicates = empties = 0
     for entry in entries:
-        text = _checked(entry)
+        text = _checked(entry) if entry.text else ""
         if not text:
             empties += 1
         elif text in prompts:
@@ -76,7 +79,9 @@ def as_json_lines(prompts: PromptSet) -> str:
 
 def _checked(entry: Entry) -> str:
     for value in (entry.text, entry.id, entry.category, entry.split):
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        if len(value) > _LONGEST_RAW:
+            raise UserError(f"{entry.where} has {len(value)} characters; a prompt has at most {MAX_PROMPT_CHARACTERS}")
+        if not _is_unicode(value):
             raise UserError(f"{entry.where} holds a lone surrogate, which is no character; save the file as UTF-8")
     text = unicodedata.normalize("NFC", entry.text).strip()
     if "\0" in text:
@@ -86,11 +91,22 @@ def _checked(entry: Entry) -> str:
     return text
 
 
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _refuse_repeated_ids(prompts: tuple[Prompt, ...], where: str) -> None:
     seen: dict[str, str] = {}
     for prompt in prompts:
         if prompt.id in seen:
-            raise UserError(f"prompt set {where}: id {prompt.id!r} stands for {seen[prompt.id]!r} and {prompt.text!r}")
+            raise UserError(
+                f"prompt set {where}: id {shown(prompt.id)} stands for {shown(seen[prompt.id])} and "
+                f"{shown(prompt.text)}"
+            )
         seen[prompt.id] = prompt.text
 
 

@@ -1,4 +1,4 @@
-"""Is the policy after better than the policy before, and on what is it worse?"""
+"""Comparison of two policies, image by image, with intervals and findings."""
 
 import math
 import re
@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.statistics.intervals import Interval, paired_difference, win_rate
-from reward_finetuning.report.statistics.pairing import pair
-from reward_finetuning.report.wording import (
+from reward_finetuning.report.formatting import (
     category_name,
     decimals,
     number,
@@ -23,24 +21,26 @@ from reward_finetuning.report.wording import (
     signed,
     verdict,
 )
+from reward_finetuning.report.statistics.intervals import Interval, paired_difference, win_rate
+from reward_finetuning.report.statistics.pairing import pair
 
 Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""One reward of the same images before [S] and after [S]."""
+"""One reward of the same images: before [S], after [S]."""
 
 Direction = Literal["better", "worse", "unsure", ""]
-"""A finding; empty where neither more nor less is better."""
+"""A finding; empty for a measure for which neither more nor less is better."""
 
 DIVERSITY, CLIP_DIVERSITY, KL = MEASURES = ("diversity", "clip_diversity", "kl")
-"""What stands beside the rewards: report/statistics/diversity.py, and `EvaluatedSamples.kl`, summed over the steps."""
+"""Measures that are not rewards: report/statistics/diversity.py, and `EvaluatedSamples.kl` summed over the steps."""
 
 CONFIDENCE = 0.95
-FEWEST_SURE_IMAGES = 6
-"""With fewer pairs even unanimous ones come up by chance more often than 5 % (two-sided sign test: 2 / 2^5 = 6 %)."""
+MIN_PAIRS = 6
+"""With fewer pairs, even equal signs of all differences have a probability above 5 % (two-sided sign test: 2 / 2^5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One reward, or another measure, on one prompt set or on one category of it."""
+    """One reward or measure on a prompt set, or on a category of a prompt set."""
 
     prompt_set: str
     category: str | None
@@ -55,14 +55,14 @@ class Row:
     """after - before, image by image."""
 
     win_rate: float
-    """Share of pairs in which the image after has the higher reward, in [0, 1]; of prompts, for diversity; else NaN."""
+    """Share of pairs with a higher reward after, in [0, 1]; for diversity the share of prompts; NaN for the KL."""
 
     @property
     def direction(self) -> Direction:
-        """Better or worse when the whole interval lies on one side of zero, and it rests on enough pairs."""
+        """Better or worse if the interval excludes zero and there are at least MIN_PAIRS pairs."""
         if self.reward == KL:
             return ""
-        if self.gain.num_images < FEWEST_SURE_IMAGES or self.gain.low <= 0 <= self.gain.high:
+        if self.gain.num_images < MIN_PAIRS or self.gain.low <= 0 <= self.gain.high:
             return "unsure"
         return "better" if self.gain.mean > 0 else "worse"
 
@@ -72,12 +72,12 @@ class Comparison:
     """Two policies on the same prompts and the same noise."""
 
     before: str
-    """How to call the policy before: "pretrained" or "epoch 10", with a digest where both are of one epoch."""
+    """Name of the policy before: "pretrained" or "epoch 10", with a digest if both policies have the same epoch."""
 
     after: str
     rows: tuple[Row, ...]
-    """Prompt sets in the order given; in each the whole set first, then its categories; the combined reward first, and
-    what is no reward last."""
+    """Prompt sets in input order, each with the whole set before its categories; the combined reward first, measures
+    last."""
 
     verdict: str
     """One sentence on the whole prompt sets."""
@@ -87,7 +87,7 @@ def compare(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison:
     """Compare two policies image by image.
 
     Raises:
-        ValueError: the two do not hold the same images, prompts or reward columns; it says what differs.
+        ValueError: images, prompts or reward columns differ; the message names the difference.
     """
     order = pair(before, after)
     paired = {name: (before.rewards[name], after.rewards[name][order]) for name in reward_columns(before)}
@@ -96,17 +96,17 @@ def compare(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison:
     prompt_ids, sets, categories = map(np.asarray, (before.prompt_ids, before.prompt_sets, before.categories))
     rows: list[Row] = []
     for prompt_set in dict.fromkeys(before.prompt_sets):
-        inside = sets == prompt_set
-        rows += _rows(paired, prompt_ids, inside, (prompt_set, None))
-        names = sorted(set(categories[inside].tolist()))
+        in_set = sets == prompt_set
+        rows += _rows(paired, prompt_ids, in_set, (prompt_set, None))
+        names = sorted(set(categories[in_set].tolist()))
         for category in names if len(names) > 1 else ():
-            rows += _rows(paired, prompt_ids, inside & (categories == category), (prompt_set, category))
+            rows += _rows(paired, prompt_ids, in_set & (categories == category), (prompt_set, category))
     name_before, name_after = policy_names((before.epoch, before.policy), (after.epoch, after.policy))
-    return Comparison(name_before, name_after, tuple(rows), verdict(name_after, name_before, judged(rows)))
+    return Comparison(name_before, name_after, tuple(rows), verdict(name_after, name_before, findings(rows)))
 
 
-def judged(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
-    """(reward, prompt set, finding) of whole prompt sets, as `verdict` wants them."""
+def findings(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
+    """(reward, prompt set, finding) of whole prompt sets, the input of `verdict`."""
     return [(row.reward, row.prompt_set, row.direction) for row in rows if row.category is None and row.direction]
 
 
@@ -118,7 +118,7 @@ def reward_columns(samples: EvaluatedSamples) -> list[str]:
 def as_metrics(comparison: Comparison) -> dict[str, float]:
     """Flat names for MLflow and metrics.json: `eval/<set>[/category/<category>]/<reward>/{before,mean,gain,...}`.
 
-    A bound that is infinite is left out: JSON and MLflow's stores know no infinity.
+    Infinite bounds are omitted, because JSON and MLflow do not support them.
     """
     metrics: dict[str, float] = {}
     for row in comparison.rows:
@@ -135,25 +135,30 @@ def as_metrics(comparison: Comparison) -> dict[str, float]:
 
 
 def metric_name(row: Row, part: str) -> str:
-    """What `as_metrics` calls a part of a row, such as "gain_low"."""
-    inside = [] if row.category is None else ["category", segment(row.category)]
-    return "/".join(["eval", segment(row.prompt_set), *inside, segment(row.reward), part])
+    """Metric name of a part of a row, such as "gain_low"."""
+    return metric_key(row.prompt_set, row.reward, part, category=row.category)
+
+
+def metric_key(prompt_set: str, reward: str, part: str, *, category: str | None = None) -> str:
+    """Metric name of a part of a reward on a prompt set, or on a category of the set."""
+    path = [] if category is None else ["category", segment(category)]
+    return "/".join(["eval", segment(prompt_set), *path, segment(reward), part])
 
 
 def as_table(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The rows for a terminal, the heading first."""
+    """The rows as text for a terminal, after a heading."""
     heading = ("prompt set", "category", "reward", "before", "after", "change", "95 % interval", "wins", "finding")
     places = reward_decimals(comparison)
     return [heading, *(_cells(row, places[row.reward]) for row in comparison.rows)]
 
 
 def reward_decimals(comparison: Comparison) -> dict[str, int]:
-    """How many decimals each reward deserves: as fine as its surest whole prompt set."""
+    """Number of decimals of each reward, from its narrowest interval over whole prompt sets."""
     widths: dict[str, list[float]] = {}
     for row in comparison.rows:
         if row.category is None:
             widths.setdefault(row.reward, []).append((row.gain.high - row.gain.low) / 2)
-    return {reward: decimals(min(found)) for reward, found in widths.items()}
+    return {reward: decimals(min(half_widths)) for reward, half_widths in widths.items()}
 
 
 def _cells(row: Row, places: int) -> tuple[str, ...]:
@@ -171,24 +176,24 @@ def _cells(row: Row, places: int) -> tuple[str, ...]:
 
 
 def segment(name: str) -> str:
-    """A name as part of an MLflow key; one that had to be changed carries a digest, so that no two fall together."""
+    """A name as part of an MLflow key. A name that must be changed gets a digest, so that keys stay unique."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,63}", name):
         return name
     return f"{re.sub('[^A-Za-z0-9_ -]', '_', name)[:40]}-{sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 
 def _rows(
-    paired: Mapping[str, Scores], prompt_ids: NDArray[np.str_], inside: NDArray[np.bool_], names: tuple[str, str | None]
+    paired: Mapping[str, Scores], prompt_ids: NDArray[np.str_], mask: NDArray[np.bool_], names: tuple[str, str | None]
 ) -> list[Row]:
-    """One row for each reward over the images `inside` [S]; `names` are the prompt set and the category."""
+    """One row per reward over the images of `mask` [S]; `names` are the prompt set and the category."""
     rows = []
     for column, (before, after) in paired.items():
-        old, new, ids = before[inside], after[inside], prompt_ids[inside]
+        old, new, ids = before[mask], after[mask], prompt_ids[mask]
         wins = math.nan if column == KL else win_rate(old, new)
         if column in {DIVERSITY, CLIP_DIVERSITY}:
             by_prompt = _by_prompt(old, ids), _by_prompt(new, ids)
             wins = win_rate(*by_prompt)
-            if len(old) == 2 * len(by_prompt[0]):  # two images have one distance, and no spread of their own
+            if len(old) == 2 * len(by_prompt[0]):  # with two images per prompt, both have the same distance
                 old, new, ids = *by_prompt, np.unique(ids)
         gain = paired_difference(old, new, ids.tolist(), confidence=CONFIDENCE)
         rows.append(Row(*names, column, float(old.mean()), float(new.mean()), gain, wins))
@@ -196,7 +201,7 @@ def _rows(
 
 
 def _by_prompt(values: NDArray[np.float64], prompt_ids: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Means over the images of each prompt, by prompt id."""
+    """Mean over the images of each prompt, in order of prompt ids."""
     _, prompt = np.unique(prompt_ids, return_inverse=True)
     means: NDArray[np.float64] = np.bincount(prompt, weights=values) / np.bincount(prompt)
     return means

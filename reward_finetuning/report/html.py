@@ -1,7 +1,7 @@
-"""Pages of one HTML file that need no network and no storage.
+"""Rendering of self-contained HTML pages, which need no network and no storage.
 
-So they work from disk and inside the sandboxed frames of Kubeflow and MLflow. Names and prompts are untrusted:
-everything is escaped, and only the page's own script may run.
+The pages work from disk and inside the sandboxed frames of Kubeflow and MLflow. Names and prompts are untrusted, so
+all text is escaped, and the content security policy allows only the script of the page.
 """
 
 from base64 import b64encode
@@ -18,7 +18,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
-    """A template of templates/ with its style and its script inside it; `{{ drawing | drawn }}` is for our own SVG."""
+    """Render a template of templates/ with inline style and script. The filter `drawn` marks trusted SVG as safe."""
     return _environment().get_template(template).render(content, **_assets())
 
 
@@ -32,13 +32,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["drawn"] = Markup
-    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")  # no line begins with a sign
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")  # no line break before a percent sign
     return environment
 
 
 @cache
 def _assets() -> dict[str, Markup]:
-    """The pages' own style and script, and the digest by which a page's policy knows the script."""
+    """Style and script of the pages, and the digest of the script for the content security policy."""
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return {"style": Markup(style), "script": Markup(script), "script_digest": Markup(digest)}  # noqa: S704 our own files

@@ -1,4 +1,4 @@
-"""The page on which people see whether the policy after is better, and on what it is worse."""
+"""The report page of one policy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,38 +13,38 @@ from reward_finetuning.report.charts.curves import Points, draw_curves
 from reward_finetuning.report.charts.drawing import Overlay
 from reward_finetuning.report.charts.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.comparison import MEASURES, Comparison
+from reward_finetuning.report.formatting import shortened
+from reward_finetuning.report.gallery import gallery
 from reward_finetuning.report.html import render
-from reward_finetuning.report.pairs import gallery
 from reward_finetuning.report.sections import sections
 from reward_finetuning.report.stages import Stage
-from reward_finetuning.report.wording import shortened
 
 MOST_BYTES = 1_900_000
-"""Kubeflow's page shows artifacts of up to about 2 MB."""
+"""The Kubeflow UI shows artifacts of up to about 2 MB."""
 
 FIRST_PAIRS = 12
-"""Pairs that show before one asks for all."""
+"""Number of pairs shown before "Show all"."""
 
-REWARDS_ABREAST = 4
-"""Columns of a table by category; further rewards go into a table below."""
+REWARDS_PER_TABLE = 4
+"""Columns of a table of categories; more rewards go into a second table."""
 
 LONGEST_FACT = 2_000
 """Characters."""
 
 PICTURES = "pictures"
-"""Folder beside the page."""
+"""Name of the folder next to the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page and the full pictures of those that it shows smaller than they are."""
+    """A page, and the full-size pictures of those that the page shows reduced."""
 
     html: str
     pictures: Mapping[str, NDArray[np.uint8]]
     """File name -> [H, W, 3]."""
 
     def write(self, path: Path) -> None:
-        """Write the page to `path`, and the full pictures into the folder `pictures` beside it."""
+        """Write the page to `path`, and the full-size pictures to the folder `pictures` next to it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.html, encoding="utf-8")
         if self.pictures:
@@ -62,16 +62,16 @@ def render_page(
     against_kl: Sequence[Overlay] = (),
     by_epoch: Sequence[Stage] = (),
 ) -> Page:
-    """The report as one HTML page below 2 MB, the same for the same input.
+    """The report as one HTML page below 2 MB. Equal inputs give equal pages.
 
     Args:
-        comparison: what `compare(before, after)` found.
-        before: the images that stand on the left.
-        after: the images that stand on the right.
-        curves: what training logged: name -> (epoch, value); see `draw_curves` for which become bands.
-        facts: where the policy comes from and where its files lie, in words; "run", if given, is the title.
-        against_kl: what `draw_against_kl` drew.
-        by_epoch: what `stages` found.
+        comparison: result of `compare(before, after)`.
+        before: images on the left.
+        after: images on the right.
+        curves: training metrics: name -> (epoch, value); `draw_curves` draws some of them as bands.
+        facts: name -> text about the origin and the files of the policy; "run" is the title.
+        against_kl: result of `draw_against_kl`.
+        by_epoch: result of `stages`.
     """
     content = {
         "title": shortened(facts.get("run", "Reward finetuning"), 120),
@@ -84,7 +84,7 @@ def render_page(
         "curves": draw_curves(curves),
         "facts": [(shortened(name, 80), shortened(value, LONGEST_FACT)) for name, value in facts.items()],
         "first_pairs": FIRST_PAIRS,
-        "rewards_abreast": REWARDS_ABREAST,
+        "rewards_per_table": REWARDS_PER_TABLE,
         "pictures": PICTURES,
     }
     shell = render("page.html", content | {"gallery": None})

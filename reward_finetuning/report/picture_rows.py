@@ -1,4 +1,4 @@
-"""The same prompt and the same noise, one picture for each policy: which of them the page shows."""
+"""Selection of picture rows: one prompt and one noise, with one picture per policy."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import reward_columns
-from reward_finetuning.report.pairs import LONGEST_PROMPT, MARKUP_BYTES
+from reward_finetuning.report.formatting import number, shortened
+from reward_finetuning.report.gallery import LONGEST_PROMPT, MARKUP_BYTES
 from reward_finetuning.report.pictures import Picture, embed
-from reward_finetuning.report.runs import EvaluatedRun, RunsComparison, alike
+from reward_finetuning.report.runs import EvaluatedRun, RunsComparison, with_shared_rewards
 from reward_finetuning.report.statistics.pairing import pair
-from reward_finetuning.report.wording import number, shortened
 
-MOST_STRIPS = 60
+MAX_STRIPS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One policy's picture."""
+    """The picture of one policy."""
 
     policy: str
     picture: Picture
@@ -29,13 +29,13 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One prompt and one noise, drawn by every policy."""
+    """One prompt and one noise, sampled by every policy."""
 
     prompt: str
     prompt_set: str
     image_index: int
     reward: str
-    """Which reward stands below the pictures."""
+    """Name of the reward below the pictures."""
 
     shots: tuple[Shot, ...]
 
@@ -45,14 +45,14 @@ class _Side:
     name: str
     samples: EvaluatedSamples
     order: NDArray[np.int_]
-    """[S] rows in the order of the first policy's."""
+    """[S] rows in the order of the first policy."""
 
 
 def strips(runs: Sequence[EvaluatedRun], comparison: RunsComparison, *, num_bytes: int) -> list[Strip]:
-    """As many as fit into `num_bytes`, of those policies whose images pair up with the first's.
+    """The strips that fit into `num_bytes`, of policies whose images pair with those of the first policy.
 
-    First the image of each prompt on which the policies differ most, the largest difference first; then each prompt's
-    second image, and so on.
+    The first strips are the image of each prompt on which the policies differ most, the largest difference first. Then
+    follows the second image of each prompt, and so on.
     """
     sides = list(_sides(runs, comparison))
     if len(sides) < 2:
@@ -62,23 +62,23 @@ def strips(runs: Sequence[EvaluatedRun], comparison: RunsComparison, *, num_byte
     reward = next(column for column in reward_columns(first) if column in shared)
     if reward == "reward" and any(run.weights != runs[0].weights for run in runs):
         reward = next((column for column in reward_columns(first)[1:] if column in shared), reward)
-    found = []
-    for row in islice(_ranked(sides, reward), MOST_STRIPS):
+    selected = []
+    for row in islice(_ranked(sides, reward), MAX_STRIPS):
         strip = _strip(sides, row, reward)
         num_bytes -= _size(strip)
         if num_bytes < 0:
             break
-        found.append(strip)
-    return found
+        selected.append(strip)
+    return selected
 
 
 def _sides(runs: Sequence[EvaluatedRun], comparison: RunsComparison) -> Iterator[_Side]:
     first = runs[0]
     if first.before is not None:
-        yield _Side("pretrained", first.before, pair(*alike(first.after, first.before)))
+        yield _Side("pretrained", first.before, pair(*with_shared_rewards(first.after, first.before)))
     for run, column in zip(runs, comparison.columns, strict=True):
         if not column.unpaired:
-            yield _Side(run.name, run.after, pair(*alike(first.after, run.after)))
+            yield _Side(run.name, run.after, pair(*with_shared_rewards(first.after, run.after)))
 
 
 def _ranked(sides: Sequence[_Side], reward: str) -> Iterator[int]:
@@ -110,6 +110,6 @@ def _shot(side: _Side, row: int, reward: str) -> Shot:
 
 
 def _size(strip: Strip) -> int:
-    """Bytes of its markup, from above."""
+    """Upper bound of the bytes of its markup."""
     text = len(strip.prompt.encode()) + 4 * sum(strip.prompt.count(sign) for sign in "&<>\"'")
     return text + MARKUP_BYTES + sum(len(shot.picture.uri) + 600 for shot in strip.shots)

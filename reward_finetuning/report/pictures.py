@@ -1,4 +1,4 @@
-"""Pictures inside the page, as data URIs."""
+"""Pictures embedded in the page as data URIs."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LARGEST_SIDE = 224
-"""Pixels; a picture is shown about 160 CSS pixels wide, on screens of one to two pixels each."""
+"""Pixels. A picture is about 160 CSS pixels wide, and screens have one to two pixels per CSS pixel."""
 
 SMALLEST_SMOOTH_SIDE = 96
-"""Pixels; below it, enlarging shows the true pixels instead of a blur."""
+"""Pixels. Smaller pictures are enlarged without interpolation."""
 
 LARGEST_PNG = 6_000
-"""Bytes; flat drawings stay lossless, photographs become JPEG."""
+"""Bytes. Larger pictures are stored as JPEG; flat drawings stay lossless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture as the template needs it."""
+    """One picture, for the template."""
 
     uri: str
     width: int
     height: int
     pixelated: bool
-    """Small: enlarging shall show its pixels."""
+    """Whether the page enlarges it without interpolation."""
 
     exact: bool
-    """It is the picture itself, neither shrunk nor compressed with losses."""
+    """Whether it is neither reduced nor compressed with losses."""
 
 
 def embed(image: NDArray[np.uint8]) -> Picture:

@@ -1,4 +1,4 @@
-"""Several policies: each against its run's pretrained model, and against the first where images pair up."""
+"""Comparison of several policies: with the pretrained model of their run, and with the first policy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.comparison import MEASURES, Comparison, Row, compare, judged, metric_name, segment
-from reward_finetuning.report.wording import verdict
+from reward_finetuning.report.comparison import MEASURES, Comparison, Row, compare, findings, metric_name, segment
+from reward_finetuning.report.formatting import verdict
 
 COMBINED = "reward"
 _ORDER = {COMBINED: 0} | {name: place for place, name in enumerate(MEASURES, start=2)}
@@ -16,11 +16,11 @@ _ORDER = {COMBINED: 0} | {name: place for place, name in enumerate(MEASURES, sta
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRun:
-    """A policy and its images; a run's newest one, or one of an evaluation of its own."""
+    """A policy and its images: the newest policy of a run, or a policy of an evaluation file."""
 
     name: str
     before: EvaluatedSamples | None
-    """Of the run's pretrained model; None where the policy is held against the first one alone."""
+    """Images of the pretrained model; None if the policy is compared only with the first policy."""
 
     after: EvaluatedSamples
     weights: Mapping[str, float]
@@ -31,7 +31,7 @@ class EvaluatedRun:
 
 @dataclass(frozen=True, slots=True)
 class RunColumn:
-    """What is known of one run."""
+    """Results of one run."""
 
     name: str
     epoch: int
@@ -39,19 +39,19 @@ class RunColumn:
     """(prompt set, reward or measure) -> mean over its images."""
 
     against_pretrained: Mapping[tuple[str, str], Row]
-    """(prompt set, reward) -> after against before, of whole prompt sets."""
+    """(prompt set, reward) -> comparison with the pretrained model, for whole prompt sets."""
 
     against_first: Mapping[tuple[str, str], Row]
-    """The same against the first run; empty for the first, and where `unpaired` says why."""
+    """The same comparison with the first run; empty for the first run, and if `unpaired` is not empty."""
 
     by_category: Mapping[tuple[str, str, str], Row]
-    """(prompt set, reward, category) -> the same against the first run, where a prompt set has several categories."""
+    """(prompt set, reward, category) -> comparison with the first run, for prompt sets with several categories."""
 
     unpaired: str
-    """Why its images cannot be held against the first run's; empty where they can."""
+    """Reason why its images cannot be compared with those of the first run; empty if they can."""
 
     verdict: str
-    """One sentence: against the first run, or against its own pretrained model."""
+    """One sentence: comparison with the first run, or with its pretrained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,17 @@ class RunsComparison:
 
     @property
     def differences(self) -> list[Row]:
-        """Every difference of a whole prompt set that is known, against a pretrained model or against the first."""
-        known = (both for column in self.columns for both in (column.against_pretrained, column.against_first))
-        return [row for rows in known for row in rows.values()]
+        """All comparisons on whole prompt sets, with a pretrained model or with the first run."""
+        tables = (table for column in self.columns for table in (column.against_pretrained, column.against_first))
+        return [row for table in tables for row in table.values()]
 
     @property
     def verdicts(self) -> list[str]:
-        """Against the first run where that is possible; the first run's own stands alone when nothing else can."""
-        others = [column.verdict for column in self.columns[1:]]
-        whole = others if all(not column.unpaired for column in self.columns) else [self.columns[0].verdict, *others]
-        return [said for said in whole if said]
+        """Verdicts against the first run. If a run is unpaired, the verdict of the first run comes first."""
+        sentences = [column.verdict for column in self.columns[1:]]
+        if any(column.unpaired for column in self.columns):
+            sentences.insert(0, self.columns[0].verdict)
+        return [sentence for sentence in sentences if sentence]
 
 
 def runs_metrics(comparison: RunsComparison) -> dict[str, float]:
@@ -83,33 +84,32 @@ def runs_metrics(comparison: RunsComparison) -> dict[str, float]:
         for (prompt_set, reward), mean in column.means.items():
             metrics[f"{of_policy}/{segment(prompt_set)}/{segment(reward)}/mean"] = mean
         for row in (*column.against_first.values(), *column.by_category.values()):
-            inside = metric_name(row, "").removeprefix("eval/")
+            name = metric_name(row, "").removeprefix("eval/")
             values = {"gain": row.gain.mean, "gain_low": row.gain.low, "gain_high": row.gain.high}
             if row.category is not None:
                 values["mean"] = row.after
-            found = {f"{of_policy}/{inside}{part}": value for part, value in values.items() if math.isfinite(value)}
-            metrics |= found
+            metrics |= {f"{of_policy}/{name}{part}": value for part, value in values.items() if math.isfinite(value)}
     return metrics
 
 
 def compare_runs(runs: Sequence[EvaluatedRun]) -> RunsComparison:
     """Compare the newest policies of at least two runs of different names."""
-    # Runs that were trained on different rewards have no combined reward in common: then each scorer stands alone.
+    # Runs with different reward weights have no common combined reward. They are compared by scorer.
     combined = all(run.weights == runs[0].weights for run in runs)
-    alike = runs if combined else [_by_scorer(run) for run in runs]
-    columns = tuple(_column(run, alike[0], combined=combined) for run in alike)
+    comparable = runs if combined else [_by_scorer(run) for run in runs]
+    columns = tuple(_column(run, comparable[0], combined=combined) for run in comparable)
     rows = list(dict.fromkeys(key for column in columns for key in column.means))
     return RunsComparison(columns, tuple(sorted(rows, key=lambda key: _rank(key, rows))))
 
 
 def _rank(key: tuple[str, str], rows: list[tuple[str, str]]) -> tuple[int, int, str]:
-    """Prompt sets in the order in which they were met; the combined reward first, what is no reward last."""
+    """Sort key: prompt sets in order of appearance; the combined reward first, measures last."""
     sets = list(dict.fromkeys(prompt_set for prompt_set, _ in rows))
     return sets.index(key[0]), _ORDER.get(key[1], 1), key[1]
 
 
 def _by_scorer(run: EvaluatedRun) -> EvaluatedRun:
-    """One column a scorer: an evaluation leaves out the scorer that equals the combined reward to the letter."""
+    """Add a column per scorer. An evaluation omits a scorer that equals the combined reward."""
 
     def columns(samples: EvaluatedSamples) -> EvaluatedSamples:
         combined = samples.rewards[COMBINED]
@@ -120,23 +120,24 @@ def _by_scorer(run: EvaluatedRun) -> EvaluatedRun:
 
 
 def _column(run: EvaluatedRun, first: EvaluatedRun, *, combined: bool) -> RunColumn:
-    own = None if run.before is None else compare(run.before, run.after)
-    paired, unpaired = _against_first(run, first)
-    rows = _whole(paired, combined=combined) if paired else {}
-    said = ""
+    against_pretrained = None if run.before is None else compare(run.before, run.after)
+    against_first, unpaired = _against_first(run, first)
+    rows = _whole(against_first, combined=combined) if against_first else {}
+    sentence = ""
     if rows:
-        said = _as_named(run.name, verdict(run.name, first.name, judged(rows.values())))
-    elif own is not None:
-        said = f"{run.name}: {own.verdict[0].lower()}{own.verdict[1:]}"
+        sentence = _with_name_unchanged(run.name, verdict(run.name, first.name, findings(rows.values())))
+    elif against_pretrained is not None:
+        own = against_pretrained.verdict
+        sentence = f"{run.name}: {own[0].lower()}{own[1:]}"
     return RunColumn(
         name=run.name,
         epoch=run.after.epoch,
         means=_means(run.after, combined=combined),
-        against_pretrained={} if own is None else _whole(own, combined=combined),
+        against_pretrained={} if against_pretrained is None else _whole(against_pretrained, combined=combined),
         against_first=rows,
-        by_category=_by_category(paired) if paired else {},
+        by_category=_by_category(against_first) if against_first else {},
         unpaired=unpaired,
-        verdict=said,
+        verdict=sentence,
     )
 
 
@@ -150,8 +151,8 @@ def _means(samples: EvaluatedSamples, *, combined: bool) -> dict[tuple[str, str]
     }
 
 
-def _as_named(name: str, sentence: str) -> str:
-    """A name keeps its small first letter even where it begins a sentence."""
+def _with_name_unchanged(name: str, sentence: str) -> str:
+    """A sentence that starts with a name, with the first letter of the name unchanged."""
     return name + sentence[len(name) :] if sentence.lower().startswith(name.lower()) else sentence
 
 
@@ -168,21 +169,21 @@ def _by_category(comparison: Comparison) -> dict[tuple[str, str, str], Row]:
 
 
 def _against_first(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Comparison | None, str]:
-    """The comparison, or why there is none."""
+    """The comparison, or the reason why there is none."""
     if run is first:
         return None, ""
     if run.seed != first.seed:
-        return None, f"its noise has seed {run.seed}, that of {first.name} has {first.seed}"
+        return None, f"its noise has seed {run.seed}, and that of {first.name} has seed {first.seed}"
     try:
-        return compare(*alike(first.after, run.after)), ""
+        return compare(*with_shared_rewards(first.after, run.after)), ""
     except ValueError as error:
         return None, str(error)
 
 
-def alike(one: EvaluatedSamples, other: EvaluatedSamples) -> tuple[EvaluatedSamples, EvaluatedSamples]:
-    """Both with the rewards that both have."""
-    shared = one.rewards.keys() & other.rewards.keys()
-    return _with_only(one, shared), _with_only(other, shared)
+def with_shared_rewards(first: EvaluatedSamples, second: EvaluatedSamples) -> tuple[EvaluatedSamples, EvaluatedSamples]:
+    """Both samples, restricted to the rewards that both have."""
+    shared = first.rewards.keys() & second.rewards.keys()
+    return _with_only(first, shared), _with_only(second, shared)
 
 
 def _with_only(samples: EvaluatedSamples, columns: set[str]) -> EvaluatedSamples:

@@ -1,17 +1,17 @@
-"""The table of findings as a page shows it."""
+"""The table of findings, for the page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from reward_finetuning.report.comparison import MEASURES, Comparison, Row, reward_decimals
+from reward_finetuning.report.formatting import category_name, number, share, shortened, signed
 from reward_finetuning.report.statistics.intervals import FEWEST_PROMPTS, Interval
-from reward_finetuning.report.wording import category_name, number, share, shortened, signed
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table as the template needs it."""
+    """One row of the table, for the template."""
 
     label: str
     emphasised: bool
@@ -23,17 +23,17 @@ class Line:
     wins: str
     direction: str
     whisker: tuple[float, float, float]
-    """Low, mean and high in per cent of the drawing's width, 50 being no change."""
+    """Low, mean and high in per cent of the width of the drawing; 50 is no change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One prompt set as the template needs it."""
+    """One prompt set, for the template."""
 
     name: str
     size: str
     caution: str
-    """What the intervals do not speak of; empty when there is nothing to warn of."""
+    """Limitation of the intervals; empty if there is none."""
 
     lines: tuple[Line, ...]
     categories: tuple[tuple[str, tuple[Line, ...]], ...]
@@ -41,16 +41,16 @@ class Section:
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    """The rows of a comparison by prompt set, in words and drawn."""
+    """The rows of a comparison by prompt set, as text and drawing coordinates."""
     scales = _scales(comparison.rows)
     places = reward_decimals(comparison)
-    found = []
+    result = []
     for name, group in groupby(comparison.rows, key=lambda row: row.prompt_set):
         rows = list(group)
         whole = [row for row in rows if row.category is None]
-        inside = [row for row in rows if row.category is not None]
+        by_category = [row for row in rows if row.category is not None]
         gain = whole[0].gain
-        found.append(
+        result.append(
             Section(
                 name=shortened(name, 80),
                 size=f"{counted(gain.num_prompts, 'prompt')}, {counted(gain.num_images, 'pair')}",
@@ -58,18 +58,18 @@ def sections(comparison: Comparison) -> list[Section]:
                 lines=tuple(_line(row, scales, places) for row in whole),
                 categories=tuple(
                     (category_name(category), tuple(_line(row, scales, places) for row in lines))
-                    for category, lines in groupby(inside, key=lambda row: row.category or "")
+                    for category, lines in groupby(by_category, key=lambda row: row.category or "")
                 ),
-                category_note=_category_note(inside),
+                category_note=_category_note(by_category),
             )
         )
-    return found
+    return result
 
 
 def cautions(rows: Iterable[Row]) -> dict[str, str]:
-    """Prompt set -> what its intervals do not speak of; those where there is nothing to warn of are left out."""
-    whole = {row.prompt_set: _caution(row.gain) for row in rows if row.category is None and row.reward not in MEASURES}
-    return {shortened(name, 60): said for name, said in whole.items() if said}
+    """Prompt set -> limitation of its intervals, for prompt sets that have one."""
+    texts = {row.prompt_set: _caution(row.gain) for row in rows if row.category is None and row.reward not in MEASURES}
+    return {shortened(name, 60): text for name, text in texts.items() if text}
 
 
 def _line(row: Row, scales: Mapping[str, float], places: Mapping[str, int]) -> Line:
@@ -90,9 +90,9 @@ def _line(row: Row, scales: Mapping[str, float], places: Mapping[str, int]) -> L
 
 
 def _scales(rows: Sequence[Row]) -> dict[str, float]:
-    """For each reward the change at the edge of its drawings: one scale, so that prompt sets can be compared by eye.
+    """Reward -> change at the edge of its drawings. All prompt sets of a reward have the same scale.
 
-    Whole prompt sets decide; a category whose interval is wider runs over the edge.
+    Whole prompt sets define the scale; wider intervals of categories are clipped.
     """
     scales: dict[str, float] = {}
     for row in rows:
@@ -103,7 +103,7 @@ def _scales(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _position(value: float, scale: float) -> float:
-    """Where a change lies, in per cent of the width; a sixth is left free on either side for categories."""
+    """Position of a change in per cent of the width. One sixth on each side is reserved for categories."""
     if not scale:
         return 50.0
     return round(min(100.0, max(0.0, 50 + value / scale * 33)), 2)
@@ -113,18 +113,18 @@ def _caution(gain: Interval) -> str:
     if gain.unit == "prompts":
         return ""
     return (
-        f"{counted(gain.num_prompts, 'prompt')} cannot speak for prompts that were not drawn ({FEWEST_PROMPTS} can): "
-        "these intervals are about new images of the same prompts."
+        f"These intervals apply to new images of the same {counted(gain.num_prompts, 'prompt')}. "
+        f"At least {FEWEST_PROMPTS} prompts are needed for intervals that apply to new prompts."
     )
 
 
 def _category_note(rows: Sequence[Row]) -> str:
-    note = f"Each interval misses the truth one time in twenty; there are {len(rows)} of them."
+    note = f"On average, one of twenty intervals misses the true value. There are {len(rows)} intervals."
     if any(row.gain.unit == "images" for row in rows):
-        note += f" In a category of fewer than {FEWEST_PROMPTS} prompts they are about new images of the same prompts."
+        note += f" In a category with fewer than {FEWEST_PROMPTS} prompts they apply to new images of the same prompts."
     return note
 
 
 def counted(count: int, what: str) -> str:
-    """Such as "1 prompt" and "1,024 prompts"."""
+    """For example "1 prompt" and "1,024 prompts"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -1,4 +1,4 @@
-"""The comparison in Markdown, as Kubeflow and Vertex show it beside a task."""
+"""The comparison as Markdown, which Kubeflow and Vertex AI show next to a task."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -13,41 +13,41 @@ def as_markdown(comparison: Comparison, title: str) -> str:
     """The verdict, and the table of whole prompt sets.
 
     Args:
-        comparison: what `compare` found.
-        title: of the run.
+        comparison: result of `compare`.
+        title: name of the run.
     """
     heading, *rows = ((row[0], *row[2:]) for row in as_table(comparison) if row[1] in {"", "category"})
     return markdown_page(title, [comparison.verdict, *in_sentences(cautions(comparison.rows))], heading, rows)
 
 
 def policies_as_markdown(comparison: RunsComparison, title: str) -> str:
-    """The verdicts, and every policy on every whole prompt set, held against the first.
+    """The verdicts, and a table of every policy on every whole prompt set, compared with the first policy.
 
     Args:
-        comparison: what `compare_runs` found.
-        title: of the evaluation.
+        comparison: result of `compare_runs`.
+        title: name of the evaluation.
     """
     heading, *rows = policies_table(comparison)
-    said = [*comparison.verdicts, *in_sentences(cautions(comparison.differences))]
-    return markdown_page(title, said, heading, rows)
+    sentences = [*comparison.verdicts, *in_sentences(cautions(comparison.differences))]
+    return markdown_page(title, sentences, heading, rows)
 
 
-def in_sentences(about: Mapping[str, str]) -> list[str]:
-    """What `cautions` found, one sentence a prompt set."""
-    return [f"{prompt_set}: {said}" for prompt_set, said in about.items()]
+def in_sentences(texts: Mapping[str, str]) -> list[str]:
+    """The result of `cautions` as one sentence per prompt set."""
+    return [f"{prompt_set}: {text}" for prompt_set, text in texts.items()]
 
 
 def markdown_page(
     title: str, sentences: Sequence[str], heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]
 ) -> str:
-    """A heading, sentences and a table; all of it is shown as text, whatever it holds."""
+    """A heading, sentences and a table. Special characters of Markdown are escaped."""
     lines = [_plain_cells(heading), ("---",) * len(heading), *map(_plain_cells, rows)]
-    drawn = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([f"# {plain(title)}", *map(plain, sentences), drawn]) + "\n"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([f"# {plain(title)}", *map(plain, sentences), table]) + "\n"
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is: in one line, without tags, links, emphasis or cells of its own."""
+    """Escape text for Markdown: one line, without tags, links, emphasis or table cells."""
     one_line = escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{sign}" if sign in "\\`*_[]|#~" else sign for sign in one_line)
 

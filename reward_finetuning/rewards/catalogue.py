@@ -1,8 +1,8 @@
-"""The published weights of each reward model: where they lie, how big they are, under which licence.
+"""The published weights of each reward model: repository, size and licence.
 
-Nobody of this project has downloaded them: repositories, revisions, sizes and licences are as third parties report
-them, in public repositories that pin them. So files are checked when they are read: names and shapes of every tensor,
-the length of the vocabulary, the logit scale, and the sha256 where one is known.
+This project has not downloaded the weights. Repositories, revisions, sizes and licences are taken from public
+repositories of third parties that pin them. Files are therefore checked when they are read: the names and shapes of all
+tensors, the length of the vocabulary, the logit scale, and the sha256 if it is listed here.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ class Repository:
 
     name: str
     revision: str | None
-    """Commit; None where nobody has reported one, then every file of it has a sha256."""
+    """Commit; None if no commit is published. Every file then has a sha256."""
     licence: str
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A file as its authors published it."""
+    """A published file."""
 
     name: str
     repository: Repository
     size: int
-    """Bytes, as far as known; round figures are estimates."""
+    """Bytes; round values are estimates."""
     sha256: str | None = None
     also: tuple[str, ...] = ()
-    """Other names under which a folder may hold the same thing."""
+    """Other names of the same file in a folder."""
 
     @property
     def is_weights(self) -> bool:
-        """Tensors, not a vocabulary or a config."""
+        """Whether the file contains tensors, and not a vocabulary or a config."""
         return PurePath(self.name).suffix in {".safetensors", ".pt", ".pth", ".bin"}
 
     @property
     def converted(self) -> str:
-        """Its name once it is safetensors; its own where there is nothing to convert."""
+        """Name after conversion to safetensors; unchanged for files that are not weights."""
         return PurePath(self.name).with_suffix(".safetensors").name if self.is_weights else self.name
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names under which a folder may hold it, preferred first."""
+        """Possible names of the file in a folder, in order of preference."""
         return tuple(dict.fromkeys((self.converted, self.name, *self.also)))
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a scorer reads."""
+    """The files of a scorer."""
 
     scorer: str
     files: dict[str, PublishedFile]
@@ -60,7 +60,7 @@ class Model:
 
     @property
     def repository(self) -> Repository:
-        """Where the weights are; `source` and `revision` of a config replace this one."""
+        """Repository of the weights; `source` and `revision` of a config override it."""
         return self.files["weights"].repository
 
 
@@ -76,7 +76,7 @@ _CLIP_L = Repository(
 _HPSV2 = Repository("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a", "Apache-2.0")
 _IMAGE_REWARD = Repository("zai-org/ImageReward", "5736be03b2652728fb87788c9797b0570450ab72", "Apache-2.0")
 _BERT = Repository("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", "Apache-2.0")
-# A mirror of christophschuhmann/improved-aesthetic-predictor on GitHub, which is no hub; the sha256 is the original's.
+# A mirror of christophschuhmann/improved-aesthetic-predictor on GitHub. The sha256 is that of the original file.
 _AESTHETIC = Repository(
     "trl-lib/ddpo-aesthetic-predictor", None, "Apache-2.0 (trained on AVA, SAC and LOGOS: research data)"
 )
@@ -108,12 +108,12 @@ MODELS: dict[str, Model] = {
         Model(
             "hpsv2",
             {"weights": PublishedFile("HPS_v2_compressed.pt", _HPSV2, 1_972_000_000), **_CLIP_H_TEXT},
-            "v2.0, the version whose scores PRDP's table has",
+            "v2.0; the scores in PRDP's table match this version",
         ),
         Model(
             "hpsv2_1",
             {"weights": PublishedFile("HPS_v2.1_compressed.pt", _HPSV2, 1_972_000_000), **_CLIP_H_TEXT},
-            "v2.1; its scores do not compare with v2.0's",
+            "v2.1; its scores are not comparable with v2.0",
         ),
         Model(
             "image_reward",

@@ -1,4 +1,4 @@
-"""What a scorer returned, as numbers: one for each picture."""
+"""Check of the values that a scorer returned."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from reward_finetuning.config.errors import TrainingError
 
 
 def one_score_each(name: str, returned: object, num_images: int) -> NDArray[np.float64]:
-    """The scores [B] of B pictures in float64; whether they are finite is for who knows the samples to say.
+    """The scores [B] of B pictures in float64. The caller checks whether they are finite.
 
     Raises:
-        TrainingError: naming the scorer: these are no numbers, or not one for each picture.
+        TrainingError: the values are not numbers, or their number is not B; the message names the scorer.
     """
     try:
         values = np.asarray(returned)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise TrainingError(f"scorer {name} returned a {type(returned).__name__} that is no array: {error}") from None
+        raise TrainingError(
+            f"scorer {name} returned a {type(returned).__name__} that is not an array: {error}"
+        ) from None
     if values.dtype.kind not in "fiub":
-        what = f"{type(returned).__name__} of {values.dtype}"
-        raise TrainingError(f"scorer {name} returned {what}; real numbers are needed, one a picture")
+        kind = f"{type(returned).__name__} of {values.dtype}"
+        raise TrainingError(f"scorer {name} returned {kind}; it must return one real number per picture")
     if values.shape != (num_images,):
         raise TrainingError(f"scorer {name} returned scores of shape {values.shape} for {num_images} pictures")
     return values.astype(np.float64)

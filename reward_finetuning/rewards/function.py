@@ -1,4 +1,4 @@
-"""A plain function of pictures and prompts in the place of a ScorerModule."""
+"""Adapter that turns a function of pictures and prompts into a ScorerModule."""
 
 from __future__ import annotations
 
@@ -12,18 +12,27 @@ from reward_finetuning.rewards.protocol import Scorer
 
 @dataclass(frozen=True, slots=True)
 class FunctionScorer:
-    """A scorer without weights: it has no settings, and no digest, so its scores are not cached."""
+    """A scorer without weights. It has no settings and no digest, so its scores are not cached."""
 
     name: str
-    find: Callable[[], Scorer]  # called when scores are needed: checking a config imports nothing
+    find: Callable[[], Scorer]  # called when the scorer is loaded, so that checking a config imports nothing
+    find_check: Callable[[], Callable[[str], object]] | None = None  # gives a check of a prompt; None accepts all
 
     def check(self, settings: ScorerConfig) -> None:
-        """Refuse every setting but the one that says which function it is."""
-        if given := differing(settings, ScorerConfig(use=settings.use)):
-            raise UserError(f"reward.scorers.{self.name}: this scorer is a plain function, without {', '.join(given)}")
+        """Refuse every setting except `use`, which selects the function."""
+        unsupported = differing(settings, ScorerConfig(use=settings.use))
+        if unsupported:
+            raise UserError(
+                f"reward.scorers.{self.name}: this scorer is a function and has no {', '.join(unsupported)}"
+            )
+
+    def check_prompt(self, prompt: str) -> None:
+        """See ChecksPrompts."""
+        if self.find_check is not None:
+            self.find_check()(prompt)
 
     def digest(self, settings: ScorerConfig) -> str:
-        """None."""
+        """Empty: a function has no weights."""
         return ""
 
     def load(self, settings: ScorerConfig) -> Scorer:
@@ -32,5 +41,5 @@ class FunctionScorer:
 
 
 def differing(settings: ScorerConfig, allowed: ScorerConfig) -> list[str]:
-    """Names of the settings that are not as in `allowed`."""
+    """Names of the settings that differ from `allowed`."""
     return [field for field in ScorerConfig.model_fields if getattr(settings, field) != getattr(allowed, field)]

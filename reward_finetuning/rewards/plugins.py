@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
-from reward_finetuning.rewards.protocol import Scorer, ScorerModule
+from reward_finetuning.rewards.protocol import ChecksPrompts, Scorer, ScorerModule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +68,10 @@ class _Plugin:
     def check(self, settings: ScorerConfig) -> None:
         with _blamed(self.who, UserError, "refuses its settings"):
             self.module.check(settings)
+
+    def check_prompt(self, prompt: str) -> None:
+        if isinstance(self.module, ChecksPrompts):
+            self.module.check_prompt(prompt)
 
     def digest(self, settings: ScorerConfig) -> str:
         with _blamed(self.who, UserError, "cannot say its digest"):

@@ -1,4 +1,4 @@
-"""What a scorer is, and what makes one from settings."""
+"""Protocols of a scorer, and of a module that creates a scorer from settings."""
 
 from __future__ import annotations
 
@@ -13,41 +13,54 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """Scores pictures against their prompts; higher is better."""
+    """Scores pictures for their prompts; higher is better."""
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Rewards [B] of pictures [B, H, W, 3] drawn for `prompts` [B]."""
+        """Rewards [B] of pictures [B, H, W, 3] for `prompts` [B]."""
         ...
 
 
 @runtime_checkable
-class SeesPictures(Protocol):
-    """What a scorer may offer besides: where it sees pictures, distances say how different they are."""
+class ImageFeatures(Protocol):
+    """Optional interface of a scorer: image features whose distances measure how different pictures are."""
 
     def image_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Unit features [B, D] of pictures [B, H, W, 3]."""
         ...
 
 
+@runtime_checkable
+class ChecksPrompts(Protocol):
+    """What a scorer's module may offer besides: which prompts its scorer can judge, known before any picture."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the scorer cannot judge; imports nothing heavy.
+
+        Raises:
+            ValueError: saying why.
+        """
+        ...
+
+
 Scorers = Callable[[], "Mapping[str, Scorer]"]
-"""Gives the loaded scorers by name; called only where something is scored, for loading takes gigabytes and minutes."""
+"""Returns the loaded scorers by name. It is called only if something is scored, because loading is expensive."""
 
 
 class ScorerModule(Protocol):
-    """A module that makes a scorer from settings; the registry names it without a colon."""
+    """A module that creates a scorer from settings. The registry names it without a colon."""
 
     def check(self, settings: ScorerConfig) -> None:
-        """Refuse settings and files that cannot work, before any GPU second; imports nothing heavy.
+        """Refuse invalid settings and files before any work, without heavy imports.
 
         Raises:
-            UserError: saying what was given and what would be right.
+            UserError: with the given value and the expected value.
         """
         ...
 
     def digest(self, settings: ScorerConfig) -> str:
-        """What the scores depend on besides the pictures: sha256 of the weights, "" where there are none."""
+        """sha256 of the weights on which the scores depend; "" without weights."""
         ...
 
     def load(self, settings: ScorerConfig) -> Scorer:
-        """The scorer, its weights loaded once."""
+        """The scorer with its weights loaded."""
         ...

@@ -1,8 +1,9 @@
-"""The scorers by name: ours, plug-ins, and those that a server gives."""
+"""Registry of scorers: built-in scorers, plug-ins, and scorers served over HTTP."""
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -13,11 +14,12 @@ from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.models.model import ModelScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
-from reward_finetuning.rewards.protocol import Scorer, ScorerModule, Scorers
+from reward_finetuning.rewards.protocol import ChecksPrompts, Scorer, ScorerModule, Scorers
 
-__all__ = ["Scorer", "ScorerModule", "Scorers", "check_scorers", "load_scorers", "scorer_digests"]
+__all__ = ["Scorer", "ScorerModule", "Scorers", "check_prompts", "check_scorers", "load_scorers", "scorer_digests"]
 
-# A function is named with a colon; without one a module that loads the catalogue's model of the scorer's name.
+# A target with a colon is a function. A target without a colon is a module that loads the model of the same name in the
+# catalogue.
 _SCORERS = {
     "aesthetic": "reward_finetuning.rewards.models.aesthetic",
     "clip_score": "reward_finetuning.rewards.models.clip_score",
@@ -31,17 +33,44 @@ _SCORERS = {
     "jpeg_compressibility": "reward_finetuning.rewards.jpeg:jpeg_compressibility",
     "jpeg_incompressibility": "reward_finetuning.rewards.jpeg:jpeg_incompressibility",
 }
+# Scorers that cannot judge every prompt: a function that raises ValueError for a prompt that they cannot judge.
+_PROMPT_CHECKS = {
+    "shapes": "reward_finetuning.shapes.scene:parse",
+    "shapes_exact": "reward_finetuning.shapes.scene:parse",
+}
 _SERVED = "reward_finetuning.rewards.remote.http"
 
 
 def check_scorers(config: RewardConfig) -> None:
-    """Refuse names that stand for no scorer, and settings that cannot work; needs nothing of what scorers need."""
+    """Refuse unknown names and invalid settings, without loading the dependencies of scorers."""
     for name, settings in _settings(config).items():
         _module(name, settings).check(settings)
 
 
+def check_prompts(config: RewardConfig, source: str, prompts: Sequence[str]) -> None:
+    """Refuse prompts that a scorer cannot judge, before any picture is drawn for them.
+
+    Args:
+        config: names the scorers.
+        source: of the prompts, for the message.
+        prompts: their texts.
+
+    Raises:
+        UserError: naming the scorer, the number of such prompts and the first of them.
+    """
+    for name, settings in _settings(config).items():
+        module = _module(name, settings)
+        refusals = [_refusal(module, prompt) for prompt in prompts] if isinstance(module, ChecksPrompts) else []
+        reasons = [reason for reason in refusals if reason is not None]
+        if reasons:
+            raise UserError(
+                f"scorer {name} cannot judge {len(reasons)} of {len(prompts)} prompts of {source}, the first one: "
+                f"{reasons[0]}; use other prompts, or another scorer in reward.weights"
+            )
+
+
 def scorer_digests(config: RewardConfig) -> dict[str, str]:
-    """`reward.<scorer>.digest` -> what its scores depend on, for the fingerprint; scorers without weights have none.
+    """`reward.<scorer>.digest` -> digest of its weights, for the fingerprint; without scorers that have no weights.
 
     Raises:
         RetryableError: a served scorer does not answer.
@@ -51,13 +80,21 @@ def scorer_digests(config: RewardConfig) -> dict[str, str]:
 
 
 def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
-    """The scorers that the config names.
+    """The scorers of the config.
 
     Raises:
-        UserError: a name stands for none, or its settings or files are wrong.
+        UserError: a name is unknown, or its settings or files are invalid.
     """
     check_scorers(config)
     return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
+
+
+def _refusal(module: ChecksPrompts, prompt: str) -> str | None:
+    try:
+        module.check_prompt(prompt)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
@@ -65,7 +102,7 @@ def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
 
 
 def _module(name: str, settings: ScorerConfig) -> ScorerModule:
-    """Who makes the scorer called `name`: a server or a plug-in where the settings say so, else the registry."""
+    """The module that creates scorer `name`: HTTP client (`url`), plug-in (`use`), or an entry of the registry."""
     if settings.url is not None:
         return cast("ScorerModule", import_module(_SERVED))
     if settings.use is not None:
@@ -73,10 +110,12 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
     if name in official.NAMES:
         return official.official_scorer(name)
     if name not in _SCORERS:
-        known = ", ".join(sorted(_SCORERS))
-        others = f"or give reward.scorers.{name} a plug-in (use) or a server (url)"
-        raise UserError(f"reward.weights: no scorer {name!r}; choose from {known}; {others}")
+        names = ", ".join(sorted(_SCORERS))
+        others = f"or set reward.scorers.{name}.use (a plug-in) or .url (a server)"
+        raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]
     if ":" in target:
-        return FunctionScorer(name, partial(pkgutil.resolve_name, target))
+        check = _PROMPT_CHECKS.get(name)
+        find_check = None if check is None else partial(pkgutil.resolve_name, check)
+        return FunctionScorer(name, partial(pkgutil.resolve_name, target), find_check)
     return ModelScorer(name, target)

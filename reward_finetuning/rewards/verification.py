@@ -1,4 +1,4 @@
-"""Score the same pictures with our scorers and with the official packages, so that nobody has to trust our port."""
+"""Comparison of the scorers of this project with the official packages on the same pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFFICIAL_PYTHON = "RFT_OFFICIAL_PYTHON"
 """Environment variable: the Python of the scorer environment."""
 
 TOLERANCE = 1e-4
-"""Largest difference allowed; rounding alone stays below 1e-5 on scores of size 1."""
+"""Largest allowed difference. Rounding causes differences below 1e-5 for scores of size 1."""
 
 VERIFIABLE = ("hpsv2", "hpsv2_1", "image_reward", "pickscore")
 _PROMPT_COLUMNS = 48
@@ -32,7 +32,7 @@ _PROMPT_COLUMNS = 48
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both scores of N pictures."""
+    """Scores of N pictures by both implementations."""
 
     scorer: str
     prompts: Sequence[str]
@@ -41,62 +41,62 @@ class Comparison:
 
     @property
     def largest_difference(self) -> float:
-        """max |ours - official|; NaN where a score is."""
+        """max |ours - official|; NaN if a score is NaN."""
         return float(np.abs(self.ours - self.official).max())
 
     def table(self) -> str:
-        """A line a picture."""
+        """One line per picture."""
         head = f"{'ours':>11} {'official':>11} {'difference':>11}  prompt"
         rows = zip(self.ours, self.official, self.prompts, strict=True)
         lines = [f"{a:>11.6f} {b:>11.6f} {a - b:>11.1e}  {prompt[:_PROMPT_COLUMNS]}" for a, b, prompt in rows]
         return "\n".join([f"{self.scorer}: {len(self.prompts)} pictures", head, *lines])
 
 
-def official_python(given: str | None = None) -> Path:
-    """The Python of the scorer environment: as given, else the environment variable's.
+def official_python(option: str | None = None) -> Path:
+    """The Python of the scorer environment: `option`, or the value of the environment variable.
 
     Raises:
-        UserError: there is none.
+        UserError: neither is set, or it is not executable.
     """
-    named = given or os.environ.get(OFFICIAL_PYTHON)
-    if not named:
+    path = option or os.environ.get(OFFICIAL_PYTHON)
+    if not path:
         raise UserError(
-            "the official packages live in an environment of their own: build it with `make scorer-environment`, "
+            "the official packages are in a separate environment: build it with `make scorer-environment`, "
             f"then set {OFFICIAL_PYTHON} or --official-python to its bin/python"
         )
-    if not os.access(named, os.X_OK):
-        raise UserError(f"{named} is no Python that can be run: give the bin/python of the scorer environment")
-    return Path(named).absolute()
+    if not os.access(path, os.X_OK):
+        raise UserError(f"{path} is not an executable Python: give the bin/python of the scorer environment")
+    return Path(path).absolute()
 
 
 def check_verification(config: RewardConfig) -> None:
-    """Refuse `reward.verify` where nothing can be verified, before any work.
+    """Refuse `reward.verify` before any work if nothing can be verified.
 
     Raises:
-        UserError: there is no scorer environment, or no configured scorer has an official package.
+        UserError: the scorer environment is missing, or no configured scorer has an official package.
     """
     if config.verify:
         official_python()
         if not _verifiable(config):
             raise UserError(
                 f"reward.verify: {config.verify}, but none of {', '.join(config.weights)} has an official package to "
-                f"compare with (those that have: {', '.join(VERIFIABLE)}): set it to 0"
+                f"compare with (available: {', '.join(VERIFIABLE)}): set it to 0"
             )
 
 
 def verify(config: RewardConfig) -> list[Comparison]:
-    """Compare `config.verify` pictures of the built-in world for every configured scorer that can be.
+    """Compare the scores of `config.verify` pictures of the built-in world, for every configured scorer of VERIFIABLE.
 
     Raises:
-        UserError: as `check_verification`, or a scorer's settings or files are wrong.
-        TrainingError: ours and the official score differ by more than TOLERANCE.
+        UserError: as `check_verification`, or the settings or files of a scorer are invalid.
+        TrainingError: the scores differ by more than TOLERANCE.
     """
-    from reward_finetuning.rewards.pictures import drawn_pictures
+    from reward_finetuning.rewards.verification_pictures import generated_pictures
 
     check_verification(config)
     if not config.verify:
         return []
-    images, prompts = drawn_pictures(config.verify)
+    images, prompts = generated_pictures(config.verify)
     python = official_python()
     comparisons = [compare(name, settings, images, prompts, python) for name, settings in _verifiable(config).items()]
     for comparison in comparisons:
@@ -105,28 +105,29 @@ def verify(config: RewardConfig) -> list[Comparison]:
 
 
 def require_agreement(comparison: Comparison) -> None:
-    """Raise TrainingError if the scores differ by more than TOLERANCE, or one is NaN."""
+    """Raise TrainingError if the scores differ by more than TOLERANCE, or if a score is NaN."""
     if not comparison.largest_difference <= TOLERANCE:
         raise TrainingError(
             f"{comparison.scorer} differs from its official package by up to {comparison.largest_difference:.1e}, "
-            f"at most {TOLERANCE:.0e} is allowed:\n{comparison.table()}"
+            f"allowed is at most {TOLERANCE:.0e}:\n{comparison.table()}"
         )
 
 
 def compare(
     scorer: str, settings: ScorerConfig, images: Sequence[NDArray[np.uint8]], prompts: Sequence[str], python: Path
 ) -> Comparison:
-    """Score pictures [H, W, 3] uint8, of any sizes, here and in the scorer environment.
+    """Score pictures [H, W, 3] uint8 of any size in this process and in the scorer environment.
 
     Raises:
-        UserError: the scorer has no official package, its settings or files are wrong, or its environment is broken.
+        UserError: the scorer has no official package, its settings or files are invalid, or its environment is broken.
     """
     if scorer not in VERIFIABLE:
         raise UserError(f"{scorer} has no official package to compare with; choose from {', '.join(VERIFIABLE)}")
     module: ScorerModule = import_module(f"reward_finetuning.rewards.models.{scorer}")
-    # What is compared is the port, not a type or a kernel: hpsv2 on a GPU rounds to steps of 2e-4.
+    # Both sides use float32 on the CPU, so that the comparison shows only differences of the implementation: on a GPU,
+    # hpsv2 rounds to steps of 2e-4.
     settings = settings.model_copy(
-        update={"device": "cpu", "dtype": "float32", "source": _here(scorer, settings.source)}
+        update={"device": "cpu", "dtype": "float32", "source": _local_source(scorer, settings.source)}
     )
     score = module.load(settings)
     ours = np.concatenate([score(image[None], [prompt]) for image, prompt in zip(images, prompts, strict=True)])
@@ -154,14 +155,17 @@ def _verifiable(config: RewardConfig) -> dict[str, ScorerConfig]:
     return {name: config.scorers.get(name, ScorerConfig()) for name in config.weights if name in VERIFIABLE}
 
 
-def _here(scorer: str, source: str | None) -> str | None:
-    """A source that means the same to another process, one that can read no bucket."""
+def _local_source(scorer: str, source: str | None) -> str | None:
+    """The source for another process, which cannot read buckets: an absolute folder, or a hub id."""
     if source and source.startswith("gs://"):
         return str(sources.from_bucket(MODELS[scorer], source))
     return str(Path(source).absolute()) if source and Path(source).is_dir() else source
 
 
 def _clean_environment() -> dict[str, str]:
-    """Ours, without what would lead the other Python to our packages, or to a GPU, where hpsv2 computes in float16."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return kept | {"CUDA_VISIBLE_DEVICES": ""}
+    """The environment without PYTHON variables, which select other packages, and without GPUs.
+
+    On a GPU, hpsv2 computes in float16.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return environment | {"CUDA_VISIBLE_DEVICES": ""}

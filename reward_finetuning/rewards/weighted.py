@@ -1,4 +1,4 @@
-"""All scorers on the same pictures, and their weighted sum."""
+"""Scores of all scorers on the same pictures, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def score(
     weights: Mapping[str, float],
     batches: Iterable[tuple[NDArray[np.uint8], Sequence[Sample]]],
 ) -> Rewards:
-    """Scores of every picture by every scorer, and r = sum of weight x score.
+    """Score every picture with every scorer, and compute r = sum of weight x score.
 
     Args:
         scorers: by name.
-        weights: by the same names; 0 means watched, not trained on.
+        weights: by the same names; 0 for a guard, which is scored and not trained on.
         batches: pictures [M, H, W, 3] and their samples [M], streamed.
 
     Raises:
-        TrainingError: a score is missing, no number, NaN or infinite; the text names scorer and sample.
+        TrainingError: a score is missing, not a number, NaN or infinite; the message names scorer and sample.
     """
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in scorers}
     for images, samples in batches:
@@ -40,7 +40,11 @@ def score(
 
 
 def _check_finite(name: str, values: NDArray[np.float64], samples: Sequence[Sample]) -> None:
-    if (bad := ~np.isfinite(values)).any():
-        row = int(bad.argmax())
-        which = f"sample {samples[row].index} (image {samples[row].image_index} of {samples[row].prompt.text[:80]!r})"
-        raise TrainingError(f"scorer {name} gave {values[row]} for {which}; {int(bad.sum())} such in this batch")
+    invalid = ~np.isfinite(values)
+    if invalid.any():
+        row = int(invalid.argmax())
+        sample = samples[row]
+        label = f"sample {sample.index} (image {sample.image_index} of {sample.prompt.text[:80]!r})"
+        raise TrainingError(
+            f"scorer {name} returned {values[row]} for {label}; invalid scores in this batch: {invalid.sum()}"
+        )

@@ -1,0 +1,1 @@
+"""The built-in world: prompts, pictures, the reward that reads pixels, the small pretrained model."""

@@ -1,25 +1,25 @@
-"""The captioned pictures of pretraining: which scenes are drawn, and how a caption errs.
+"""Training data of the pretraining: random scenes, and captions with errors.
 
-Captions on the web are noisy, and that is why a pretrained model follows its prompt only mostly. So a stated share of
-captions here says something that the picture does not show. The right picture stays the largest mode of what the
-model learns for a prompt; finetuning on a reward can sharpen it.
+Captions on the web are noisy, so a pretrained model follows a prompt only approximately. To reproduce this, a given
+share of the captions is wrong. The correct picture stays the most likely picture of a prompt, and finetuning on a
+reward can increase its probability.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from reward_finetuning.shapes.catalogue import TRAIN_PAIRS, Pair
+from reward_finetuning.shapes.prompt_sets import TRAIN_PAIRS, Pair
 from reward_finetuning.shapes.scene import CATEGORIES, MAX_SHAPES, PLACES, Category, Item, Place, Scene, scene_of
 
 CATEGORY_SHARES: dict[Category, float] = {"colour": 0.15, "count": 0.3, "composition": 0.35, "location": 0.2}
-"""How often each category is drawn; the hard ones more."""
+"""Probability of each category; difficult categories are more frequent."""
 
-_PLAIN_COMPOSITIONS = 0.7  # share of compositions that join one shape and one shape
+_PLAIN_COMPOSITIONS = 0.7  # share of compositions with two single shapes
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """A training scene; held-out pairs never come."""
+    """A random training scene, without held-out pairs."""
     category = CATEGORIES[rng.choice(len(CATEGORIES), p=[CATEGORY_SHARES[name] for name in CATEGORIES])]
     first, second = (TRAIN_PAIRS[int(index)] for index in rng.choice(len(TRAIN_PAIRS), size=2, replace=False))
     match category:
@@ -38,10 +38,10 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 
 def misdescribe(scene: Scene, rng: np.random.Generator) -> Scene:
-    """What a wrong caption of `scene` says: one thing is off.
+    """The scene of a wrong caption of `scene`, which differs in one respect.
 
-    A colour, a kind, a number or a place is another one, or two items are one (the caption misses the second, or the
-    picture lacks what the caption adds). The result is a training scene too.
+    Either a colour, a kind, a number or a place differs, or the caption omits the second item or adds one. The result
+    is also a training scene.
     """
     item = scene.items[rng.integers(len(scene.items))]
     errors = ["pair", "number"]
@@ -49,29 +49,29 @@ def misdescribe(scene: Scene, rng: np.random.Generator) -> Scene:
     errors += ["added"] * (scene.category in {"colour", "count"} and scene.num_shapes < MAX_SHAPES)
     match errors[rng.integers(len(errors))]:
         case "pair":
-            return _exchange(scene, item, _exchange_pair(item, scene, rng))
+            return _replace_item(scene, item, _with_other_pair(item, scene, rng))
         case "number":
-            return _exchange_number(scene, item, rng)
+            return _with_other_number(scene, item, rng)
         case "place":
-            return scene_of(replace(item, place=_draw_place(rng, but=item.place)))
+            return scene_of(replace(item, place=_draw_place(rng, exclude=item.place)))
         case "missing":
             return scene_of(item)
         case _:
-            added = _exchange_pair(item, scene, rng)
+            added = _with_other_pair(item, scene, rng)
             return scene_of(item, replace(added, number=1))
 
 
-def _draw_place(rng: np.random.Generator, *, but: Place | None = None) -> Place:
-    places = [place for place in PLACES if place != but]
+def _draw_place(rng: np.random.Generator, *, exclude: Place | None = None) -> Place:
+    places = [place for place in PLACES if place != exclude]
     return places[rng.integers(len(places))]
 
 
-def _exchange(scene: Scene, old: Item, new: Item) -> Scene:
+def _replace_item(scene: Scene, old: Item, new: Item) -> Scene:
     return scene_of(*(new if item is old else item for item in scene.items))
 
 
-def _exchange_pair(item: Item, scene: Scene, rng: np.random.Generator) -> Item:
-    """`item` in another colour, or of another kind; a training pair that `scene` does not hold yet."""
+def _with_other_pair(item: Item, scene: Scene, rng: np.random.Generator) -> Item:
+    """`item` with another colour or another kind: a training pair that is not in `scene`."""
     used: set[Pair] = {(other.colour, other.kind) for other in scene.items}
     pairs = [
         (colour, kind)
@@ -82,10 +82,10 @@ def _exchange_pair(item: Item, scene: Scene, rng: np.random.Generator) -> Item:
     return replace(item, colour=colour, kind=kind)
 
 
-def _exchange_number(scene: Scene, item: Item, rng: np.random.Generator) -> Scene:
-    """`item` in another number that still fits; without its place, since only a single shape has one."""
+def _with_other_number(scene: Scene, item: Item, rng: np.random.Generator) -> Scene:
+    """`scene` with another possible number of `item`, without its place, which only a single shape can have."""
     room = MAX_SHAPES - scene.num_shapes + item.number
     numbers = [number for number in range(1, room + 1) if number != item.number]
-    if not numbers:  # one shape beside three others
+    if not numbers:  # one shape next to three others
         return scene_of(item)
-    return _exchange(scene, item, replace(item, number=numbers[rng.integers(len(numbers))], place=None))
+    return _replace_item(scene, item, replace(item, number=numbers[rng.integers(len(numbers))], place=None))

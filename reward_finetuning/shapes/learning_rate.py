@@ -1,4 +1,4 @@
-"""The learning rate of pretraining."""
+"""Learning rate schedule of the pretraining."""
 
 import math
 
@@ -8,9 +8,9 @@ _WARMUP = 0.05  # share of the steps
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, *, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Rises linearly to the optimizer's rate, then falls along a cosine to nothing after `steps` steps.
+    """Linear warm-up to the learning rate of the optimizer, then cosine decay to zero at `steps` steps.
 
-    The fall averages the weights' noise out, so no moving average of the weights is kept.
+    The decay averages the noise of the weights, so no moving average of the weights is needed.
     """
     warmup = max(1, round(_WARMUP * steps))
 

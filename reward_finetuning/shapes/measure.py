@@ -1,4 +1,4 @@
-"""How good a pipeline is at drawing the built-in world."""
+"""Reward of a pipeline on the prompts of the built-in world."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes import prompt_sets
 from reward_finetuning.shapes.judge import judge
 from reward_finetuning.shapes.scene import CATEGORIES, describe
 
 NUM_STEPS, GUIDANCE_SCALE, ETA = 10, 3.0, 1.0
-"""How the world's model is sampled: T denoising steps, classifier-free guidance, DDIM's eta."""
+"""Sampling of the built-in model: T denoising steps, classifier-free guidance, eta of DDIM."""
 
 
 def sample_pictures(pipeline: Any, prompts: Sequence[str], *, generator: torch.Generator) -> NDArray[np.uint8]:
-    """[B, 32, 32, 3] uint8 pictures, one for each prompt."""
+    """[B, 32, 32, 3] uint8 pictures, one per prompt."""
     pictures = [
         pipeline(
             list(prompts[start : start + 256]),
@@ -35,8 +35,8 @@ def measure(pipeline: Any, *, images_per_prompt: int, seed: int) -> dict[str, di
     """Mean reward and share of exact pictures, by split and by category within a split."""
     generator = torch.Generator().manual_seed(seed)
     result: dict[str, dict[str, float]] = {}
-    for split, each in (("train", catalogue.train()), ("heldout", catalogue.heldout())):
-        scenes = [scene for scene in each for _ in range(images_per_prompt)]
+    for split, split_scenes in (("train", prompt_sets.train()), ("heldout", prompt_sets.heldout())):
+        scenes = [scene for scene in split_scenes for _ in range(images_per_prompt)]
         prompts = [describe(scene) for scene in scenes]
         scores = judge(sample_pictures(pipeline, prompts, generator=generator), prompts)
         result[split] = {

@@ -1,7 +1,6 @@
-"""Pretrains the tiny StableDiffusionPipeline of the built-in world and saves it with a record of how it came about.
+"""Pretrain the small StableDiffusionPipeline of the built-in world, and save it with a record of the training.
 
-On cores that other work shares, set OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive: threads that spin while they wait
-are slow.
+On a machine with other load, set OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive, because waiting threads spin.
 
 Example:
     python -m reward_finetuning.shapes.pretrain --seed 0 --output reward_finetuning/shapes/weights
@@ -20,42 +19,44 @@ import numpy as np
 import torch
 
 from reward_finetuning.shapes.captions import draw_scene
-from reward_finetuning.shapes.denoiser import Examples, build_scheduler, build_unet, train_denoiser
 from reward_finetuning.shapes.measure import ETA, GUIDANCE_SCALE, NUM_STEPS, measure
 from reward_finetuning.shapes.render import render
 from reward_finetuning.shapes.scene import Scene
-from reward_finetuning.shapes.text import build_text_encoder, write_tokenizer
+from reward_finetuning.shapes.text_encoder import build_text_encoder, write_tokenizer
+from reward_finetuning.shapes.unet import Examples, build_scheduler, build_unet, train_denoiser
 from reward_finetuning.shapes.vae import build_vae, encode, train_vae
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Where the shipped pipeline lies."""
+"""Folder of the pipeline in this package."""
 
 RECORD = "pretrained.json"
 _HELDOUT_PICTURES = 2048
-_HELDOUT_SEED_OFFSET = 1  # the held-out pictures' captions and noise come from another stream than the batches'
+_HELDOUT_SEED_OFFSET = 1  # captions and noise of held-out pictures have another seed than the training batches
 
 
 def parser() -> argparse.ArgumentParser:
-    """The program's options."""
+    """The command-line options."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--output", type=Path, required=True, help="folder of the pipeline")
+    options.add_argument("--output", type=Path, required=True, help="output folder of the pipeline")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--pictures", type=int, default=30_000, help="pictures drawn to train on")
+    options.add_argument("--pictures", type=int, default=30_000, help="number of training pictures")
     options.add_argument("--vae-steps", type=int, default=2500)
     options.add_argument("--vae-batch-size", type=int, default=32)
     options.add_argument("--vae-learning-rate", type=float, default=3e-3)
     options.add_argument("--unet-steps", type=int, default=6000)
     options.add_argument("--unet-batch-size", type=int, default=64)
     options.add_argument("--unet-learning-rate", type=float, default=2e-3)
-    options.add_argument("--caption-noise", type=float, default=0.65, help="share of captions with an error, 0 to 1")
-    options.add_argument("--images-per-prompt", type=int, default=16, help="pictures a prompt in the final measurement")
+    options.add_argument("--caption-noise", type=float, default=0.65, help="share of wrong captions, 0 to 1")
+    options.add_argument(
+        "--images-per-prompt", type=int, default=16, help="pictures per prompt in the final measurement"
+    )
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the pictures, train the VAE, then the UNet with the text encoder; save, measure, record."""
+    """Render pictures, train the VAE and the UNet with the text encoder, save the pipeline, and measure its reward."""
     options = parser().parse_args(argv)
-    # Layers initialise from torch's global generator; this is a program, so it may set it.
+    # Layers are initialised with the global generator of torch. A program may seed it.
     torch.manual_seed(options.seed)
     start = time.monotonic()
     curves: dict[str, list[tuple[int, float]]] = {"vae_loss": [], "heldout_loss": []}
@@ -94,7 +95,7 @@ def draw(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[Scene
 
 
 def _pipeline(vae: Any, folder: Path) -> Any:
-    """The pipeline around `vae`, its UNet and text encoder untrained; the tokenizer's files go to `folder`."""
+    """The pipeline with `vae`, an untrained UNet and text encoder, and a tokenizer with files in `folder`."""
     from diffusers import StableDiffusionPipeline
 
     tokenizer = write_tokenizer(folder / "tokenizer")
@@ -113,7 +114,7 @@ def _pipeline(vae: Any, folder: Path) -> Any:
 def _train_on(
     latents: torch.Tensor, scenes: list[Scene], pipeline: Any, options: argparse.Namespace, report: Any
 ) -> None:
-    """Train the pipeline's UNet and text encoder; the first pictures are held out for the loss curve."""
+    """Train the UNet and the text encoder of the pipeline. The first pictures are held out for the loss curve."""
     n, noise = _HELDOUT_PICTURES, options.caption_noise
     heldout = Examples(latents[:n], scenes[:n], pipeline.tokenizer, caption_noise=noise)
     examples = Examples(latents[n:], scenes[n:], pipeline.tokenizer, caption_noise=noise)
@@ -136,7 +137,7 @@ def _record(
     *,
     minutes: float,
 ) -> dict[str, Any]:
-    """What pretrained.json says."""
+    """Content of pretrained.json."""
     settings = {name: value for name, value in vars(options).items() if name != "output"}
     flags = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     return {

@@ -1,4 +1,4 @@
-"""Draws a scene: flat shapes with smooth edges on a near-white background."""
+"""Renderer of scenes: flat shapes with smooth edges on a nearly white background."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,19 @@ SIZE = 32
 """Height and width of a picture in pixels."""
 
 _SUPERSAMPLING = 4
-_GAP = 2.0  # pixels between the boxes of two shapes: blurred by a VAE, they still stay apart
+_GAP = 2.0  # pixels between the boxes of two shapes, so that a VAE does not blur them into one
 _MARGIN = 1.0  # pixels between a shape and the border
-# Half the side of a shape's box in pixels, by the number of shapes in the picture.
+# Half the side of the box of a shape in pixels (minimum, maximum), by the number of shapes in the picture.
 _HALF_SIDES = {1: (5.0, 8.0), 2: (4.5, 6.5), 3: (4.3, 5.5), 4: (4.3, 5.0)}
-_ARM = 0.36  # half the width of a cross's arm, as a share of half its side
-_ATTEMPTS = 30  # draws of one shape's centre before the whole layout is drawn again
+_ARM = 0.36  # half the width of the arm of a cross, as a share of half its side
+_ATTEMPTS = 30  # attempts to place one shape before the layout is sampled again
 
 
 def inside(kind: Kind, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where the points are in the shape whose box is [-1, 1] x [-1, 1], y downward.
+    """Whether points are inside the shape with the box [-1, 1] x [-1, 1], y downward.
 
     Args:
-        kind: which shape.
+        kind: kind of the shape.
         x: [...] horizontal coordinate in half sides.
         y: [...] vertical coordinate in half sides; broadcasts with `x`.
 
@@ -41,7 +41,7 @@ def inside(kind: Kind, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArra
 
 
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of `scene` with sizes and positions drawn from `rng`; no two shapes touch.
+    """A picture of `scene` with random sizes and positions. Shapes do not touch.
 
     Returns:
         [32, 32, 3] uint8 sRGB.
@@ -58,7 +58,7 @@ def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _layout(shapes: list[Item], rng: np.random.Generator) -> list[tuple[float, float, float]] | None:
-    """Centre x, y and half side of each shape in pixels, or None where one found no room."""
+    """Centre x, y and half side of each shape in pixels; None if a shape does not fit."""
     boxes: list[tuple[float, float, float]] = []
     for shape in shapes:
         half_side = rng.uniform(*_HALF_SIDES[len(shapes)])
@@ -73,7 +73,7 @@ def _layout(shapes: list[Item], rng: np.random.Generator) -> list[tuple[float, f
 
 
 def _limits(place: Place | None, half_side: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where the centre may be in pixels, as (x limits, y limits): anywhere, or in the third that `place` names."""
+    """Limits of the centre in pixels, (x limits, y limits): the whole picture, or the third of `place`."""
     low, high = half_side + _MARGIN, SIZE - half_side - _MARGIN
     anywhere, first, last = (low, high), (low, max(low, SIZE / 3)), (min(high, SIZE * 2 / 3), high)
     match place:
@@ -90,7 +90,7 @@ def _limits(place: Place | None, half_side: float) -> tuple[tuple[float, float],
 
 
 def _coverage(kind: Kind, x: float, y: float, half_side: float) -> NDArray[np.float64]:
-    """[SIZE, SIZE] share of each pixel that the shape covers."""
+    """[SIZE, SIZE] share of each pixel inside the shape."""
     n = SIZE * _SUPERSAMPLING
     points = (np.arange(n) + 0.5) / _SUPERSAMPLING
     covered = inside(kind, (points[None, :] - x) / half_side, (points[:, None] - y) / half_side)

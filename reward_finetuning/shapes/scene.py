@@ -1,4 +1,4 @@
-"""What a prompt of the built-in world says: how many shapes, of which colour and kind, and where."""
+"""Scenes and prompts of the built-in world: number, colour, kind and place of shapes."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,17 +16,17 @@ COLOURS: dict[str, Rgb] = {
     "purple": (150, 50, 180),
     "black": (30, 30, 30),
 }
-"""Every colour's sRGB value; far enough apart that a washed-out pixel still has one nearest."""
+"""sRGB values of the colours. They differ enough that a pale pixel still has a unique nearest colour."""
 
 BACKGROUND: Rgb = (248, 248, 248)
-"""The near-white sRGB value behind the shapes."""
+"""sRGB value of the background, nearly white."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PLACES: tuple[Place, ...] = get_args(Place)
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 NUMBERS: dict[str, int] = {"a": 1, "two": 2, "three": 3, "four": 4}
 MAX_SHAPES = 4
-"""The most shapes one picture holds."""
+"""Maximum number of shapes in a picture."""
 
 _PLACE_WORDS: dict[Place, str] = {
     "left": "on the left",
@@ -47,12 +47,12 @@ WORDS: tuple[str, ...] = (
     *dict.fromkeys(word for phrase in _PLACE_WORDS.values() for word in phrase.split()),
     "and",
 )
-"""Every word a prompt can hold."""
+"""All words of prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Some shapes that are alike."""
+    """A number of equal shapes."""
 
     number: int  # 1 to MAX_SHAPES
     colour: str  # a key of COLOURS
@@ -62,19 +62,19 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that a picture should hold, and nothing else."""
+    """The complete content of a picture."""
 
     items: tuple[Item, ...]
     category: Category
 
     @property
     def num_shapes(self) -> int:
-        """Shapes in the whole picture."""
+        """Number of shapes in the picture."""
         return sum(item.number for item in self.items)
 
 
 def scene_of(*items: Item) -> Scene:
-    """The scene of `items`, with the category that follows from them."""
+    """A scene with `items` and their category."""
     if len(items) > 1:
         return Scene(items, "composition")
     if items[0].place is not None:
@@ -83,26 +83,26 @@ def scene_of(*items: Item) -> Scene:
 
 
 def parse(prompt: str) -> Scene:
-    """What `prompt` asks for, e.g. "two red circles and a blue square".
+    """The scene of `prompt`, for example "two red circles and a blue square".
 
     Raises:
-        ValueError: `prompt` is not of this world.
+        ValueError: `prompt` does not belong to this world.
     """
     items = [_parse_item(phrase, prompt) for phrase in prompt.strip().lower().split(" and ")]
     if len(items) > 2:
-        raise _not_of_this_world(prompt, f"it names {len(items)} things; use one or two")
+        raise _invalid_prompt(prompt, f"it has {len(items)} items; use one or two")
     if len(items) == 2 and (items[0].colour, items[0].kind) == (items[1].colour, items[1].kind):
-        raise _not_of_this_world(prompt, "it names one thing twice; use a number, as in 'two red circles'")
+        raise _invalid_prompt(prompt, "it has the same item twice; use a number, as in 'two red circles'")
     if any(item.place for item in items) and (len(items) > 1 or items[0].number > 1):
-        raise _not_of_this_world(prompt, "only a single shape has a place, as in 'a blue cross on the left'")
+        raise _invalid_prompt(prompt, "only a single shape can have a place, as in 'a blue cross on the left'")
     scene = scene_of(*items)
     if scene.num_shapes > MAX_SHAPES:
-        raise _not_of_this_world(prompt, f"it asks for {scene.num_shapes} shapes; at most {MAX_SHAPES} fit")
+        raise _invalid_prompt(prompt, f"it has {scene.num_shapes} shapes; the maximum is {MAX_SHAPES}")
     return scene
 
 
 def describe(scene: Scene) -> str:
-    """The prompt that asks for `scene`; `parse` reads it back."""
+    """The prompt of `scene`, the inverse of `parse`."""
     return " and ".join(map(_describe_item, scene.items))
 
 
@@ -115,15 +115,15 @@ def _describe_item(item: Item) -> str:
 def _parse_item(phrase: str, prompt: str) -> Item:
     words = phrase.split()
     if len(words) not in {3, 6}:
-        raise _not_of_this_world(prompt, f"{phrase!r} should be a number, a colour, a kind and perhaps a place")
+        raise _invalid_prompt(prompt, f"{phrase!r} must be a number, a colour, a kind and optionally a place")
     number = NUMBERS.get(words[0])
     if number is None:
-        raise _not_of_this_world(prompt, f"{words[0]!r} is no number; choose from {', '.join(NUMBERS)}")
+        raise _invalid_prompt(prompt, f"{words[0]!r} is not a number; choose from {', '.join(NUMBERS)}")
     if words[1] not in COLOURS:
-        raise _not_of_this_world(prompt, f"{words[1]!r} is no colour; choose from {', '.join(COLOURS)}")
+        raise _invalid_prompt(prompt, f"{words[1]!r} is not a colour; choose from {', '.join(COLOURS)}")
     nouns = _SINGULAR if number == 1 else _PLURAL
     if words[2] not in nouns:
-        raise _not_of_this_world(prompt, f"{words[2]!r} is no kind after {words[0]!r}; choose from {', '.join(nouns)}")
+        raise _invalid_prompt(prompt, f"{words[2]!r} is not a kind after {words[0]!r}; choose from {', '.join(nouns)}")
     return Item(number, words[1], nouns[words[2]], _parse_place(" ".join(words[3:]), prompt))
 
 
@@ -133,8 +133,8 @@ def _parse_place(words: str, prompt: str) -> Place | None:
     for place, phrase in _PLACE_WORDS.items():
         if words == phrase:
             return place
-    raise _not_of_this_world(prompt, f"{words!r} is no place; choose from {', '.join(_PLACE_WORDS.values())}")
+    raise _invalid_prompt(prompt, f"{words!r} is not a place; choose from {', '.join(_PLACE_WORDS.values())}")
 
 
-def _not_of_this_world(prompt: str, why: str) -> ValueError:
-    return ValueError(f"prompt {prompt!r} is not of the world `shapes`: {why}")
+def _invalid_prompt(prompt: str, reason: str) -> ValueError:
+    return ValueError(f"prompt {prompt!r} does not belong to the world `shapes`: {reason}")

@@ -1,4 +1,4 @@
-"""The VAE of the tiny model: 32 x 32 pixels <-> a 4 x 8 x 8 latent."""
+"""The VAE of the small built-in model: 32 x 32 pixels <-> a 4 x 8 x 8 latent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from reward_finetuning.shapes.learning_rate import one_cycle
 from reward_finetuning.shapes.render import SIZE
 
 KL_WEIGHT = 5e-4
-"""Nats of KL per latent element that weigh as much as an error of 1 in every pixel (pixels in [-1, 1])."""
+"""Weight of the KL (nats per latent element) relative to the mean absolute error (pixels in [-1, 1])."""
 
 
 def build_vae() -> Any:
-    """An AutoencoderKL that halves the sides twice, untrained."""
+    """An untrained AutoencoderKL with a downsampling factor of 4 per side."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -49,10 +49,10 @@ def train_vae(
         vae: an AutoencoderKL.
         pictures: [N, 3, 32, 32] uint8.
         steps: optimizer steps.
-        batch_size: pictures a step.
-        learning_rate: at its height; it rises and falls once (one cycle).
-        generator: draws the batches and the latents.
-        report: is called with (step, loss) now and then.
+        batch_size: pictures per step.
+        learning_rate: maximum learning rate of one cycle.
+        generator: for batches and latents.
+        report: called every 100 steps with (step, loss).
     """
     optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, weight_decay=0.0, fused=True)
     schedule = one_cycle(optimizer, steps=steps)

@@ -1,1 +1,1 @@
-"""One program a component: read, compute, write."""
+"""The programs: one per component. Each reads artifacts, computes, and writes artifacts."""

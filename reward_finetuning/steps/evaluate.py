@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reward_finetuning.evaluation.pages import run_page
-from reward_finetuning.evaluation.parts import draw_parts, join, parts_of
+from reward_finetuning.evaluation.parts import draw_floor, draw_parts, join, parts_of
 from reward_finetuning.evaluation.reports import (
     GRID,
     METRICS,
@@ -28,16 +28,17 @@ from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
-from reward_finetuning.report.grid import write_grid
+from reward_finetuning.report.sample_grid import write_grid
 from reward_finetuning.report.summary import as_markdown, markdown_page
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
 
 
+@step
 def evaluate(
     config: Config, policy: PolicyFile, report: ReportFile, metrics: MetricsFile = "", summary: SummaryFile = ""
 ) -> dict[str, float]:
@@ -50,6 +51,7 @@ def evaluate(
     tracker = MlflowTracker(run)
     for subject in evaluation.subjects:
         evaluated = evaluate_policy(run, subject, subject.load, scorers, tracker)
+    draw_floor(run, scorers)
     return publish(run, evaluated, outputs, tracker)
 
 
@@ -79,20 +81,20 @@ def evaluate_policy(
 
 
 def publish(run: RunDirectory, evaluated: Reference, outputs: Outputs, tracker: Tracker) -> dict[str, float]:
-    """Put what a report shows where KFP wants it; after the last epoch the lineage is finished in MLflow too."""
-    found = _publish(run, evaluated, outputs)
+    """Copy the report's files to the paths that KFP gave; after the last epoch, mark the run FINISHED in MLflow."""
+    metrics = _publish(run, evaluated, outputs)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
-    return found
+    return metrics
 
 
 def _publish(run: RunDirectory, evaluated: Reference, outputs: Outputs) -> dict[str, float]:
     folder, manifest = run.open(evaluated, [])
     shown = [file for file in (PAGE, SUMMARY) if file in manifest.files]  # the pretrained model alone has no page
     run.store.fetch(evaluated.name, shown)
-    found = headline(manifest.facts["metrics"])
-    outputs.publish(folder / PAGE if PAGE in shown else None, folder / SUMMARY, found)
-    return found
+    metrics = headline(manifest.facts["metrics"])
+    outputs.publish(folder / PAGE if PAGE in shown else None, folder / SUMMARY, metrics)
+    return metrics
 
 
 def _write_report(run: RunDirectory, subject: Subject, folder: Path) -> dict[str, Any]:
@@ -102,8 +104,8 @@ def _write_report(run: RunDirectory, subject: Subject, folder: Path) -> dict[str
     if subject.reference.epoch == 0:
         metrics = _means(after)
         rows = [(name, f"{value:.4f}") for name, value in metrics.items()]
-        said = "The pretrained model, which policies are held against."
-        summary = markdown_page(run.config.name, [said], ("metric", "mean"), rows)
+        sentence = "The pretrained model, with which policies are compared."
+        summary = markdown_page(run.config.name, [sentence], ("metric", "mean"), rows)
     else:
         before = read_evaluation(run.store, report_name(run, 0))
         comparison = compare(before, after)

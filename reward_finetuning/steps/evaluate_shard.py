@@ -5,20 +5,24 @@ from __future__ import annotations
 from functools import cache
 
 from reward_finetuning.evaluation.parts import draw_parts, parts_of
+from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.rewards.scorer import load_scorers
-from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, EvaluationShard, PolicyFile, run_step, step
 
 
+@step
 def evaluate_shard(config: Config, policy: PolicyFile, shard: EvaluationShard) -> None:
     """Commit the `shard`-th of evaluation.num_shards shares of all parts, of all policies that are compared."""
     evaluation = open_evaluation(config, policy)
     run = evaluation.run
     scorers = cache(lambda: load_scorers(run.config.reward))
-    work = [(subject, part) for subject in evaluation.subjects for part in parts_of(run, subject)]
+    floor = None if evaluation.stands_alone else Subject.floor_of(run)
+    subjects = [*evaluation.subjects, *([] if floor is None else [floor])]
+    work = [(subject, part) for subject in subjects for part in parts_of(run, subject)]
     num_shards = run.config.evaluation.num_shards
     first, last = (edge * len(work) // num_shards for edge in (shard, shard + 1))
-    for subject in evaluation.subjects:
+    for subject in subjects:
         mine = [part for owner, part in work[first:last] if owner is subject]
         if mine:
             draw_parts(run, subject, mine, subject.load, scorers)

@@ -1,4 +1,4 @@
-"""Which epochs does this pipeline run do? Read from latest.json, so that one compiled package serves them all."""
+"""Which epochs this pipeline run does: read from latest.json, so that one compiled package serves all of them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from hashlib import sha256
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.evaluation.reports import prompt_datasets
-from reward_finetuning.inputs import check_known, input_digests
-from reward_finetuning.policy.source import check_model
-from reward_finetuning.prompts import check_enough, read_prompts
-from reward_finetuning.rewards.scorer import check_scorers
+from reward_finetuning.events import report_warning
+from reward_finetuning.inputs import check_compiled, check_inputs, input_digests
 from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step, step
 from reward_finetuning.storage import RunDirectory, write_reference
-from reward_finetuning.tracking import Entry, MlflowTracker, check_server, code_version, pipeline_run
+from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
 from reward_finetuning.training.monitor import alarms_of, refuse
 
 
+@step
 def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
-    """Begin the run, or find out how far it got: returns the plan, and writes a reference to the newest policy.
+    """Begin or continue the run: returns the plan, and writes a reference to the newest policy.
 
-    Everything that can be refused before a GPU second is spent is refused here, `inputs` that are not those the package
-    was compiled for included.
+    Everything that can be refused before a GPU is used is refused here, including `inputs` that differ from those the
+    package was compiled for.
     """
     run = RunDirectory(parse_config(config))
     described = begin(run, inputs)
-    if (before := described["code_version"]) != (now := code_version()):
-        print(f"warning: the run was begun by code version {before}, this is {now}", flush=True)
+    if (before := described.get("code_version")) != (now := code_version()):
+        report_warning(f"the run was begun by code version {before}, this is {now}")
     latest = run.latest()
     write_reference(policy, latest)
     loop = run.config.loop
@@ -42,23 +41,17 @@ def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
 
 
 def _beginning(run: RunDirectory, epoch: int) -> Entry:
-    """Prompt sets, and which pipeline run goes on from here; one entry a pipeline run."""
+    """Prompt sets, and which pipeline run continues the training; one entry per pipeline run."""
     tags = pipeline_run()
-    told = f"begin-{sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()[:8]}"
-    return Entry(told, epoch, {}, tags=tags, datasets=prompt_datasets(run))
+    name = f"begin-{sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()[:8]}"
+    return Entry(name, epoch, {}, tags=tags, datasets=prompt_datasets(run))
 
 
 def begin(run: RunDirectory, inputs: str = "") -> dict[str, object]:
     """Check all inputs and write (or compare) run.json; returns it."""
-    config = run.config
-    check_server(run)
-    check_scorers(config.reward)
-    check_model(config.model, config.sampling)
-    check_enough(read_prompts(config.prompts.train), config.prompts.prompts_per_epoch)
-    for source in config.evaluation.prompt_sets.values():
-        read_prompts(source)
-    digests = input_digests(config)
-    check_known(inputs, digests, config)
+    check_inputs(run.config)
+    digests = input_digests(run.config)
+    check_compiled(inputs, digests, run.config)
     return run.begin(digests, {"code_version": code_version()})
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from reward_finetuning.config import UserError, parse_run_or_evaluation
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.evaluation.task import begin_evaluation
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import RunDirectory, write_reference
 
 
+@step
 def plan_evaluation(config: Config, policy: PolicyFile) -> None:
     """Write a reference to the policies: those that an evaluation file names, or the newest one of a run."""
-    asked = parse_run_or_evaluation(config)
-    if not isinstance(asked, RunConfig):
-        write_reference(policy, begin_evaluation(asked))
+    parsed = parse_run_or_evaluation(config)
+    if not isinstance(parsed, RunConfig):
+        write_reference(policy, begin_evaluation(parsed))
         return
-    run = RunDirectory(asked)
+    run = RunDirectory(parsed)
     run.check()
     latest = run.latest()
     if not latest.name:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
-from typing import Annotated, Any
+from inspect import signature
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
-from reward_finetuning.failures import leave_failure
+from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_run_or_evaluation
+from reward_finetuning.events import end_with_launcher
+from reward_finetuning.failures import classified, leave_failure
+from reward_finetuning.steps.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -27,15 +32,57 @@ MetricsFile = Annotated[str, typer.Option(help="Where to write the numbers as JS
 SummaryFile = Annotated[str, typer.Option(help="Where to write the summary as Markdown; not written when not given.")]
 
 
-def run_step(step: Callable[..., Any]) -> None:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a step, whose first parameter is `config`.
+
+    Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
+    attempts after it (attempt.py). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
+    """
+    parameters = signature(function)
+
+    @wraps(function)
+    def reporting(*args: P.args, **options: P.kwargs) -> R:
+        end_with_launcher()
+        arguments = parameters.bind(*args, **options).arguments
+        try:
+            with attempt(function.__name__, str(arguments["config"]), arguments), classified():
+                return function(*args, **options)
+        except Exception as error:
+            leave_failure(error)
+            _end_tracking(str(arguments["config"]))
+            raise
+
+    return reporting
+
+
+def _end_tracking(config: str) -> None:
+    """Mark the config's run FAILED in MLflow; of several processes, the first one does it."""
+    from reward_finetuning.storage import RunDirectory
+    from reward_finetuning.tracking import MlflowTracker
+
+    if os.environ.get("RANK", "0") != "0":
+        return
+    with suppress(UserError, RetryableError):  # the error that ended the step is what the user reads
+        parsed = parse_run_or_evaluation(config)
+        run = RunDirectory(parsed) if isinstance(parsed, RunConfig) else None
+        if run is not None and run.describe() is not None:
+            run.check()  # a run of other settings in this directory did not fail
+            MlflowTracker(run).end("FAILED")
+
+
+def run_step(function: Callable[..., Any]) -> None:
     """Run a step from the command line and print what it returns, lists and facts as JSON.
 
-    Exit code 2: the user's mistake, 3: no retry helps, 75: a retry may help.
+    Exit code 2: the user's mistake, 3: no retry helps, 75: a retry may help, 1: a bug.
     """
 
-    @wraps(step)
+    @wraps(function)
     def program(*args: Any, **options: Any) -> None:
-        returned = step(*args, **options)
+        returned = function(*args, **options)
         if returned is not None:
             print(returned if isinstance(returned, str) else json.dumps(returned))
 
@@ -44,9 +91,5 @@ def run_step(step: Callable[..., Any]) -> None:
     try:
         app()
     except (UserError, TrainingError, RetryableError) as error:
-        leave_failure(error)
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Exception as error:
-        leave_failure(error)
-        raise

@@ -1,13 +1,16 @@
-"""Make a policy the one to use, if it is surely better than the one in use."""
+"""Make a policy the champion if it is better than the current champion, with 95 % confidence."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from reward_finetuning.config import RetryableError, parse_config
 from reward_finetuning.evaluation.champion import seat_of
 from reward_finetuning.evaluation.contest import Decision, judge
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.evaluation.exports import export_model
+from reward_finetuning.events import report_news
+from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Entry, MlflowTracker
@@ -15,11 +18,13 @@ from reward_finetuning.tracking import Entry, MlflowTracker
 _ATTEMPTS = 5
 
 
+@step
 def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
-    """Hold the policy against the champion; if it wins, it becomes the champion.
+    """Compare the policy with the champion; if it wins, it becomes the champion.
 
     Returns:
-        "promoted", "champion" (what the policy is called where it was seated, or who stays) and "reason".
+        "promoted", "champion" (the name of the policy as champion, or of the champion that stays, "none" without one)
+        and "reason".
 
     Raises:
         ArtifactError: the policy is the pretrained model, is gone, or was not evaluated.
@@ -29,25 +34,26 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     run.check()
     challenger = read_reference(policy)
     run.open(challenger, [])
-    seat = seat_of(run)
-    for _ in range(_ATTEMPTS):  # of two promotions at once one is refused, and looks again
+    seat, export = seat_of(run), partial(export_model, run, challenger)
+    for _ in range(_ATTEMPTS):  # of two promotions at the same time, one is refused and compares again
         champion, token = seat.holder()
         if champion is not None and champion.weights_sha256 == weights_sha256(challenger):
             return {"promoted": True, "champion": champion.label, "reason": "it is the champion already"}
         decision = judge(run, challenger, champion)
-        if champion is not None and decision.objections:
-            _record(run, challenger, decision, champion.label)
-            return {"promoted": False, "champion": champion.label, "reason": decision.reason}
-        if (name := seat.take(challenger, decision, token)) is not None:
+        if decision.objections:
+            label = "none" if champion is None else champion.label
+            _record(run, challenger, decision, label)
+            return {"promoted": False, "champion": label, "reason": decision.reason}
+        if (name := seat.take(challenger, decision, token, export)) is not None:
             _record(run, challenger, decision, name)
             return {"promoted": True, "champion": name, "reason": decision.reason}
-    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was held against it")
+    raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was compared with it")
 
 
 def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:
     promoted = not decision.objections
     for line in decision.objections or (f"{champion} is the champion ({decision.reason})",):
-        print(f"epoch {challenger.epoch}: {'promoted' if promoted else 'not promoted'}, {line}", flush=True)
+        report_news(f"epoch {challenger.epoch}: {'promoted' if promoted else 'not promoted'}, {line}")
     tags = {"champion": champion} | ({"champion_epoch": str(challenger.epoch)} if promoted else {})
     facts = {"promoted": str(promoted), "champion": champion, "reason": decision.reason}
     entry = Entry(

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.config import parse_config
-from reward_finetuning.progress import Progress
+from reward_finetuning.events import Progress
 from reward_finetuning.records import Sample
 from reward_finetuning.rewards.cached import cached_scorers
 from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
 from reward_finetuning.rewards.weighted import score
-from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step
+from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
 from reward_finetuning.storage.artifacts.rewards import write_rewards
 from reward_finetuning.storage.artifacts.rollouts import (
@@ -29,6 +29,7 @@ from reward_finetuning.storage.artifacts.rollouts import (
 from reward_finetuning.storage.artifacts.scores import ScoreCache
 
 
+@step
 def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict[str, Any]:
     """Score the images of `rollouts` by every configured scorer; returns facts of the artifact."""
     reference = read_reference(rollouts)
@@ -68,7 +69,7 @@ def _score(
     run.open(rollouts, [images_file(number) for number in numbers])
     scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
     started = time.monotonic()
-    with Progress(f"reward, epoch {rollouts.epoch}", len(samples), "images") as progress:
+    with Progress("reward", f"epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)
         rewards = score(scorers, config.reward.weights, batches)
     write_rewards(target, [s.index for s in samples], rewards)

@@ -1,8 +1,9 @@
-"""The fused loop: many epochs in one task, each the other steps' functions in turn; nothing here is its own.
+"""The fused loop: many epochs in one task. Each epoch calls the functions of the other steps in turn.
 
-With several processes each draws and scores a shard of an epoch, and all learn together; the first one evaluates.
+With several processes, each draws and scores a shard of the epoch, all learn together, and the first one evaluates.
 
-A crash costs at most the epoch it fell into: every artifact is committed as it is made, and the next attempt finds it.
+A crash costs at most the epoch in which it happens: every artifact is committed when it is complete, and the next
+attempt reads it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
+from reward_finetuning.evaluation.parts import draw_floor
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
@@ -17,7 +19,7 @@ from reward_finetuning.steps.evaluate import evaluate_policy, publish
 from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, sampling_policy
-from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step
+from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
@@ -29,6 +31,7 @@ from reward_finetuning.training.learner import Learner, learner_at
 from reward_finetuning.training.processes import Processes, joined
 
 
+@step
 def run_epochs(
     config: Config,
     plan: PlanText,
@@ -43,7 +46,7 @@ def run_epochs(
     num_processes = processes_to_start(run.config) if block.epoch(0) is not None else 0
     if num_processes:
         options = {"config": config, "plan": plan, "policy": policy, "report": report}
-        start("reward_finetuning.steps.run_epochs", options, num_processes)  # all that it commits is found below
+        start("reward_finetuning.steps.run_epochs", options, num_processes)  # the lines below read what it commits
     with joined(run.config.model) as processes:
         return _run_epochs(run, block, processes, policy, Outputs(report, metrics, summary))
 
@@ -55,21 +58,22 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     if processes.is_first:
         pretrained = Subject.of_run(run, evaluated)
         evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
+        draw_floor(run, scorers)
     latest = processes.agreed(run.latest())
     for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, scorers, tracker)
-        here = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
-        if epoch > 0 and processes.is_first and evaluation_due(run.config.model_dump_json(), here, 0):
+        only = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
+        if epoch > 0 and processes.is_first and evaluation_due(run.config.model_dump_json(), only, 0):
             subject = Subject.of_run(run, latest)
             newest = partial(_policy, session, latest)
             load = subject.load if run.config.evaluation.averaged else newest
             evaluated = evaluate_policy(run, subject, load, scorers, tracker)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     if processes.is_first:
         write_reference(policy, latest)
-        found = publish(run, evaluated, outputs, tracker)
-    return processes.agreed(found)  # nobody ends before the last evaluation is there
+        metrics = publish(run, evaluated, outputs, tracker)
+    return processes.agreed(metrics)  # no process ends before the last evaluation is committed
 
 
 def _policy(session: _Session, reference: Reference) -> Policy:
@@ -95,7 +99,7 @@ def _epoch(
 
 
 class _Session:
-    """The learner in memory, for as long as it is the one that is asked for."""
+    """Keeps the learner in memory while the same policy is needed."""
 
     def __init__(self, run: RunDirectory, processes: Processes) -> None:
         self._run, self.processes = run, processes

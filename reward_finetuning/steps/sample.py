@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config import ArtifactError, parse_config
+from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at, weights_sha256
 from reward_finetuning.policy.sampling import draw_micro_batch
-from reward_finetuning.progress import Progress
 from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
 from reward_finetuning.records import Sample, Stream
 from reward_finetuning.steps.plan import Shard, sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step
+from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step, step
 from reward_finetuning.steps.program import Shard as ShardText
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
 from reward_finetuning.storage.artifacts.rollouts import write_micro_batch, write_samples
 
 
+@step
 def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: RolloutsFile) -> dict[str, Any]:
     """Draw the shard's images, with log-probs under the policy and the reference; returns facts of the artifact."""
     part = Shard.parse(shard)
@@ -61,7 +62,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
     denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
     started = time.monotonic()
-    with Progress(f"sample, epoch {part.epoch}", len(drawn), "images") as progress:
+    with Progress("sample", f"epoch {part.epoch}", len(drawn), "images") as progress:
         for micro_batch in range(part.first, part.last):
             members = [s for s in drawn if s.index // size == micro_batch]
             trajectories, images = draw_micro_batch(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from reward_finetuning.config import parse_config
 from reward_finetuning.steps.plan import Plan, Shard, cut, sampling_policy
-from reward_finetuning.steps.program import Config, Offset, run_step
+from reward_finetuning.steps.program import Config, Offset, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.storage import Reference
 
 
+@step
 def shards(config: Config, plan: PlanText, offset: Offset) -> list[str]:
     """JSON text of each shard of the plan's `offset`-th epoch; one that does nothing where the plan has fewer."""
     run = parse_config(config)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
+from reward_finetuning.events import report_news
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
 from reward_finetuning.steps.plan import sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, run_step
+from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
 from reward_finetuning.storage import (
     Manifest,
     Reference,
@@ -49,6 +50,7 @@ RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference t
 NextPolicy = Annotated[str, typer.Option(help="Where to write the reference to the new policy.")]
 
 
+@step
 def train_epoch(
     config: Config, policy: PolicyFile, rollouts: RolloutsFiles, rewards: RewardsFiles, next_policy: NextPolicy
 ) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _train(
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
-    metrics["sample/kl_to_reference"] = float((batch.log_probs_old - batch.log_probs_ref).double().mean())
+    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
     if folder is None:
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
@@ -227,11 +229,10 @@ def _speed(trajectories: Trajectories, seconds: dict[str, float]) -> dict[str, f
 
 def _say(policy: Reference) -> None:
     metrics = policy.facts["metrics"]
-    print(
+    report_news(
         f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
         f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
-        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s",
-        flush=True,
+        f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s"
     )
 
 

@@ -1,4 +1,4 @@
-"""The edge to disks and buckets: artifacts that are whole or absent, and a pointer that moves atomically."""
+"""Run directories on a disk or in a bucket: artifacts that are whole or absent, a pointer to the newest policy."""
 
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store

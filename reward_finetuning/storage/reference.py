@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
-from reward_finetuning.storage.documents import altered
+from reward_finetuning.storage.documents import altered, entry
 from reward_finetuning.storage.manifest import Manifest
 
 
@@ -58,7 +58,7 @@ def read_reference(path: str) -> Reference:
             f"{path} cannot be read ({error.strerror}); an artifact reference of this project is needed"
         ) from None
     except ValidationError:
-        raise ArtifactError(f"{path} is no artifact reference of this project") from None
+        raise ArtifactError(f"{path[:200]} is no artifact reference of this project") from None
 
 
 def read_references(paths: Sequence[str]) -> list[Reference]:
@@ -71,18 +71,9 @@ def read_references(paths: Sequence[str]) -> list[Reference]:
     try:
         return files + [each for path in paths if path.startswith("[") for each in _LIST.validate_json(path)]
     except ValidationError as error:
-        raise altered("a list of artifact references", error) from None
+        raise altered("the list of artifact references", error) from None
 
 
 def weights_sha256(policy: Reference) -> str:
-    """sha256 of a policy's weights file; empty for the pretrained model.
-
-    Raises:
-        ArtifactError: the reference is of something else than a policy.
-    """
-    if not policy.name:
-        return ""
-    digest = policy.facts.get("weights_sha256")
-    if not isinstance(digest, str):
-        raise ArtifactError(f"{policy.name} is no policy, or its reference was altered: it has no weights_sha256")
-    return digest
+    """sha256 of a policy's weights file; empty for the pretrained model."""
+    return entry(policy.facts, "weights_sha256", str, policy.name) if policy.name else ""

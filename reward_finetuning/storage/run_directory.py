@@ -7,13 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import ArtifactError, UserError
-from reward_finetuning.config.run import RunConfig
+from reward_finetuning.config.run import NUMERICS, RunConfig
 from reward_finetuning.storage import artifact_names
 from reward_finetuning.storage.artifact_names import Kind
-from reward_finetuning.storage.documents import parsed
+from reward_finetuning.storage.documents import as_record, entry
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference
@@ -22,21 +21,16 @@ from reward_finetuning.storage.store import Store, Write
 RUN, LATEST = "run.json", "latest.json"
 
 
-class _Run(BaseModel):
-    """What run.json has at least."""
-
-    fingerprint: dict[str, Any]
-    config: dict[str, Any]
-
-
-def read_run(store: Store) -> dict[str, Any] | None:
+def read_description(store: Store) -> dict[str, Any] | None:
     """run.json of a run directory; None where there is none.
 
     Raises:
-        ArtifactError: it was altered.
+        ArtifactError: it does not say what a run is.
     """
-    if (described := store.read_json(RUN)) is not None:
-        parsed(_Run, described, f"{store.uri}/{RUN}")
+    described = store.read_json(RUN)
+    if described is not None:
+        for key in ("fingerprint", "config"):
+            entry(described, key, dict, f"{store.uri}/{RUN}")
     return described
 
 
@@ -64,12 +58,8 @@ class RunDirectory:
         return [self.name(epoch, name) for name in names if not kinds or artifact_names.kind_of(name) in kinds]
 
     def describe(self) -> dict[str, Any] | None:
-        """run.json; None before the run's first task.
-
-        Raises:
-            ArtifactError: it was altered.
-        """
-        return read_run(self.store)
+        """run.json; None before the run's first task."""
+        return read_description(self.store)
 
     def begin(self, digests: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
         """Write run.json, or check that the config continues what it says.
@@ -91,15 +81,23 @@ class RunDirectory:
         """Refuse to go on with other numbers than run.json's; without `fingerprint`, the config's part is compared.
 
         Raises:
-            UserError: listing each key that differs, with both values.
+            UserError: listing each key that differs, with both values; or the run is of another NUMERICS.
         """
         if (known := self.describe()) is None:
             return
+        if (version := known["fingerprint"].get("numerics", 1)) != NUMERICS:
+            raise UserError(
+                f"{self.uri} was begun by another version of this project, in which the same settings give other "
+                f"numbers (numerics {version}; this version has {NUMERICS}): use another name, or install the version "
+                "that began it"
+            )
         given = json.loads(json.dumps(self.config.numbers() if fingerprint is None else fingerprint))
         stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
         keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
         if keys:
-            listed = "; ".join(f"{key}: run has {stored.get(key)!r}, config says {given.get(key)!r}" for key in keys)
+            listed = "; ".join(
+                f"{key}: run has {shown(stored.get(key))}, config says {shown(given.get(key))}" for key in keys
+            )
             raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
 
     def fingerprinted(self) -> dict[str, Any]:
@@ -112,13 +110,9 @@ class RunDirectory:
         return sha256(json.dumps(self.fingerprinted(), sort_keys=True).encode()).hexdigest()
 
     def latest(self) -> Reference:
-        """The newest policy; epoch 0, without a name, is the pretrained model.
-
-        Raises:
-            ArtifactError: latest.json was altered.
-        """
+        """The newest policy; epoch 0, without a name, is the pretrained model."""
         pointer = self.store.read_json(LATEST)
-        return Reference(epoch=0) if pointer is None else parsed(Reference, pointer, f"{self.uri}/{LATEST}")
+        return Reference(epoch=0) if pointer is None else as_record(Reference, pointer, f"{self.uri}/{LATEST}")
 
     def advance(self, policy: Reference) -> None:
         """Move latest.json one epoch on.

@@ -1,4 +1,4 @@
-"""MLflow through a journal: a server that is down costs neither time nor points.
+"""MLflow through a journal: training does not wait for the server, and no point is lost while it is down.
 
 Every task writes what it has to say as one small file of the run directory, then sends what has not been sent. MLflow
 stores a point (key, step, timestamp, value) once however often it is sent, so sending again is harmless.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.events import report_news, report_warning
 from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
@@ -90,7 +91,7 @@ class MlflowTracker:
         if not self._run.config.tracking.enabled or time.monotonic() < self._paused_until:
             return False
         if not self.has_server:
-            print(f"warning: {_no_server(self._run)}; points stay in the journal", flush=True)
+            report_warning(f"{_no_server(self._run)}; points stay in the journal")
             self._paused_until = math.inf
             return False
         seconds = self._run.config.tracking.timeout_seconds
@@ -98,15 +99,15 @@ class MlflowTracker:
             prepare(self._run)  # neither imports nor a new file are a wait for a server
             within(seconds, work)
         except DeletedError as error:
-            print(f"warning: {error}; until then points stay in the journal", flush=True)
+            report_warning(f"{error}; until then points stay in the journal")
             self._paused_until = math.inf
             return False
         except TimeoutError:
-            print(f"MLflow at {self.uri} takes longer than {seconds:g} s; points stay in the journal", flush=True)
+            report_news(f"MLflow at {self.uri} takes longer than {seconds:g} s; points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         except Exception as error:  # noqa: BLE001 whatever a client raises, training must go on
-            print(f"MLflow at {self.uri} is not reached ({_reason(error)}); points stay in the journal", flush=True)
+            report_news(f"MLflow at {self.uri} is not reached ({_reason(error)}); points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         return True
@@ -124,7 +125,7 @@ class MlflowTracker:
                     raise
                 lineage.check()  # nothing is wrong with an entry whose run was deleted meanwhile
                 refusals.append(f"{name}: {_reason(error)}")
-                print(f"warning: MLflow refuses {refusals[-1]}; it stays in the journal", flush=True)
+                report_warning(f"MLflow refuses {refusals[-1]}; it stays in the journal")
                 self._journal.mark_refused(name, _reason(error))
             else:
                 self._journal.mark_sent(name)
@@ -135,6 +136,17 @@ class MlflowTracker:
     def num_unsent(self) -> int:
         """Entries that MLflow may not have, besides those that it has refused."""
         return len(self._journal.unsent())
+
+    def end(self, status: str) -> None:
+        """Mark the lineage FAILED or KILLED, if it is RUNNING in MLflow and the server is there."""
+        if self.run_id is None or not self.flush():
+            return
+        try:
+            lineage = self._lineage()
+            if lineage.client.get_run(lineage.run_id).info.status == "RUNNING":
+                lineage.set_status(status)
+        except Exception as error:  # noqa: BLE001 whatever a client raises, the user is to read why the run failed
+            report_news(f"MLflow at {self.uri}: status {status} is not written ({type(error).__name__})")
 
     @property
     def run_id(self) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from reward_finetuning.server_errors import error_class, one_line
 from reward_finetuning.storage import RunDirectory, open_store
-from reward_finetuning.storage.documents import parsed
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.journal import Checkpoint
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.mlflow import mlflow_client, tracking_uri
@@ -105,7 +105,7 @@ class Registry:
     def _read_seat(self) -> dict[str, Any] | None:
         seat = self._store.read_json(self._seat)
         if seat is not None:
-            parsed(_Seat, seat, f"{self._store.uri}/{self._seat}")
+            as_record(_Seat, seat, f"{self._store.uri}/{self._seat}")
         return seat
 
     def _aliased(self) -> Version | None:

@@ -37,7 +37,7 @@ def find_alarms(curves: Curves, config: MonitorConfig, guards: Sequence[str]) ->
 def _kl(curves: Curves, config: MonitorConfig) -> Iterator[Alarm]:
     points = curves.get("sample/kl_to_reference", ())
     if config.max_kl is not None and points and points[-1][1] > config.max_kl:
-        yield Alarm("kl", f"KL to the pretrained model is {points[-1][1]:.3g}, monitor.max_kl is {config.max_kl:g}")
+        yield Alarm("kl", f"KL to the reference is {points[-1][1]:.3g}, monitor.max_kl is {config.max_kl:g}")
 
 
 def _spread(curves: Curves, config: MonitorConfig) -> Iterator[Alarm]:

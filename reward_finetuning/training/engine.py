@@ -35,6 +35,7 @@ class Engine:
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
         policy.unet = self._accelerator.prepare_model(policy.unet, evaluation_mode=True)
         self._optimizer = self._accelerator.prepare_optimizer(optimizer)
+        self._summed = False  # whether the gradient is that of all processes already
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of `loss`."""
@@ -49,7 +50,7 @@ class Engine:
         Raises:
             TrainingError: the gradient is not finite; the weights are as before.
         """
-        self.processes.sum_gradients(self.policy.trainable().values())
+        self._sum()
         if scale != 1.0:
             for weight in self.policy.trainable().values():
                 if weight.grad is not None:
@@ -61,8 +62,24 @@ class Engine:
                 f"gradient norm is {value}: nothing was updated; lower the learning rate or look at the rewards"
             )
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        self.clear()
         return value
+
+    def gradient_is_finite(self) -> bool:
+        """Whether the gradient summed over processes, as it will be stepped along, is finite."""
+        self._sum()
+        gradients = [weight.grad for weight in self.policy.trainable().values() if weight.grad is not None]
+        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+    def clear(self) -> None:
+        """Forget the gradient."""
+        self._optimizer.zero_grad()
+        self._summed = False
+
+    def _sum(self) -> None:
+        if not self._summed:
+            self.processes.sum_gradients(self.policy.trainable().values())
+        self._summed = True
 
     def state(self) -> dict[str, Tensor]:
         """AdamW's state by `weight name/entry`."""

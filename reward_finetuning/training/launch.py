@@ -36,9 +36,9 @@ def processes_to_start(config: RunConfig) -> int:
 
     if is_torchelastic_launched():
         return 0
-    asked = config.training.processes
-    found = torch.cuda.device_count() if config.model.device != "cpu" else 0
-    num_processes = max(1, found) if asked == "auto" else asked
+    setting = config.training.processes
+    num_gpus = torch.cuda.device_count() if config.model.device != "cpu" else 0
+    num_processes = max(1, num_gpus) if setting == "auto" else setting
     return num_processes if num_processes > 1 or _other_nodes() else 0
 
 
@@ -51,7 +51,7 @@ def start(step: str, options: Mapping[str, str | Sequence[str]], num_processes: 
         num_processes: how many.
 
     Raises:
-        UserError, TrainingError, RetryableError: what the process that failed said.
+        UserError, TrainingError, RetryableError: the error of the process that failed.
         RuntimeError: it failed in another way.
     """
     program = [step, *words(options)]
@@ -61,11 +61,11 @@ def start(step: str, options: Mapping[str, str | Sequence[str]], num_processes: 
         failure = Path(folder) / "failure.json"
         command = [sys.executable, "-m", __spec__.name, *own]
         code = subprocess.run(command, env=os.environ | {FAILURE_FILE: str(failure)}, check=False).returncode
-        said = failure.read_text(encoding="utf-8") if failure.exists() else ""
+        record = failure.read_text(encoding="utf-8") if failure.exists() else ""
     if code:
-        raise failure_in(said) or RetryableError(
-            f"one of {num_processes} processes of {step} ended with code {code} and said nothing: it was killed, most "
-            "likely for want of memory"
+        raise failure_in(record) or RetryableError(
+            f"one of {num_processes} processes of {step} ended with code {code} and left no error: it was killed, "
+            "most likely because the machine had no memory left"
         )
 
 
@@ -105,7 +105,7 @@ def vertex_nodes(cluster_spec: str) -> list[str]:
 
 
 def end_with_parent(ending: signal.Signals) -> None:
-    """Be sent `ending` when the process that started this one ends, however it does; Linux only."""
+    """Have the kernel send `ending` to this process when the process that started it ends; Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(ending))
 
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     end_with_parent(signal.SIGTERM)
     spec = os.environ.get(CLUSTER_SPEC)
     nodes = vertex_nodes(spec) if spec and "--standalone" not in arguments else []
-    # One thread a process unless the user says otherwise: said here, torchrun need not warn of it.
+    # One thread per process unless the user sets another number; set here, torchrun does not warn.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         torchrun([*nodes, *arguments])

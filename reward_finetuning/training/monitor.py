@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reward_finetuning.config import TrainingError
+from reward_finetuning.events import report_warning
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import Entry, Tracker, history
 from reward_finetuning.training.alarms import Alarm, find_alarms
@@ -33,7 +34,7 @@ def watch(run: RunDirectory, epoch: int, tracker: Tracker) -> None:
         return
     tracker.log(Entry("monitor", epoch, _as_metrics(alarms)))
     for alarm in alarms:
-        print(f"warning: epoch {epoch}: {alarm.text}", flush=True)
+        report_warning(f"epoch {epoch}: {alarm.text}")
     refuse(run, alarms)
 
 
@@ -44,9 +45,9 @@ def refuse(run: RunDirectory, alarms: list[Alarm]) -> None:
         TrainingError: there is an alarm, and monitor.on_alarm is `stop`.
     """
     if alarms and run.config.monitor.on_alarm == "stop":
-        said = "; ".join(alarm.text for alarm in alarms)
+        reasons = "; ".join(alarm.text for alarm in alarms)
         raise TrainingError(
-            f"stopped by the monitor: {said}. To go on, change its bound, or set monitor.on_alarm: warn"
+            f"stopped by the monitor: {reasons}. To continue, change its bound, or set monitor.on_alarm: warn"
         )
 
 

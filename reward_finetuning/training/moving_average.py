@@ -1,4 +1,4 @@
-"""An exponential moving average of trained weights (EMA)."""
+"""Copies of the trained weights: an exponential moving average (EMA), and a snapshot."""
 
 from __future__ import annotations
 
@@ -21,3 +21,18 @@ class MovingAverage:
         """Take in the newest weights."""
         for name, weight in self._trained.items():
             self.weights[name].lerp_(weight, 1 - self._decay)
+
+
+class Snapshot:
+    """The trained weights as they were after so many updates, on the CPU."""
+
+    def __init__(self, trained: Mapping[str, nn.Parameter], num_updates: int) -> None:
+        """Copy the weights."""
+        self._trained, self.num_updates = trained, num_updates
+        self._weights = {name: weight.detach().to("cpu", copy=True) for name, weight in trained.items()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Copy them back; an optimizer's moments and an average stay as they are."""
+        for name, weight in self._trained.items():
+            weight.copy_(self._weights[name])

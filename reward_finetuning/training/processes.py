@@ -1,4 +1,4 @@
-"""The processes that train one policy together: each does a part, and all know the same."""
+"""The processes that train one policy together: each does a part of the work, and all hold the same weights."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from torch import Tensor
 
 from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.events import silence
 from reward_finetuning.objectives.two_pass import Share
 from reward_finetuning.storage import Identity, Manifest, RunDirectory
 from reward_finetuning.training.launch import end_with_parent
 
 V = TypeVar("V")
 
-_PATIENCE = timedelta(days=7)
-"""How long a process waits for one that evaluates, or scores by a slow service; one that dies is noticed at once."""
+_LONGEST_WAIT = timedelta(days=7)
+"""How long a process waits for another that evaluates or scores slowly; one that has died is noticed at once."""
 
 _BUCKET = 1 << 25
 """Elements of gradient that are summed at a time: 128 MiB of float32."""
 
 
 class Processes:
-    """This process's place among all; the default is one process alone, for which nothing here does anything."""
+    """This process's place among all; by default it is alone, and then no method communicates."""
 
     def __init__(self, rank: int = 0, count: int = 1, waiting: Any = None) -> None:
         """`waiting`: the group in which processes wait for each other."""
@@ -115,9 +116,9 @@ def joined(model: ModelConfig) -> Iterator[Processes]:
     if on_gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if on_gpu else "gloo")
-    processes = Processes(dist.get_rank(), count, dist.new_group(backend="gloo", timeout=_PATIENCE))
-    if not processes.is_first:  # one voice; errors go to stderr
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    processes = Processes(dist.get_rank(), count, dist.new_group(backend="gloo", timeout=_LONGEST_WAIT))
+    if not processes.is_first:  # the first process reports; errors of all go to stderr
+        silence()
     yield processes
     dist.destroy_process_group()  # not after an error: it would wait for processes that still compute
 
@@ -142,15 +143,15 @@ def commit_together(
         if processes.agreed(value=False):
             write(None)
         return processes.agreed(Manifest(identity=identity, files={}))
-    asked = False
+    takes_part = False
 
     def with_the_others(folder: Path) -> Mapping[str, Any]:
-        nonlocal asked
-        asked = processes.agreed(value=True)
+        nonlocal takes_part
+        takes_part = processes.agreed(value=True)
         return write(folder)
 
     manifest = run.commit(name, identity, with_the_others)
-    if not asked:  # it was there already
+    if not takes_part:  # the artifact exists already
         processes.agreed(value=False)
     return processes.agreed(manifest)
 

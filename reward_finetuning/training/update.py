@@ -13,12 +13,14 @@ from reward_finetuning.config.errors import TrainingError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.noise import cell_order, seed_sequence
+from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.two_pass import backpropagate, replay
-from reward_finetuning.progress import Progress
+from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.learner import Learner
+from reward_finetuning.training.moving_average import Snapshot
 
 
 def learn(
@@ -41,7 +43,7 @@ def learn(
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
     work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
-    with Progress(f"train, epoch {epoch}", work, "cells") as progress:
+    with Progress("train", f"epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
         floor = None
         if on_policy and objective.uses_log_probs:
@@ -49,10 +51,17 @@ def learn(
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
+        updates.check_policy()
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
     return {f"train/{key}": value for key, value in metrics.items()}
+
+
+OVERFLOW_BACKOFF = 16.0
+"""By what the loss scale is divided after an overflow in float16; a power of two, so nothing is rounded."""
+
+LEAST_BACKOFF = 2.0**-24
 
 
 class _Updates:
@@ -71,6 +80,7 @@ class _Updates:
         self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
+        self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
             unguided=policy.unguided_denoiser(),
@@ -78,6 +88,11 @@ class _Updates:
         )
         self._source, self._training, self._advance = source, training, advance
         self._key = (seed, epoch)
+        self._trained = policy.trainable()
+        self._best: Snapshot | None = None
+        self._best_accuracy = 0.0
+        self._backoff = 1.0  # of this epoch alone, so that a run that resumes has the same bits
+        self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
 
     def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
         """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
@@ -85,57 +100,106 @@ class _Updates:
         if self._training.old_log_probs == "replay":
             old = self._replay(order)
             batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
-        return batch, self._gate(batch, order[: self._training.gate_cells])
+        # Rounding depends on a batch's shape and on a cell's place in it. The sample has both shapes of a pass over all
+        # cells, in an order that no update uses: with `replay`, the first update's would compare numbers to themselves.
+        cells = self._order(self._training.updates_per_epoch)
+        return batch, self._gate(batch, cells[: self._training.num_gate_cells(len(cells))])
 
     def run(self, batch: Batch, *, on_policy: bool) -> dict[str, float]:
-        """All updates; metrics of the last one."""
+        """All updates; metrics of the last one. Where the objective looks at held-out images it keeps the best."""
         objective, num_cells = self._objective, batch.log_probs_old.numel()
         metrics: dict[str, float] = {"loss": 0.0}
         norms: list[float] = []
         for update in range(self._training.updates_per_epoch):
-            if self._has_converged(update, batch):
+            if self._look(update, batch):
                 break
             order = self._source.of_images(objective.begin_update(update), self._order(update))
             self._advance(num_cells - len(order))  # what this update does not look at is done
             log_probs = batch.log_probs_old
             if objective.uses_log_probs and (update > 0 or not on_policy):
                 log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
-            norms.append(self._update(log_probs, batch, order))
+            norms.append(self._update(log_probs, batch, order, update))
             if self._average is not None:
                 self._average.update()
             metrics = dict(objective.metrics(log_probs, batch))
+        else:
+            self._look(self._training.updates_per_epoch, batch)
+        if self._best is not None:
+            self._best.restore()
+            metrics |= {"kept_updates": self._best.num_updates, "heldout_accuracy": self._best_accuracy}
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
 
-    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor) -> float:
-        objective, training = self._objective, self._training
+    def check_policy(self) -> None:
+        """Refuse weights that are not finite, or that make log-probs of the first cells that are not.
+
+        Raises:
+            TrainingError: training diverged; such a policy is never committed.
+        """
+        check_weights(self._policy.trainable(), "unet")
+        cells = self._order(0)[: self._training.cells_per_batch]
+        ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
+        check_outputs(
+            "log-probs after the update", [ahead.view(-1)[cells]], "unet", self._policy.unet, self._policy.dtype
+        )
+
+    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
+        objective = self._objective
         coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
         if objective.uses_log_probs:
             # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
-            coefficients = self._processes.agreed(objective.coefficients(log_probs, batch))
+            coefficients = self._unit * self._processes.agreed(objective.coefficients(log_probs, batch))
         if not torch.isfinite(coefficients).all():
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
             )
-        scale = loss_scale(coefficients, self._source.latents[0, 0].numel()) if self._is_half else 1.0
+        if not self._is_half:
+            self._backpropagate(coefficients, order, 1.0, self._advance)
+            return self._engine.step()
+        wanted = loss_scale(coefficients, self._source.latents[0, 0].numel())
+        advance = self._advance
+        while self._overflows(coefficients, order, wanted * self._backoff, advance):
+            advance = _no_progress  # the same cells again
+            self._backoff /= OVERFLOW_BACKOFF
+            if self._backoff < LEAST_BACKOFF:
+                raise TrainingError(
+                    f"gradients overflow float16 even at a loss scale of {wanted * LEAST_BACKOFF:g}: nothing was "
+                    "updated; use model.dtype: bfloat16 or float32"
+                )
+            if objective.has_cell_loss:
+                objective.begin_update(update)
+        return self._engine.step(wanted * self._backoff)
+
+    def _overflows(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> bool:
+        """Backpropagate with the loss scaled; whether the gradient was not finite, and was cleared."""
+        self._backpropagate(coefficients, order, scale, advance)
+        if self._engine.gradient_is_finite():
+            return False
+        self._engine.clear()
+        return True
+
+    def _backpropagate(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> None:
         backpropagate(
-            objective,
+            self._objective,
             self._networks,
             self._source,
             coefficients,
             order,
-            training.cells_per_batch,
+            self._training.cells_per_batch,
             self._engine.backward if scale == 1.0 else lambda loss: self._engine.backward(scale * loss),
-            self._advance,
+            advance,
             self._share,
         )
-        return self._engine.step(scale)
 
-    def _has_converged(self, update: int, batch: Batch) -> bool:
-        rows = self._objective.heldout_rows(update)
+    def _look(self, num_updates: int, batch: Batch) -> bool:
+        """Look at held-out images if that is due, and keep the weights if they are the best; whether updates end."""
+        rows = self._objective.heldout_rows(num_updates, is_last=num_updates == self._training.updates_per_epoch)
         if rows is None:
             return False
         log_probs = self._replay(self._source.of_images(rows, self._order(0)))
-        return self._processes.agreed(self._objective.converged(log_probs, batch))
+        look = self._processes.agreed(self._objective.look(log_probs, batch))
+        if look.is_best or self._best is None:
+            self._best, self._best_accuracy = Snapshot(self._trained, num_updates), look.accuracy
+        return look.ends_epoch
 
     def _order(self, update: int) -> Tensor:
         seed, epoch = self._key
@@ -144,7 +208,10 @@ class _Updates:
 
     def _replay(self, order: Tensor) -> Tensor:
         cells_per_batch = self._training.cells_per_batch
-        return replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        log_probs = replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
+        replayed = log_probs.view(-1)[order]
+        check_outputs("replayed log-probs", [replayed], "unet", self._policy.unet, self._policy.dtype)
+        return log_probs
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range
@@ -166,8 +233,12 @@ class _Updates:
             case "fail":
                 raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
             case "warn":
-                print(f"warning: {finding}", flush=True)
+                report_warning(finding)
         return floor
+
+
+def _no_progress(num_cells: int) -> None:
+    del num_cells
 
 
 def loss_scale(coefficients: Tensor, num_elements: int) -> float:
@@ -200,5 +271,5 @@ def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy:
     updates = training.updates_per_epoch
     if not replays:
         return updates * num_cells
-    checks = min(training.gate_cells, num_cells) + num_cells * (training.old_log_probs == "replay")
+    checks = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
     return (2 * updates - on_policy) * num_cells + on_policy * checks

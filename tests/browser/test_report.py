@@ -52,7 +52,7 @@ def test_rewards_are_drawn_against_the_kl(visit, report):
     figure = page.get_by_role("img", name="Change of each reward over KL")
 
     assert figure.count() == 1
-    assert page.locator(".overlays .keys").first.inner_text() == "reward, trained on"
+    assert page.locator(".overlays .keys").first.inner_text() == "reward, trained"
 
 
 def test_arrow_keys_go_from_pair_to_pair_and_enter_enlarges(visit, report):
@@ -210,7 +210,7 @@ def test_several_runs_are_compared_on_one_page(visit, finished_run, rft, run_con
     for scheme, width in (("light", 1100), ("dark", 375)):
         page = visit(finished_run / "comparison.html", scheme=scheme, width=width)
         verdict = page.locator("h1").inner_text().replace("\u00a0", " ")
-        assert verdict == "No sure difference between other and tiny on train."
+        assert verdict == "No significant difference between other and tiny on train."
         assert verdict in output
         assert overflow(page) == [0]
         assert serious(page) == []

@@ -59,6 +59,27 @@ def test_quadratic_steps_are_fine_near_the_image_and_go_from_one_to_the_next():
     assert grid.alpha_bars_prev[-1] == ALPHA_BARS[0]
 
 
+@pytest.mark.parametrize("num_steps", [31, 32, 50, 200, 999])
+def test_quadratic_steps_are_distinct_however_many_there_are(num_steps):
+    grid = strided_grid(ALPHA_BARS, num_steps, spacing="quadratic")
+
+    assert (np.diff(grid.timesteps) < 0).all()
+    assert grid.timesteps[-1] == 1
+    assert grid.stds.min() > 0.02
+
+
+def test_a_quadratic_grid_that_does_not_fit_is_refused_with_how_many_steps_do():
+    with pytest.raises(ValueError, match="begins at timestep 1 and has room for 999 steps, got 1000"):
+        strided_grid(ALPHA_BARS, 1000, spacing="quadratic")
+
+
+def test_the_advice_is_not_what_is_already_set():
+    with pytest.raises(ValueError, match=r"larger ddim_eta \(it is 0.01\)") as error:
+        strided_grid(ALPHA_BARS, 50, eta=0.01)
+
+    assert "scheduler: own" not in str(error.value)
+
+
 def sensitivity(grid):
     """Squared score of each step per unit of change of epsilon, as shares: |d mu / d eps|^2 / sigma^2."""
     x, steps = torch.zeros(grid.num_steps, 1, 1, 1, dtype=torch.float64), torch.arange(grid.num_steps)

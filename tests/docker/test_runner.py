@@ -94,7 +94,7 @@ def test_a_failing_component_ends_the_run_with_its_message_and_exit_code(run_fil
 
     assert failing.returncode == 2
     assert "plug-in scorer 'mine' (use: only_here:length) cannot be imported" in errors
-    assert "no retry helps" in errors
+    assert "a retry cannot help" in errors
 
 
 def ended(package, folder, arguments):

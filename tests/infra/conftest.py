@@ -69,6 +69,7 @@ FOLDERS = {
     "mlflow": INFRA / "kubernetes/mlflow/base",
     "mlflow-gke": INFRA / "kubernetes/mlflow/overlays/gke",
     "kubeflow": ROOT / "tests/infra/kubeflow",  # the overlay on stand-ins: its base is remote
+    "kubeflow-s3": ROOT / "tests/infra/kubeflow-s3",
     "kueue": INFRA / "kubernetes/kueue",
     "trainer": INFRA / "kubernetes/trainer",
 }
@@ -108,6 +109,11 @@ def mlflow() -> Built:
 @pytest.fixture(scope="session")
 def kubeflow() -> Built:
     return Built(build(FOLDERS["kubeflow"]))
+
+
+@pytest.fixture(scope="session")
+def kubeflow_s3() -> Built:
+    return Built(build(FOLDERS["kubeflow-s3"]))
 
 
 @pytest.fixture(scope="session")

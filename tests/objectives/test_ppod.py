@@ -143,43 +143,47 @@ def test_the_reference_is_the_pretrained_model_or_the_policy_that_drew_the_stage
 
 
 def test_a_stage_ends_after_patience_looks_without_a_new_best():
-    batch, log_probs = make_batch()
+    batch, _ = make_batch()
     ppod = objective(batch, convergence=ConvergenceConfig(check_every=5, patience=2, heldout_share=0.25))
-    heldout = ppod.heldout_rows(5)
+    heldout = ppod.heldout_rows(5, is_last=False)
     right = batch.rewards[:, None].expand(-1, 3).float()
 
-    assert ppod.heldout_rows(0) is None
-    assert ppod.heldout_rows(7) is None
+    assert ppod.heldout_rows(7, is_last=False) is None
+    assert torch.equal(ppod.heldout_rows(7, is_last=True), heldout)
+    assert torch.equal(ppod.heldout_rows(0, is_last=False), heldout)
     assert not set(ppod.begin_update(0).tolist()) & set(heldout.tolist()), "held-out images are not trained on"
-    assert [ppod.converged(x, batch) for x in (-right, right, right, right)] == [False, False, False, True]
-    assert ppod.metrics(log_probs, batch)["heldout_pair_accuracy"] == 1.0
+    looks = [ppod.look(x, batch) for x in (-right, right, right, right)]
+    assert [look.is_best for look in looks] == [True, True, False, False]
+    assert [look.ends_epoch for look in looks] == [False, False, False, True]
+    assert [look.accuracy for look in looks] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_a_further_pass_over_the_same_images_holds_out_the_same_and_goes_on_counting():
     batch, log_probs = make_batch()
     convergence = ConvergenceConfig(check_every=5, patience=2, heldout_share=0.25)
     first = objective(batch, convergence=convergence)
-    assert [first.converged(log_probs, batch) for _ in range(2)] == [False, False]
+    assert not any(first.look(log_probs, batch).ends_epoch for _ in range(2))
 
     again = Ppod(PpodConfig(kl_weight=1.0, clip_range=0.5, pairs_per_update=6, convergence=convergence))
     again.load_state_dict(first.state_dict())
     again.begin_epoch(batch, NO_SOURCE, np.random.default_rng(99))
 
-    assert torch.equal(again.heldout_rows(0), first.heldout_rows(5))
-    assert again.converged(log_probs, batch), "the third look without a new best"
+    assert torch.equal(again.heldout_rows(0, is_last=False), first.heldout_rows(5, is_last=False))
+    assert again.look(log_probs, batch).ends_epoch, "the third look without a new best"
 
 
 def test_other_images_begin_a_stage_of_their_own():
     batch, log_probs = make_batch()
     convergence = ConvergenceConfig(check_every=5, patience=1, heldout_share=0.25)
     ppod = objective(batch, convergence=convergence)
-    assert [ppod.converged(log_probs, batch) for _ in range(2)] == [False, True]
+    assert [ppod.look(log_probs, batch).ends_epoch for _ in range(2)] == [False, True]
 
     other, other_log_probs = make_batch(seed=1)
     ppod.begin_epoch(other, NO_SOURCE, np.random.default_rng(3))
 
-    assert ppod.heldout_rows(0) is None
-    assert not ppod.converged(other_log_probs, other)
+    look = ppod.look(other_log_probs, other)
+    assert look.is_best
+    assert not look.ends_epoch
 
 
 def test_without_convergence_every_image_is_trained_on_and_no_look_is_taken():
@@ -187,7 +191,7 @@ def test_without_convergence_every_image_is_trained_on_and_no_look_is_taken():
     ppod = objective(batch, convergence=None)
     seen = set()
     for update in range(40):
-        assert ppod.heldout_rows(update) is None
+        assert ppod.heldout_rows(update, is_last=True) is None
         seen |= set(ppod.begin_update(update).tolist())
 
     assert seen == set(range(16))

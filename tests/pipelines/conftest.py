@@ -11,24 +11,14 @@ import yaml
 
 from pipelines.graphs.package import compile_package
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
+from pipelines.targets.roles import ROLE_OF_COMPONENT
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"
 
-ROLES = {
-    "next-epochs": "light",
-    "shards": "light",
-    "evaluation-due": "light",
-    "gate": "light",
-    "sample": "sample",
-    "evaluate": "sample",
-    "reward": "reward",
-    "train-epoch": "train",
-    "run-epochs": "train",
-    "promote": "export",
-}
+ROLES = {component.replace("_", "-"): role for component, role in ROLE_OF_COMPONENT.items()}
 
 
 @dataclass(frozen=True)

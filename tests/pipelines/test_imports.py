@@ -24,9 +24,9 @@ for path in sorted(Path(components.__file__).parent.glob("*.py")):
 from pipelines.cli import app, tables
 from pipelines.graphs import package
 from pipelines.local import launch, preflight, runner
-from pipelines.targets import placement, target
+from pipelines.targets import services, target
 from reward_finetuning.config import RunConfig
-package.compile_package(RunConfig(name="a"), placement.TargetName.KFP, Path(sys.argv[1]))
+package.compile_package(RunConfig(name="a"), services.TargetName.KFP, Path(sys.argv[1]))
 preflight.check_run(RunConfig(name="a", run_root=sys.argv[1] + "-runs"))
 print([name for name in {HEAVY!r} if name in sys.modules])
 """

@@ -66,7 +66,7 @@ def build(family, folder):
     from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    from reward_finetuning.shapes.text import write_tokenizer
+    from reward_finetuning.shapes.text_encoder import write_tokenizer
 
     with torch.random.fork_rng():
         torch.manual_seed(FAMILIES.index(family))

@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,7 +217,10 @@ def test_the_models_own_scheduler_is_refused_where_its_last_step_has_no_variance
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"use_karras_sigmas": True}, "has use_karras_sigmas"), ({"timestep_spacing": "other"}, "'other' is not known")],
+    [
+        ({"use_karras_sigmas": True}, "has use_karras_sigmas"),
+        ({"timestep_spacing": "other"}, "'other', which is not supported"),
+    ],
 )
 def test_a_grid_of_the_models_scheduler_that_is_not_known_is_refused(folder, change, message):
     edit(folder / "scheduler" / "scheduler_config.json", **change)
@@ -247,6 +252,64 @@ def test_the_digest_follows_the_weights_and_not_the_folders_name(folder, tmp_pat
         file.seek(-1, 2)
         file.write(b"\x01")
     assert model_digest(ModelConfig(source=str(same))) != digest
+
+
+def test_the_weights_are_read_once_a_process_for_as_long_as_no_file_changes(folder, monkeypatch):
+    model, opened = ModelConfig(source=str(folder)), []
+    open_path = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *args, **named: opened.append(path.suffix) or open_path(path, *args, **named)
+    )
+    digests, readings = [], []
+    for _ in range(2):
+        digests.append(model_digest(model))
+        readings.append(opened.count(".safetensors"))
+    (folder / "unet" / "config.json").touch()
+
+    digests.append(model_digest(model))
+
+    assert len({*digests}) == 1
+    assert readings[0] == readings[1] == 3
+    assert opened.count(".safetensors") == 6
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_the_digest_covers_the_files_of_a_linked_component_folder(folder, tmp_path, part):
+    plain = model_digest(ModelConfig(source=str(folder)))
+    shared = shutil.move(folder / part, tmp_path / f"shared-{part}")
+    (folder / part).symlink_to(shared)
+
+    linked = model_digest(ModelConfig(source=str(folder)))
+    file = max((path for path in Path(shared).iterdir() if path.is_file()), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1] + b" ")
+
+    assert linked == plain  # a link is a way to the same bytes
+    assert model_digest(ModelConfig(source=str(folder))) != plain
+
+
+def test_two_prompts_that_are_one_embedding_for_their_length_are_said(capsys):
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    limit = policy.pipeline.tokenizer.model_max_length
+    long = " ".join(["a red circle"] * limit)
+
+    first, second, short = policy.encode([f"{long} above", f"{long} below", "a red circle"]).embeddings
+
+    assert torch.equal(first, second)
+    one, two = capsys.readouterr().out.splitlines()
+    assert one.startswith("warning: prompt 'a red circle")
+    assert re.search(rf"is cut after {limit} of its \d+ tokens, which is all that the text encoder reads$", one)
+    assert two.endswith(", and is the same as another prompt to the model, which differs only after that")
+    assert not torch.equal(first, short)
+
+
+def test_of_very_many_prompts_that_are_cut_a_few_are_said(capsys):
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    long = " ".join(["a red circle"] * 50)
+
+    policy.encode([f"{n} {long}" for n in range(20)])
+    policy.encode([f"{n} {long}" for n in range(20)])
+
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_targets_that_no_module_has_are_named():

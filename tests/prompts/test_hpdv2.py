@@ -27,6 +27,14 @@ def test_the_benchmark_folder_gives_every_style_as_a_category(benchmark):
     assert prompts.duplicates == 3
 
 
+@pytest.mark.parametrize("item", ["[" * 5000, "9" * 5000], ids=len)
+def test_a_hostile_item_is_one_error_with_its_line(tmp_path, item):
+    (tmp_path / "train.json").write_text(f'["a",\n{item}')
+
+    with pytest.raises(UserError, match=r"train.json:2: an item is nested too deeply, or has a number that is too"):
+        read_prompts(f"hpdv2:{tmp_path / 'train.json'}")
+
+
 def test_one_style_is_a_set_too(benchmark):
     prompts = read_prompts(f"hpdv2:{benchmark / 'photo.json'}").prompts
 

@@ -90,3 +90,15 @@ def test_a_parquet_file_without_the_notation_says_how_to_write_it(tmp_path):
 
     with pytest.raises(UserError, match=r"is a parquet file; Pick-a-Pic's are named pickapic:"):
         read_prompts(str(path))
+
+
+def test_the_digest_of_a_folder_covers_the_parquet_files_of_a_linked_folder(tmp_path):
+    shared = write(tmp_path / "shared" / "train-00000-of-00002-ab.parquet", ["a cat"])
+    write(tmp_path / "data" / "train-00001-of-00002-cd.parquet", ["a dog"])
+    (tmp_path / "data" / "linked").symlink_to(shared.parent)
+    before = read_prompts(f"pickapic:{tmp_path / 'data'}")
+
+    write(shared, ["a red cat"])
+
+    assert {p.text for p in before.prompts} == {"a cat", "a dog"}
+    assert read_prompts(f"pickapic:{tmp_path / 'data'}").digest != before.digest

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import time
 
 import pytest
@@ -57,6 +59,59 @@ def test_markup_is_kept_as_text(tmp_path):
 def test_a_bad_file_is_one_message_with_the_line(tmp_path, content, name, message):
     with pytest.raises(UserError, match=message):
         read_prompts(write(tmp_path, content, name))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("prompt,category\na,b\n", "p.csv", r"p.csv is a table, and its lines are no prompts; .*csv.DictReader"),
+        ("prompt\tcategory\na\tb\n", "p.TSV", r"p.TSV is a table, .*delimiter='\\t'"),
+        ("a: b\n", "p.yaml", r"a .yaml file is no list of prompts"),
+        (b"x", "p.txt.gz", r"a .gz file is no list of prompts"),
+        ('{"prompt": "a"}\n', "p.txt", r"p.txt:1 is a JSON object, .*; name JSON Lines FILE.jsonl"),
+        ('{"prompt": "a", "prompt": "b"}\n', "p.jsonl", r"p.jsonl:1 is no JSON object: .*'prompt' is given twice"),
+        ('{"prompt": "a", "id": [1]}\n', "p.jsonl", r"p.jsonl:1: id must be a text or a number, got \[1\]"),
+        ('{"prompt": "a", "split": true}\n', "p.jsonl", r"split must be a text or a number, got True"),
+        ('{"prompt": "a", "id": ' + "9" * 5000 + "}\n", "p.jsonl", r"p.jsonl:1 is no JSON object: .*5000 digits"),
+        ("[" * 100_000, "p.jsonl", r"p.jsonl:1 is no JSON object: .*nested too deeply"),
+        ("x" * 300_000, "p.txt", r"p.txt:1 has 300000 characters; a line has at most 262144"),
+    ],
+)
+def test_a_file_whose_lines_are_no_prompts_is_refused_with_what_would_be_right(tmp_path, content, name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read_prompts(write(tmp_path, content, name))
+
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_conversion_of_a_table_that_the_message_shows_gives_its_prompts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, 'prompt,category\n"a red circle, on a mat",colour\na cat,x\n', "p.csv")
+    with pytest.raises(UserError) as caught:
+        read_prompts(path)
+
+    subprocess.run(str(caught.value).partition("convert it: ")[2], shell=True, check=True)
+
+    assert [p.text for p in read_prompts("p.jsonl").prompts] == ["a red circle, on a mat", "a cat"]
+
+
+def test_ndjson_is_json_lines(tmp_path):
+    assert [p.text for p in read_prompts(write(tmp_path, '{"prompt": "a"}\n', "p.ndjson")).prompts] == ["a"]
+
+
+@pytest.mark.parametrize("notation", ["", "hpdv2:", "pickapic:"])
+def test_devices_and_pipes_are_refused_and_not_read(tmp_path, notation):
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(UserError, match=r"a device(,| or) a pipe"):
+            read_prompts(f"{notation}{path}")
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_a_line_of_many_megabytes_is_refused_by_its_length(tmp_path, name):
+    with pytest.raises(UserError, match=r":1 has 500000\d\d characters; a line has at most"):
+        read_prompts(write(tmp_path, '{"prompt": "' + "x" * 50_000_000 + '"}', name))
 
 
 def test_a_missing_file_and_an_unknown_built_in_set_are_named():

@@ -46,7 +46,7 @@ def test_the_verdict_names_what_is_surely_better_and_what_is_surely_worse(make_s
 
     verdict = compare(before, after).verdict
 
-    assert verdict == "Epoch 30 is better than pretrained on reward and worse on beauty, each sure to 95 %."
+    assert verdict == "Epoch 30 is better than pretrained on reward and worse on beauty (95 % confidence each)."
 
 
 def test_the_verdict_says_on_which_prompt_sets(make_samples):
@@ -56,14 +56,14 @@ def test_the_verdict_says_on_which_prompt_sets(make_samples):
     verdict = compare(before, replace(after, epoch=3)).verdict
 
     assert verdict == (
-        "Epoch 3 is better than pretrained on reward (train) and worse on reward (heldout), each sure to 95 %."
+        "Epoch 3 is better than pretrained on reward (train) and worse on reward (heldout) (95 % confidence each)."
     )
 
 
 def test_equal_policies_have_no_sure_difference(make_samples):
     comparison = compare(make_samples(rewards(0)), make_samples(rewards(0), epoch=2))
 
-    assert comparison.verdict == "No sure difference between epoch 2 and pretrained on train."
+    assert comparison.verdict == "No significant difference between epoch 2 and pretrained on train."
     assert comparison.rows[0].direction == "unsure"
 
 
@@ -143,10 +143,13 @@ def test_the_terminals_table_has_a_heading_and_one_row_each_of_as_many_cells(mak
             {"prompt_ids": ("p0000", "p0009")},
             r"1 images are only in before, such as \('train', 'p0001', 0\); 1 .*'p0009'",
         ),
-        ({"prompt_ids": ("p0000", "p0000")}, "after must hold each .* once, got .'train', 'p0000', 0. more than once"),
+        (
+            {"prompt_ids": ("p0000", "p0000")},
+            "after must contain each .* once, got .'train', 'p0000', 0. more than once",
+        ),
         ({"prompts": ("a picture of p0000", "a cat")}, "the prompt of image .* got 'a picture of p0001' and 'a cat'"),
         ({"categories": ("", "count")}, "the category of image .* got '' and 'count'"),
-        ({"rewards": {"other": np.zeros(2)}}, "scored by the same rewards, got reward and other"),
+        ({"rewards": {"other": np.zeros(2)}}, "have the same rewards, got reward and other"),
         ({"rewards": {"reward": np.zeros(3)}}, r"after.rewards\['reward'\] must be \[S=2\], got shape \[3\]"),
     ],
 )
@@ -165,5 +168,5 @@ def test_a_record_without_the_combined_reward_is_refused(make_samples):
 
 
 def test_a_record_without_images_is_refused(make_samples):
-    with pytest.raises(ValueError, match="before holds no images"):
+    with pytest.raises(ValueError, match="before contains no images"):
         compare(make_samples([]), make_samples([]))

@@ -31,8 +31,8 @@ def test_each_run_is_held_against_its_pretrained_model_and_against_the_first(run
     assert [c.against_pretrained[key].gain.mean for c in comparison.columns] == pytest.approx([0.5, 0.75, 0.25])
     assert [c.against_first[key].gain.mean for c in comparison.columns[1:]] == pytest.approx([0.25, -0.25])
     assert comparison.verdicts == [
-        "b is better than a on reward, sure to 95 %.",
-        "c is worse than a on reward, sure to 95 %.",
+        "b is better than a on reward (95 % confidence).",
+        "c is worse than a on reward (95 % confidence).",
     ]
 
 
@@ -40,10 +40,10 @@ def test_other_noise_is_no_pair_and_the_reason_is_said(run):
     comparison = compare_runs([run("a", 0.5), run("b", 0.75, seed=1)])
 
     assert comparison.columns[1].against_first == {}
-    assert comparison.columns[1].unpaired == "its noise has seed 1, that of a has 0"
+    assert comparison.columns[1].unpaired == "its noise has seed 1, and that of a has seed 0"
     assert comparison.verdicts == [
-        "a: epoch 5 is better than pretrained on reward, sure to 95 %.",
-        "b: epoch 5 is better than pretrained on reward, sure to 95 %.",
+        "a: epoch 5 is better than pretrained on reward (95 % confidence).",
+        "b: epoch 5 is better than pretrained on reward (95 % confidence).",
     ]
 
 
@@ -56,7 +56,7 @@ def test_other_prompts_are_no_pair(run):
 
     column = compare_runs([run("a", 0.5), other]).columns[1]
 
-    assert "must hold the same (prompt set, prompt id, image index)" in column.unpaired
+    assert "must contain the same (prompt set, prompt id, image index)" in column.unpaired
     assert column.against_pretrained
 
 
@@ -107,8 +107,8 @@ def test_policies_without_a_pretrained_model_are_held_against_the_first_alone(ru
     assert means[1] - means[0] == pytest.approx(0.5)
     assert all(not column.against_pretrained for column in comparison.columns)
     assert comparison.verdicts == [
-        "a is better than base on reward, sure to 95 %.",
-        "b is worse than base on reward, sure to 95 %.",
+        "a is better than base on reward (95 % confidence).",
+        "b is worse than base on reward (95 % confidence).",
     ]
     assert runs_metrics(comparison)["eval/b/train/reward/gain_high"] < 0
     _, base, *others = policies_table(comparison)
@@ -131,9 +131,9 @@ def test_measures_stand_below_the_rewards_with_their_differences(run):
     page = render_runs(runs, comparison, {})
 
     assert [reward for _, reward in comparison.rows] == ["reward", "diversity", "kl"]
-    assert comparison.verdicts == ["a is better than base on reward and worse on diversity, each sure to 95 %."]
+    assert comparison.verdicts == ["a is better than base on reward and worse on diversity (95 % confidence each)."]
     assert comparison.columns[1].against_first["train", "kl"].direction == ""
-    assert "KL by denoising step, train. a: 0.25 in all" in page
+    assert "KL by denoising step, train. a: 0.25 in total" in page
     assert "base: " not in page  # the pretrained model's KL is zero, and no line
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from reward_finetuning.report.comparison import compare
-from reward_finetuning.report.stages import MOST_STAGES, stages
+from reward_finetuning.report.stages import MAX_STAGES, stages
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def test_a_single_evaluation_needs_no_table(comparison):
 def test_of_many_epochs_the_newest_are_shown(comparison):
     rows = stages(comparison, curves(dict.fromkeys(range(1, 60), 0.0)), 60)
 
-    assert len(rows) == 1 + MOST_STAGES
+    assert len(rows) == 1 + MAX_STAGES
     assert rows[-1].name == "epoch 60"

@@ -109,7 +109,7 @@ def test_a_score_that_is_not_finite_is_not_remembered(run):
     def broken(images, prompts):
         return np.array([1.0, np.nan])
 
-    with pytest.raises(TrainingError, match=r"scorer far gave nan for sample 1"):
+    with pytest.raises(TrainingError, match=r"scorer far returned nan for sample 1"):
         scored(run, broken)
     retry = Counting()
     scored(run, retry)

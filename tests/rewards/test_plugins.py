@@ -124,7 +124,7 @@ def test_settings_that_a_plain_function_has_no_use_for_are_refused_also_after_th
     config = RunConfig(name="a", reward=using(f"{name}:f"))
 
     check_scorers(parse_config(config.model_dump_json()).reward)
-    with pytest.raises(UserError, match=r"reward.scorers.mine: this scorer is a plain function, without source, dtype"):
+    with pytest.raises(UserError, match=r"reward.scorers.mine: this scorer is a function and has no source, dtype"):
         check_scorers(using(f"{name}:f", source="x", dtype="float16"))
 
 

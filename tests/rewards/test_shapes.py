@@ -6,11 +6,11 @@ from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
 from reward_finetuning.rewards.shapes import score, shapes_exact, shapes_reward
-from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes import prompt_sets
 from reward_finetuning.shapes.render import SIZE, render
 from reward_finetuning.shapes.scene import BACKGROUND, COLOURS, describe, parse
 
-WORLD = catalogue.world()
+WORLD = prompt_sets.world()
 PROMPTS = [describe(scene) for scene in WORLD]
 PICTURES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
 
@@ -123,7 +123,7 @@ def test_noise_earns_next_to_nothing():
 
 def test_a_blurred_and_noisy_picture_is_still_read():
     rng = np.random.default_rng(0)
-    scenes = catalogue.train() * 4
+    scenes = prompt_sets.train() * 4
     pictures = np.stack([render(scene, rng) for scene in scenes]).astype(float)
     blurred = ndimage.gaussian_filter(pictures, (0, 0.6, 0.6, 0)) + rng.normal(0, 10, pictures.shape)
     images = blurred.round().clip(0, 255).astype(np.uint8)
@@ -177,5 +177,5 @@ def test_pictures_of_another_form_are_refused():
 
 
 def test_a_prompt_of_another_world_is_refused():
-    with pytest.raises(ValueError, match="not of the world"):
+    with pytest.raises(ValueError, match="does not belong to the world"):
         shapes_reward(np.zeros((1, 32, 32, 3), np.uint8), ["a photo of a cat"])

@@ -10,7 +10,7 @@ from reward_finetuning.config import TrainingError, UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards import verification
 from reward_finetuning.rewards.models import pickscore
-from reward_finetuning.rewards.pictures import drawn_pictures, folder_pictures
+from reward_finetuning.rewards.verification_pictures import folder_pictures, generated_pictures
 
 # Answers a request as rewards/official does, with scores that it was given.
 STAND_IN = """#!{python}
@@ -33,7 +33,7 @@ np.save(folder / "scores.npy", scores)
 def scores(clip_files):
     """What our PickScore gives three drawn pictures, one call each."""
     scorer = pickscore.load(ScorerConfig(source=str(clip_files), device="cpu"))
-    return [float(scorer(image[None], [prompt])[0]) for image, prompt in zip(*drawn_pictures(3), strict=True)]
+    return [float(scorer(image[None], [prompt])[0]) for image, prompt in zip(*generated_pictures(3), strict=True)]
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_verifying_without_a_scorer_environment_is_refused(config, monkeypatch):
 def test_a_scorer_environment_that_cannot_be_run_is_refused(config, monkeypatch, tmp_path):
     monkeypatch.setenv("RFT_OFFICIAL_PYTHON", str(tmp_path / "nowhere"))
 
-    with pytest.raises(UserError, match=r"nowhere is no Python that can be run"):
+    with pytest.raises(UserError, match=r"nowhere is not an executable Python"):
         verification.check_verification(config)
 
 
@@ -116,10 +116,10 @@ def test_verifying_does_not_change_what_a_run_is(run_config):
     assert run_config(reward={"verify": 5}).numbers() == run_config().numbers()
 
 
-def test_drawn_pictures_are_the_same_each_time_and_of_several_shapes():
-    images, prompts = drawn_pictures(9)
+def test_generated_pictures_are_the_same_each_time_and_of_several_shapes():
+    images, prompts = generated_pictures(9)
 
-    again, _ = drawn_pictures(9)
+    again, _ = generated_pictures(9)
 
     assert all(np.array_equal(a, b) for a, b in zip(images, again, strict=True))
     assert len({image.shape for image in images}) == 8
@@ -140,7 +140,7 @@ def test_pictures_of_a_folder_take_their_prompt_from_the_text_beside_them_or_the
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"holds no .png, .jpg or .webp"):
+    with pytest.raises(UserError, match=r"contains no .png, .jpg or .webp"):
         folder_pictures(tmp_path, 8)
 
 

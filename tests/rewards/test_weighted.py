@@ -46,7 +46,7 @@ def test_a_score_that_is_not_finite_names_scorer_and_sample(bad):
         values[-1] = bad
         return values
 
-    with pytest.raises(TrainingError, match=r"scorer broken gave -?(nan|inf) for sample 1 \(image 0 of 'text 1'\)"):
+    with pytest.raises(TrainingError, match=r"scorer broken returned -?(nan|inf) for sample 1 \(image 0 of 'text 1'\)"):
         score({"broken": broken}, {"broken": 1.0}, batches(2))
 
 
@@ -61,12 +61,12 @@ def test_the_wrong_number_of_scores_is_an_error():
         ([[1.0], [1.0]], r"returned scores of shape \(2, 1\) for 2 pictures"),
         ([1.0, 2.0, 3.0], r"returned scores of shape \(3,\) for 2 pictures"),
         (1.0, r"returned scores of shape \(\) for 2 pictures"),
-        (None, "returned NoneType of object; real numbers are needed"),
-        (["0.5", "0.7"], "returned list of <U3; real numbers are needed"),
-        ([0.5, None], "returned list of object; real numbers are needed"),
-        (np.array([1j, 2j]), "returned ndarray of complex128; real numbers are needed"),
-        ([[1.0], [1.0, 2.0]], "returned a list that is no array"),
-        (torch.ones(2, requires_grad=True), "returned a Tensor that is no array"),
+        (None, "returned NoneType of object; it must return one real number"),
+        (["0.5", "0.7"], "returned list of <U3; it must return one real number"),
+        ([0.5, None], "returned list of object; it must return one real number"),
+        (np.array([1j, 2j]), "returned ndarray of complex128; it must return one real number"),
+        ([[1.0], [1.0, 2.0]], "returned a list that is not an array"),
+        (torch.ones(2, requires_grad=True), "returned a Tensor that is not an array"),
     ],
 )
 def test_what_is_not_one_number_a_picture_is_an_error(returned, message):
@@ -90,7 +90,7 @@ def test_built_in_scorers_are_loaded_by_name():
 
 
 def test_an_unknown_scorer_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"no scorer 'beauty'; choose from aesthetic, .*shapes_exact; or give"):
+    with pytest.raises(UserError, match=r"no scorer 'beauty'; choose from aesthetic, .*shapes_exact; or set"):
         check_scorers(RewardConfig(weights={"shapes": 1, "beauty": 1}))
 
 

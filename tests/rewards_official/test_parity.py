@@ -30,7 +30,7 @@ def test_converted_weights_score_the_same_in_both(scorer, weights, pictures, off
     for file in weights.joinpath(scorer).iterdir():
         (tmp_path / file.name).symlink_to(file)
     before = verification.compare(scorer, ScorerConfig(source=str(weights / scorer)), images, prompts, official_python)
-    fetch(MODELS[scorer], tmp_path, from_hub=False, tell=print)
+    fetch(MODELS[scorer], tmp_path, from_hub=False, report=print)
     (tmp_path / MODELS[scorer].files["weights"].name).unlink()
 
     after = verification.compare(scorer, ScorerConfig(source=str(tmp_path)), images, prompts, official_python)

@@ -2,6 +2,12 @@
 
 Rules that a client can break are those of backend/src/apiserver of kubeflow/pipelines 2.17: sizes, filters, cron of six
 fields, unique names of pipelines and versions, unknown ids.
+
+Recorded from a real installation: a failed run has no `error`; a terminated one ends as FAILED with CANCELING in its
+`state_history`; terminating a run that has ended is status 400; tasks are nodes of Argo (argo.py); the log of an
+unknown node is status 200 with an `error_message`. Not recorded, and so not imitated: the state of a run between
+CANCELING and its end, the log of a pod that is still running, and what a multi-user installation answers to these
+requests.
 """
 
 import email.parser
@@ -10,10 +16,12 @@ import json
 import uuid
 
 import yaml
+from servers import argo
 from servers.execution import Job, in_background
-from servers.rest import RestError, RestServer, now
+from servers.rest import PlainText, RestError, RestServer, now
 
 _API = "/apis/v2beta1"
+_FINAL = {"SUCCEEDED", "FAILED"}
 _FILTERED = {
     "experiments": {"display_name"},
     "pipelines": {"display_name"},
@@ -28,6 +36,7 @@ _ROUTES = {
     ("GET", f"{_API}/runs"): "list_runs",
     ("POST", f"{_API}/runs"): "create_run",
     ("GET", f"{_API}/runs/([^/:]+)"): "get_run",
+    ("GET", "/apis/v1alpha1/runs/([^/:]+)/nodes/([^/:]+)/log"): "read_log",
     ("POST", f"{_API}/runs/([^/:]+):terminate"): "terminate_run",
     ("GET", f"{_API}/recurringruns"): "list_recurring_runs",
     ("POST", f"{_API}/recurringruns"): "create_recurring_run",
@@ -47,6 +56,7 @@ class KfpServer(RestServer):
         super().__init__(_ROUTES)
         self._execute = execute
         self.multi_user = False
+        self.logs = {}  # (run id, node id): text
         self.experiments, self.runs, self.recurring_runs, self.pipelines, self.versions = {}, {}, {}, {}, {}
 
     def health(self, *, query, body):
@@ -73,8 +83,29 @@ class KfpServer(RestServer):
         return _known(self.runs, "Run", run_id)
 
     def terminate_run(self, run_id, *, query, body):
-        _known(self.runs, "Run", run_id)["state"] = "CANCELED"
+        run = _known(self.runs, "Run", run_id)
+        if run["state"] in _FINAL:
+            message = f"Failed to terminate a run {run_id}. Row not found"
+            raise RestError(400, f"Failed to terminate a run: Failed to terminate run {run_id}: {message}")
+        _enter(run, "CANCELING")
+        _enter(run, "FAILED")
         return {}
+
+    def read_log(self, run_id, node_id, *, query, body):
+        text = self.logs.get((run_id, node_id))
+        if text is None:
+            message = f"BadRequestError: Failed to read logs for run {run_id}: NoSuchKey: {node_id}/main.log"
+            return {"error_message": message, "error_details": message}
+        return PlainText(text)
+
+    def show_tasks(self, name, tasks, logs=None):
+        """What a run reports of its tasks: name -> states of its attempts; and (name, attempt) -> the log."""
+        (run,) = (run for run in self.runs.values() if run["display_name"] == name)
+        with self.lock:
+            workflow = f"{run['pipeline_name']}-x2x4x"
+            run["run_details"] = {"task_details": argo.details(run["run_id"], workflow, tasks)}
+            for (task, attempt), text in (logs or {}).items():
+                self.logs[run["run_id"], argo.log_node(workflow, task, attempt)] = text
 
     def create_recurring_run(self, *, query, body):
         _check_parameters(body)
@@ -134,9 +165,11 @@ class KfpServer(RestServer):
         return _add(self.versions, "pipeline_version_id", version)
 
     def _start(self, run):
-        run = _add(self.runs, "run_id", dict(run, state="RUNNING"))
         spec = run["pipeline_spec"]
         inner, platform = (spec["pipeline_spec"], spec["platform_spec"]) if "platform_spec" in spec else (spec, None)
+        name = inner["pipelineInfo"]["name"]
+        run = _add(self.runs, "run_id", dict(run, state="PENDING", state_history=[], pipeline_name=name))
+        _enter(run, "RUNNING")
         parameters = run["runtime_config"].get("parameters", {})
         in_background(
             self._execute, Job(run["display_name"], inner, platform, parameters), lambda error: self._end(run, error)
@@ -146,8 +179,15 @@ class KfpServer(RestServer):
     def _end(self, run, error):
         with self.lock:
             if run["state"] == "RUNNING":
-                run |= {"state": "FAILED" if error else "SUCCEEDED", "finished_at": now()}
-                run |= {"error": {"code": 2, "message": error}} if error else {}
+                if error and "run_details" not in run:
+                    self.show_tasks(run["display_name"], {"run-epochs": ["FAILED"]}, {("run-epochs", 0): error})
+                _enter(run, "FAILED" if error else "SUCCEEDED")
+                run["finished_at"] = now()
+
+
+def _enter(run, state):
+    run["state"] = state
+    run["state_history"] = [*run["state_history"], {"update_time": now(), "state": state}]
 
 
 def _add(known, key, value):

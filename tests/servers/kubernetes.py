@@ -1,7 +1,9 @@
 """A Kubernetes API on loopback with TrainJobs and pods, as far as a launcher needs it.
 
-A job lives as the test says (`life`), or its program really runs: a process tree for each node, told of the others as
-Kubeflow Trainer tells them, on 127.0.0.1.
+The states of a job are those of `life`, or its program runs: one process tree per node, with the environment of
+Kubeflow Trainer, on 127.0.0.1. Errors have the form of a Kubernetes Status. A missing right (RBAC) and the denial of a
+webhook are recorded from Kubernetes 1.34 with Kubeflow Trainer 2.3. An exceeded quota, an invalid object (422) and an
+unknown resource follow the source of the API server.
 """
 
 import json
@@ -15,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
+from servers.trainjob_rules import WEBHOOK, refusal_of_schema, refusal_of_webhook
 
 TRAINJOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/([^/]+))?$")
 PODS = re.compile(r"/api/v1/namespaces/([^/]+)/pods$")
@@ -29,7 +32,7 @@ class KubernetesServer:
         self.life = ["Complete"]  # states at one look after the other; the last one stays
         self.words = []  # what pods left in their termination logs
         self.lost = 0  # requests whose connection breaks without an answer
-        self.answers = []  # (status, message): instead of doing what is asked
+        self.answers = []  # (status code, message or whole answer): sent instead of an answer to the request
         self.requests = []  # (method, name of the job)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.kubeconfig = self.folder / "kubeconfig"
@@ -60,9 +63,11 @@ class KubernetesServer:
     def create(self, namespace, job):
         name = job["metadata"]["name"]
         if name in self.jobs:
-            return 409, _status("AlreadyExists", f'trainjobs.trainer.kubeflow.org "{name}" already exists')
-        if wrong := refusal(job):
-            return 422, _status("Invalid", f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {wrong}')
+            return 409, status("AlreadyExists", f'trainjobs.trainer.kubeflow.org "{name}" already exists', 409)
+        if wrong := refusal_of_schema(job):
+            return 422, status("Invalid", f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {wrong}', 422)
+        if wrong := refusal_of_webhook(job):
+            return 403, denied(wrong)
         job["metadata"] |= {"namespace": namespace, "uid": f"uid-{len(self.requests)}"}
         job["looks"] = 0
         self.jobs[name] = job
@@ -73,7 +78,7 @@ class KubernetesServer:
     def look(self, name):
         """The job as it is now."""
         if name not in self.jobs:
-            return 404, _status("NotFound", f'trainjobs.trainer.kubeflow.org "{name}" not found')
+            return 404, status("NotFound", f'trainjobs.trainer.kubeflow.org "{name}" not found', 404)
         job = self.jobs[name]
         state = self._of_nodes(name) if name in self.nodes else self.life[min(job["looks"], len(self.life) - 1)]
         job["looks"] += 1
@@ -81,7 +86,7 @@ class KubernetesServer:
 
     def delete(self, name):
         if self.jobs.pop(name, None) is None:
-            return 404, _status("NotFound", "not found")
+            return 404, status("NotFound", "not found", 404)
         self.end(name)
         return 200, {"kind": "Status", "status": "Success"}
 
@@ -103,25 +108,6 @@ class KubernetesServer:
                 node.terminate()
             return "Failed"
         return "Complete" if codes == [0] * len(codes) else "started"
-
-
-def refusal(job):
-    """Why the API would not take it: unknown or wrong fields by Trainer's published types, and the CRD's own rules."""
-    from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
-    from pydantic import ValidationError
-
-    try:
-        known = TrainerV1alpha1TrainJob.from_dict(job).to_dict()
-    except ValidationError as error:
-        return str(error)
-    if known != job:
-        return "unknown field"
-    name, trainer = job["metadata"]["name"], job["spec"]["trainer"]
-    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) or len(name) > 63:
-        return "metadata.name must match RFC 1035 DNS label format"
-    reserved = {e["name"] for e in trainer["env"]} & {"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK"}
-    too_many = [field for field in ("args", "command", "env") if len(trainer[field]) > 128]
-    return f"{too_many} must have at most 128 items" if too_many else f"reserved {reserved}" if reserved else ""
 
 
 def _start_nodes(job, folder):
@@ -162,8 +148,24 @@ def _pod(number, words):
     return {"metadata": {"name": f"pod-{number}"}, "status": {"containerStatuses": [container]}}
 
 
-def _status(reason, message):
-    return {"kind": "Status", "status": "Failure", "reason": reason, "message": message}
+def status(reason, message, code, details=None):
+    """A Kubernetes Status."""
+    head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return head | {"message": message, "reason": reason} | ({"details": details} if details else {}) | {"code": code}
+
+
+def denied(reason):
+    """What the API server answers (403) if a webhook denies an object."""
+    return status("Forbidden", f'admission webhook "{WEBHOOK}" denied the request: {reason}', 403)
+
+
+def forbidden(verb, account="system:serviceaccount:kubeflow:rft-evaluator", namespace="kubeflow"):
+    """What the API server answers (403) if the account has no right."""
+    message = (
+        f'trainjobs.trainer.kubeflow.org is forbidden: User "{account}" cannot {verb} resource "trainjobs" '
+        f'in API group "trainer.kubeflow.org" in the namespace "{namespace}"'
+    )
+    return status("Forbidden", message, 403, {"group": "trainer.kubeflow.org", "kind": "trainjobs"})
 
 
 def _handler(server):
@@ -184,9 +186,9 @@ def _handler(server):
                 server.lost -= 1
                 self.close_connection = True
                 return
-            status, answer = self._routed(method, path, query, body)
+            code, answer = self._routed(method, path, query, body)
             text = json.dumps(answer).encode()
-            self.send_response(status)
+            self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -194,10 +196,10 @@ def _handler(server):
 
         def _routed(self, method, path, query, body):
             if self.headers.get("Authorization") != "Bearer secret":
-                return 401, _status("Unauthorized", "Unauthorized")
+                return 401, status("Unauthorized", "Unauthorized", 401)
             if server.answers:
-                status, message = server.answers.pop(0)
-                return status, _status("", message)
+                code, answer = server.answers.pop(0)
+                return code, answer if isinstance(answer, dict) else status("", answer, code)
             if PODS.match(path):
                 return server.pods(query.partition("labelSelector=")[2].replace("%3D", "=").replace("%2F", "/"))
             namespace, name = TRAINJOBS.match(path).groups()

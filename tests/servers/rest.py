@@ -8,6 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 
+class PlainText(str):
+    """An answer that is no JSON."""
+
+
 class RestError(Exception):
     """An answer other than 200."""
 
@@ -57,8 +61,8 @@ class RestServer:
             match = re.fullmatch(pattern, parts.path)
             if match and verb == method:
                 with self.lock:
-                    told = getattr(self, name)(*match.groups(), query=dict(parse_qsl(parts.query)), body=body)
-                    return json.dumps(told)
+                    answer = getattr(self, name)(*match.groups(), query=dict(parse_qsl(parts.query)), body=body)
+                    return answer if isinstance(answer, PlainText) else json.dumps(answer)
         raise RestError(404, f"no route {method} {parts.path}")
 
     def _handler(self):

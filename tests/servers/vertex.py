@@ -1,4 +1,8 @@
-"""pipelineJobs and schedules of Vertex AI over REST, as Google's generated clients see them; jobs are executed."""
+"""pipelineJobs and schedules of Vertex AI over REST, as Google's generated clients see them; jobs are executed.
+
+Written after the API's reference; nothing of it is recorded from the real service. In particular, the message of a
+failed task's error, and how its attempts are listed, are not known.
+"""
 
 import re
 import uuid
@@ -15,6 +19,7 @@ _ROUTES = {
     ("GET", f"{_PARENT}/pipelineJobs"): "list_jobs",
     ("POST", f"{_PARENT}/pipelineJobs"): "create_job",
     ("GET", f"{_PARENT}/pipelineJobs/([^/:]+)"): "get_job",
+    ("POST", f"{_PARENT}/pipelineJobs/([^/:]+):cancel"): "cancel_job",
     ("GET", f"{_PARENT}/schedules"): "list_schedules",
     ("POST", f"{_PARENT}/schedules"): "create_schedule",
     ("POST", f"{_PARENT}/schedules/([^/:]+):(pause|resume)"): "switch_schedule",
@@ -61,6 +66,13 @@ class VertexServer(RestServer):
     def get_job(self, parent, identity, *, query, body):
         return self._known(self.jobs, f"{parent}/pipelineJobs/{identity}")
 
+    def cancel_job(self, parent, identity, *, query, body):
+        job = self._known(self.jobs, f"{parent}/pipelineJobs/{identity}")
+        if job["state"] != "PIPELINE_STATE_RUNNING":
+            raise RestError(400, f"{job['name']} is not running")
+        job["state"] = "PIPELINE_STATE_CANCELLED"
+        return {}
+
     def create_schedule(self, parent, *, query, body):
         if not re.fullmatch(r"(TZ=\S+ )?\S+ \S+ \S+ \S+ \S+", body["cron"]):
             raise RestError(400, f"cron {body['cron']!r} is invalid")
@@ -92,6 +104,13 @@ class VertexServer(RestServer):
                 job = self.create_job(request["parent"], query={}, body=request["pipelineJob"])
                 one["lastScheduledRunResponse"] = {"scheduledRunTime": now(), "runResponse": job["name"]}
 
+    def show_tasks(self, name, tasks, logs=None):
+        """What a job reports of its tasks: name -> states of its attempts; and (name, attempt) -> the error."""
+        errors = logs or {}
+        for job in self.jobs.values():
+            if job["name"].endswith(f"/{name}"):
+                job["jobDetail"] = {"taskDetails": [_task(task, states, errors) for task, states in tasks.items()]}
+
     def cancel(self, identity):
         """As by the button in the console."""
         with self.lock:
@@ -109,6 +128,16 @@ class VertexServer(RestServer):
             if job["state"] == "PIPELINE_STATE_RUNNING":
                 job |= {"state": f"PIPELINE_STATE_{'FAILED' if error else 'SUCCEEDED'}", "endTime": now()}
                 job |= {"error": {"code": 9, "message": error}} if error else {}
+
+
+def _task(name, states, errors):
+    def failure(attempt):
+        return {"code": 9, "message": errors.get((name, attempt), "")}
+
+    failed = [number for number, state in enumerate(states) if state == "FAILED"]
+    status = [{"updateTime": now(), "state": "FAILED", "error": failure(number)} for number in failed]
+    error = {"error": failure(len(states) - 1)} if states[-1] == "FAILED" else {}
+    return {"taskName": name, "state": states[-1], "startTime": now(), "pipelineTaskStatus": status} | error
 
 
 def _check(job):

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes import prompt_sets
 from reward_finetuning.shapes.captions import CATEGORY_SHARES, draw_scene, misdescribe
 from reward_finetuning.shapes.scene import describe, parse
 
@@ -14,7 +14,7 @@ def scenes(count, seed=0):
 
 
 def test_pretraining_never_draws_a_heldout_pair():
-    assert {catalogue.split(scene) for scene in scenes(5000)} == {"train"}
+    assert {prompt_sets.split(scene) for scene in scenes(5000)} == {"train"}
 
 
 def test_categories_come_as_often_as_stated():
@@ -27,7 +27,7 @@ def test_categories_come_as_often_as_stated():
 def test_every_small_training_prompt_is_drawn():
     drawn = {describe(scene) for scene in scenes(20_000)}
 
-    assert {describe(scene) for scene in catalogue.train()} <= drawn
+    assert {describe(scene) for scene in prompt_sets.train()} <= drawn
 
 
 def test_a_wrong_caption_is_another_training_prompt():
@@ -36,7 +36,7 @@ def test_a_wrong_caption_is_another_training_prompt():
         wrong = misdescribe(scene, rng)
 
         assert wrong != scene
-        assert catalogue.split(wrong) == "train"
+        assert prompt_sets.split(wrong) == "train"
         assert parse(describe(wrong)) == wrong
 
 

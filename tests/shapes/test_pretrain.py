@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from reward_finetuning.shapes import catalogue, pretrain
-from reward_finetuning.shapes.denoiser import build_scheduler
+from reward_finetuning.shapes import pretrain, prompt_sets
 from reward_finetuning.shapes.judge import judge
 from reward_finetuning.shapes.measure import sample_pictures
 from reward_finetuning.shapes.scene import WORDS, describe
-from reward_finetuning.shapes.text import MAX_LENGTH, tokenize
+from reward_finetuning.shapes.text_encoder import MAX_LENGTH, tokenize
+from reward_finetuning.shapes.unet import build_scheduler
 from reward_finetuning.shapes.vae import encode
 
 diffusers = pytest.importorskip("diffusers")
@@ -54,7 +54,7 @@ def test_the_tokenizer_knows_every_word_as_one_token(shipped):
 
 
 def test_every_prompt_of_the_world_fits_without_truncation(shipped):
-    prompts = [describe(scene) for scene in catalogue.world()]
+    prompts = [describe(scene) for scene in prompt_sets.world()]
 
     lengths = [len(ids) for ids in shipped.tokenizer(prompts).input_ids]
 
@@ -100,7 +100,7 @@ def test_the_vae_draws_back_what_it_encodes(shipped):
 
 def test_the_shipped_model_draws_as_well_as_its_record_says_good_but_not_perfect(shipped):
     record = json.loads((pretrain.WEIGHTS / pretrain.RECORD).read_text())
-    prompts = [describe(scene) for scene in catalogue.train()] * 2
+    prompts = [describe(scene) for scene in prompt_sets.train()] * 2
 
     pictures = sample_pictures(shipped, prompts, generator=torch.Generator().manual_seed(1))
     reward = np.mean([score.reward for score in judge(pictures, prompts)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from reward_finetuning.shapes import catalogue
+from reward_finetuning.shapes import prompt_sets
 from reward_finetuning.shapes.render import SIZE, inside, render
 from reward_finetuning.shapes.scene import BACKGROUND, COLOURS, KINDS, describe, parse
 
@@ -37,7 +37,7 @@ def test_a_shape_has_its_flat_colour_inside(colour):
 
 def test_shapes_never_touch():
     rng = np.random.default_rng(0)
-    for scene in catalogue.world()[::7]:
+    for scene in prompt_sets.world()[::7]:
         _, count = ndimage.label(covered(render(scene, rng)), structure=np.ones((3, 3)))
 
         assert count == scene.num_shapes, describe(scene)

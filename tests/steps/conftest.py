@@ -40,7 +40,8 @@ class Tasks:
             sample(self.config, shard, self.path("policy"), drawn)
             reward(self.config, drawn, scored)
             pairs.append((drawn, scored))
-        return [list(paths) for paths in zip(*pairs, strict=True)]
+        self.drawn, self.scored = (list(paths) for paths in zip(*pairs, strict=True))
+        return [self.drawn, self.scored]
 
     def train(self, drawn, scored):
         train_epoch(self.config, self.path("policy"), drawn, scored, self.path("next"))

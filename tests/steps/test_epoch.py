@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reward_finetuning.config import TrainingError
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import RunDirectory
 
@@ -122,3 +123,17 @@ def test_many_epochs_in_one_task_load_the_reward_models_once(tasks, monkeypatch)
 
     assert one.run.latest().epoch == 2
     assert len(loads) == 1
+
+
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+@pytest.mark.parametrize("learning_rate", [1e30, 1e37])
+def test_a_diverging_policy_is_never_committed_and_never_the_latest(tasks, trainable, learning_rate):
+    one = tasks(training={"learning_rate": learning_rate}, model={"trainable": trainable})
+    plan = one.begin()
+
+    for _ in range(2):  # the same again ends the same
+        with pytest.raises(TrainingError, match=r"unet.*lower training\.learning_rate"):
+            one.epoch(plan)
+
+    assert one.run.latest().epoch == 0
+    assert one.run.store.manifest(one.run.name(1, "policy")) is None

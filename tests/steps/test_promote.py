@@ -84,6 +84,47 @@ def test_a_champion_whose_report_is_gone_stays(nudged_run):
     assert "is gone" in objection
 
 
+def test_a_first_model_has_to_beat_the_pretrained_one(nudged_run, promoted):
+    run = nudged_run({1: -0.5, 2: 0.0, 3: 0.5}, **OFFLINE)
+
+    outcomes = [promoted(run, epoch) for epoch in (1, 2, 3)]
+
+    assert [outcome["promoted"] for outcome in outcomes] == [False, False, True]
+    assert [outcome["champion"] for outcome in outcomes[:2]] == ["none", "none"]
+    assert "its gain on train may be as low as -" in outcomes[0]["reason"]
+    assert "Against the pretrained model: Epoch 3 is better" in outcomes[2]["reason"]
+
+
+GUARDED = OFFLINE | {
+    "reward": {"weights": {"shapes": 1.0, "colourfulness": 0.0}},
+    "promotion": {"improve_on": ["train"], "keep_on": [], "guard_margins": {"colourfulness": 0.25}},
+}
+
+
+def test_promotions_in_a_row_cannot_cost_a_guard_more_than_its_margin(nudged_run, promoted):
+    guard = {1: -0.15, 2: -0.3, 3: -0.1}  # each is within the margin of the one before
+    run = nudged_run({1: 0.5, 2: 1.0, 3: 1.5}, others={"colourfulness": guard}, **GUARDED)
+
+    outcomes = [promoted(run, epoch) for epoch in (1, 2, 3)]
+
+    assert [outcome["promoted"] for outcome in outcomes] == [True, False, True]
+    assert "against the pretrained model, colourfulness on train changes by -0.3" in outcomes[1]["reason"]
+    assert "Against epoch 1: " in outcomes[2]["reason"]
+
+
+def test_a_run_that_starts_from_a_champion_is_compared_with_the_pretrained_model_too(nudged_run, run_config):
+    start = nudged_run({1: 0.5}, name="start", others={"colourfulness": {1: -0.2}}, **GUARDED)
+    warm_start = {"run_directory": start.uri, "epoch": 1, "reference": "pretrained"}
+    run = nudged_run({1: 1.0}, name="next", others={"colourfulness": {1: 0.0}}, warm_start=warm_start, **GUARDED)
+    champion = champion_of(start, 1)
+
+    decision = judge(run, policy_of_epoch(run, 1), champion)
+
+    assert decision.objections == (
+        "its guard rewards cannot be compared with the pretrained model: it was not evaluated",
+    )
+
+
 @pytest.mark.slow
 def test_the_registry_holds_the_winners_their_reasons_and_one_alias(
     nudged_run, promoted, mlflow_store, monkeypatch, tmp_path

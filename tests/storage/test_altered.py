@@ -29,7 +29,7 @@ def overwrite(run, name, value):
 def test_a_latest_json_of_wrong_types_is_one_clear_error(run, content):
     overwrite(run, "latest.json", content)
 
-    with pytest.raises(ArtifactError, match=r"latest.json was altered, or is of another version \("):
+    with pytest.raises(ArtifactError, match=r"latest.json was altered: (epoch|unknown)"):
         run.latest()
 
 
@@ -120,5 +120,5 @@ def test_references_keep_their_order(tmp_path):
 
 @pytest.mark.parametrize("facts", [{}, {"weights_sha256": 3}])
 def test_a_reference_without_weights_is_one_clear_error(facts):
-    with pytest.raises(ArtifactError, match="has no weights_sha256"):
+    with pytest.raises(ArtifactError, match="weights_sha256 must be a str"):
         weights_sha256(Reference(name="epochs/0001/report-a", epoch=1, facts=facts))

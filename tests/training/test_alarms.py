@@ -30,6 +30,12 @@ def test_the_kl_has_a_bound_if_one_is_set(kl, expected):
     assert alarms(curves(kl=[0.9, kl])) == []
 
 
+def test_the_alarm_names_the_reference_and_not_the_pretrained_model():
+    (alarm,) = find_alarms(curves(kl=[0.6]), MonitorConfig(max_kl=0.5), ())
+
+    assert alarm.text == "KL to the reference is 0.6, monitor.max_kl is 0.5"
+
+
 @pytest.mark.parametrize(("last", "expected"), [(0.09, []), (0.05, ["spread"])])
 def test_images_that_become_alike_are_an_alarm(last, expected):
     assert alarms(curves(spread=[0.4, 0.4, last, last])) == expected

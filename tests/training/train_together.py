@@ -50,7 +50,7 @@ def rollouts():
     reference = drawn.log_probs + 1e-3 * torch.randn(drawn.log_probs.shape, generator=g)
     index = torch.arange(N).repeat_interleave(K)
     rewards = torch.rand(N * K, generator=g, dtype=torch.float64)
-    trajectories = Trajectories(drawn.latents, drawn.log_probs, reference)
+    trajectories = Trajectories(drawn.latents, drawn.log_probs, reference, drawn.kl)
     return Rollouts(trajectories, samples), Batch(drawn.log_probs, reference, rewards, index, index + 1000)
 
 

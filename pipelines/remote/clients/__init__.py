@@ -1,6 +1,6 @@
 """The edge to the services that run packages: Kubeflow Pipelines and Vertex AI behind one protocol."""
 
 from pipelines.remote.clients.connect import connect
-from pipelines.remote.clients.protocol import Client, Package, RemoteRun, Schedule, State
+from pipelines.remote.clients.protocol import Attempt, Client, Package, RemoteRun, RemoteTask, Schedule, State
 
-__all__ = ["Client", "Package", "RemoteRun", "Schedule", "State", "connect"]
+__all__ = ["Attempt", "Client", "Package", "RemoteRun", "RemoteTask", "Schedule", "State", "connect"]

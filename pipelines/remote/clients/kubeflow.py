@@ -11,14 +11,16 @@ from itertools import islice
 from typing import Any
 
 from kfp import Client
+from kfp_server_api import ApiException
 
 from pipelines.remote.clients.kubeflow_access import credentials, host_of
 from pipelines.remote.clients.kubeflow_errors import translated
-from pipelines.remote.clients.protocol import Package, RemoteRun, Schedule, State, run_number
-from pipelines.remote.clients.wording import one_line
+from pipelines.remote.clients.kubeflow_tasks import tasks_of
+from pipelines.remote.clients.protocol import Attempt, Package, RemoteRun, RemoteTask, Schedule, State, run_number
 from pipelines.remote.cron import Cron, from_kfp, parse_cron, parse_timezone
 from pipelines.targets.services import KfpService
 from reward_finetuning.config import UserError
+from reward_finetuning.server_errors import one_line
 
 _STATES = {
     "PENDING": State.PENDING,
@@ -27,6 +29,10 @@ _STATES = {
     "FAILED": State.FAILED,
     "CANCELED": State.CANCELED,
 }
+_LOG_BYTES = 64 * 1024
+_LOG_LINES = 20
+"""Of the end of a log."""
+
 _EQUALS, _IS_SUBSTRING = 1, 9  # backend/api/v2beta1/filter.proto
 _PAGE = 20
 """Runs or schedules in one answer; a run comes with its whole package."""
@@ -48,14 +54,32 @@ class KubeflowClient:
     def runs(self, prefix: str) -> list[RemoteRun]:
         """See Client."""
         predicate = {"operation": _IS_SUBSTRING, "key": "display_name", "stringValue": prefix}
-        found = islice(self._list("runs", predicate, sort_by="created_at desc"), _PAGE)
-        ours = [self._run(run) for run in found if run_number(run.display_name, prefix) is not None]
+        newest = islice(self._list("runs", predicate, sort_by="created_at desc"), _PAGE)
+        ours = [self._run(run) for run in newest if run_number(run.display_name, prefix) is not None]
         return sorted(ours, key=lambda run: run_number(run.name, prefix) or 0, reverse=True)
 
     def run(self, run_id: str) -> RemoteRun:
         """See Client."""
         with translated(self._service, self._host):
-            return self._run(self._client.get_run(run_id))
+            run = self._client.get_run(run_id)
+        details = run.run_details.task_details if run.run_details else None
+        return self._run(run, tasks_of(details or ()))
+
+    def log(self, run_id: str, attempt: Attempt) -> list[str]:
+        """See Client; read from the pod, or from the archive of Argo after the pod is gone."""
+        with translated(self._service, self._host):
+            text = self._client.end_of_log(run_id, attempt.log)
+        # An unknown node is answered with status 200 and an object with `error_message`.
+        return [] if text.startswith('{"error_message"') else text.splitlines()[-_LOG_LINES:]
+
+    def terminate(self, run_id: str) -> None:
+        """See Client; a run that has ended is answered with status 400 (`Row not found`)."""
+        with translated(self._service, self._host):
+            try:
+                self._client.terminate_run(run_id)
+            except ApiException as error:
+                if error.status != 400 or not self.run(run_id).state.is_final:
+                    raise
 
     def submit(self, package: Package, name: str) -> RemoteRun:
         """See Client; KFP has no unique names, so none is ever taken."""
@@ -72,8 +96,8 @@ class KubeflowClient:
 
     def schedules(self) -> list[Schedule]:
         """See Client: the recurring runs of the experiment."""
-        found = [self._schedule(each) for each in self._list("recurring_runs", None, sort_by="created_at")]
-        return sorted(found, key=lambda schedule: schedule.name)
+        every = [self._schedule(each) for each in self._list("recurring_runs", None, sort_by="created_at")]
+        return sorted(every, key=lambda schedule: schedule.name)
 
     def create_schedule(
         self, package: Package, name: str, cron: Cron, timezone: str | None, *, active: bool = True
@@ -126,13 +150,13 @@ class KubeflowClient:
     def _experiment(self) -> str:
         """Id of the experiment, made where it is missing."""
         with translated(self._service, self._host):
-            found = self._client.create_experiment(self._service.experiment, namespace=self._namespace).experiment_id
-        if not found:
+            experiment = self._client.create_experiment(self._service.experiment, namespace=self._namespace)
+        if not experiment.experiment_id:
             raise UserError(
                 f"{self._host} answers, but not as Kubeflow Pipelines does (a login page?): give the URL of its API, "
                 f"and a token in ${self._service.token_variable}"
             )
-        return str(found)
+        return str(experiment.experiment_id)
 
     def _list(
         self, kind: str, predicate: dict[str, Any] | None, *, sort_by: str, page_size: int = _PAGE
@@ -160,10 +184,10 @@ class KubeflowClient:
             version = self._client.upload_pipeline_version(str(package.path), f"{name}-{now}", known[0].pipeline_id)
         return str(version.pipeline_id), str(version.pipeline_version_id)
 
-    def _run(self, run: Any) -> RemoteRun:
+    def _run(self, run: Any, tasks: tuple[RemoteTask, ...] = ()) -> RemoteRun:
         error = one_line(run.error.message or "") if run.error else ""
-        state = _STATES.get(run.state, State.RUNNING) if run.state else State.PENDING
-        return RemoteRun(run.run_id, run.display_name, state, f"{self._ui}/#/runs/details/{run.run_id}", error)
+        url = f"{self._ui}/#/runs/details/{run.run_id}"
+        return RemoteRun(run.run_id, run.display_name, _state(run), url, error, tasks)
 
     def _schedule(self, created: Any) -> Schedule:
         own, active = self._service.timezone, created.status == "ENABLED"
@@ -190,8 +214,15 @@ class KubeflowClient:
         return (self._service.ui or self._host).rstrip("/")
 
 
+def _state(run: Any) -> State:
+    """A run that someone terminated ends as FAILED; `state_history` holds CANCELING before it."""
+    state = _STATES.get(run.state, State.RUNNING) if run.state else State.PENDING
+    was_terminated = any(each.state == "CANCELING" for each in run.state_history or ())
+    return State.CANCELED if state is State.FAILED and was_terminated else state
+
+
 class _Client(Client):
-    """KFP's client, which asks for the health once instead of five times with a traceback each, and never for ever."""
+    """The client of KFP with a limit of time for every request, one request for the health, and logs of nodes."""
 
     def __init__(self, **settings: Any) -> None:
         with warnings.catch_warnings():
@@ -205,6 +236,21 @@ class _Client(Client):
             return unlimited(*arguments, **options)
 
         rest.request = request
+
+    def end_of_log(self, run_id: str, node_id: str) -> str:
+        """The end of a node's log: kfp_server_api has no method for this endpoint."""
+        response = self._run_api.api_client.call_api(
+            f"/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
+            "GET",
+            auth_settings=["Bearer"],
+            response_type=None,
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        end = b""
+        for part in response.stream(_LOG_BYTES):
+            end = (end + part)[-_LOG_BYTES:]
+        return end.decode(errors="replace")
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
         """The health of the installation."""

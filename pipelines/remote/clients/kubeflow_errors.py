@@ -12,9 +12,9 @@ from contextlib import contextmanager, redirect_stdout
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, SSLError
 
-from pipelines.remote.clients.wording import one_line
 from pipelines.targets.services import KfpService
 from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.server_errors import is_retryable, one_line
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def translated(service: KfpService, host: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """KFP's client prints a link at every call, and its HTTP library each retry; what is worth saying we say."""
+    """Silence the links that the client of KFP prints, and the retries that its HTTP library logs."""
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     with redirect_stdout(io.StringIO()):
         yield
@@ -53,33 +53,34 @@ def _unanswered(error: HTTPError, host: str) -> UserError | RetryableError:
 
 
 def _answered(error: ApiException, service: KfpService, host: str) -> UserError | RetryableError:
-    said, variable = one_line(_message(error)), service.token_variable
+    message = one_line(_message(error))
+    variable = service.token_variable
     if error.status == 401:
         given = f"the token in ${variable} is not accepted" if os.environ.get(variable) else "a token is needed"
         return UserError(f"{host}: {given} (401): put a valid one into ${variable} and run the same command again")
     if error.status == 403:
         return UserError(
             f"{host}: no permission (403) in namespace {service.namespace!r}: ask for the role kubeflow-edit there, or "
-            f"give another --namespace; the server says: {said}"
+            f"give another --namespace; the server says: {message}"
         )
     if error.status == 404:
         return UserError(
-            f"{host}: not found (404); check --host, --namespace and --experiment; the server says: {said}"
+            f"{host}: not found (404); check --host, --namespace and --experiment; the server says: {message}"
         )
     if error.status == 0:
-        return UserError(f"{host} cannot be used: {said}")
-    if error.status in {408, 429} or error.status >= 500:
-        return RetryableError(f"{host} failed ({error.status}); run the same command again; the server says: {said}")
-    return UserError(f"{host} refuses the request ({error.status}): {said}")
+        return UserError(f"{host} cannot be used: {message}")
+    if is_retryable(error.status):
+        return RetryableError(f"{host} failed ({error.status}); run the same command again; the server says: {message}")
+    return UserError(f"{host} refuses the request ({error.status}): {message}")
 
 
 def _message(error: ApiException) -> str:
-    """The server's words: KFP answers with JSON, what stands before it may not."""
+    """The message of the server; KFP answers with JSON, a proxy in front of it may not."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return body or str(error.reason)
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         return body
-    return str(told.get("message") or told.get("error_message") or told.get("error") or body)
+    return str(answer.get("message") or answer.get("error_message") or answer.get("error") or body)

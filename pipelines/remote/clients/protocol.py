@@ -29,6 +29,32 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a task."""
+
+    state: State
+    log: str
+    """What `Client.log` takes."""
+
+    error: str = ""
+    """The reason of a failure, as far as the service gives one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTask:
+    """A task of a pipeline run that has started."""
+
+    name: str
+    """With its place in the graph, e.g. `next-epochs` or `epoch-2/sample[0]`."""
+
+    state: State
+    """PENDING while the newest attempt waits for a machine."""
+
+    attempts: tuple[Attempt, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteRun:
     """One pipeline run on a service."""
 
@@ -39,7 +65,20 @@ class RemoteRun:
     """Page for people."""
 
     error: str = ""
-    """The service's reason of a failure, in one line."""
+    """The service's reason of a failure, in one line; Kubeflow Pipelines gives none."""
+
+    tasks: tuple[RemoteTask, ...] = ()
+    """Those that have started, oldest first; only `Client.run` fills it."""
+
+    @property
+    def has_failed_attempts(self) -> bool:
+        """Whether an attempt of a task has failed, be it that a later one succeeded."""
+        return any(attempt.state is State.FAILED for task in self.tasks for attempt in task.attempts)
+
+    @property
+    def failed_task(self) -> RemoteTask | None:
+        """The task that ended the run; None if none failed."""
+        return next((task for task in reversed(self.tasks) if task.state is State.FAILED), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +113,15 @@ class Client(Protocol):
         ...
 
     def run(self, run_id: str) -> RemoteRun:
-        """A run as it is now."""
+        """A run as it is now, with its tasks."""
+        ...
+
+    def log(self, run_id: str, attempt: Attempt) -> list[str]:
+        """The last lines that an attempt printed; none if the service does not have its log."""
+        ...
+
+    def terminate(self, run_id: str) -> None:
+        """End a run; nothing happens if it has ended."""
         ...
 
     def submit(self, package: Package, name: str) -> RemoteRun:

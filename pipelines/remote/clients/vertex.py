@@ -7,6 +7,7 @@ and it would ask the user for rights that are not needed.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -14,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from pipelines.remote.clients.protocol import Package, RemoteRun, Schedule, State, run_number
+from pipelines.remote.clients.protocol import Attempt, Package, RemoteRun, RemoteTask, Schedule, State, run_number
 from pipelines.remote.clients.vertex_access import client_options, default_credentials, services, translated
-from pipelines.remote.clients.wording import one_line
 from pipelines.remote.cron import Cron, from_vertex, parse_timezone
 from pipelines.targets.services import VertexService
 from reward_finetuning.config import UserError
+from reward_finetuning.server_errors import one_line
 
 _STATES = {
     "PIPELINE_STATE_QUEUED": State.PENDING,
@@ -27,6 +28,14 @@ _STATES = {
     "PIPELINE_STATE_SUCCEEDED": State.SUCCEEDED,
     "PIPELINE_STATE_FAILED": State.FAILED,
     "PIPELINE_STATE_CANCELLED": State.CANCELED,
+}
+_TASK_STATES = {
+    "PENDING": State.PENDING,
+    "SUCCEEDED": State.SUCCEEDED,
+    "SKIPPED": State.SUCCEEDED,
+    "NOT_TRIGGERED": State.SUCCEEDED,
+    "FAILED": State.FAILED,
+    "CANCELLED": State.CANCELED,
 }
 _RUN_LABEL, _SCHEDULE_LABEL = "rft_run", "rft_schedule"
 _CONSOLE = "https://console.cloud.google.com/vertex-ai"
@@ -64,14 +73,25 @@ class VertexClient:
         }
         with translated(self._service):
             jobs = self._pipelines.list_pipeline_jobs(request, timeout=_TIMEOUT_SECONDS)
-            found = [self._run(job) for job in islice(jobs, _PAGE)]
-        ours = [run for run in found if run_number(run.name, prefix) is not None]
+            newest = [self._run(job) for job in islice(jobs, _PAGE)]
+        ours = [run for run in newest if run_number(run.name, prefix) is not None]
         return sorted(ours, key=lambda run: run_number(run.name, prefix) or 0, reverse=True)
 
     def run(self, run_id: str) -> RemoteRun:
         """See Client."""
         with translated(self._service):
             return self._run(self._pipelines.get_pipeline_job(name=run_id, timeout=_TIMEOUT_SECONDS))
+
+    def log(self, run_id: str, attempt: Attempt) -> list[str]:
+        """See Client; logs are in Cloud Logging, which needs other rights: the page of the run leads there."""
+        return []
+
+    def terminate(self, run_id: str) -> None:
+        """See Client; a job that has ended is answered with FAILED_PRECONDITION."""
+        from google.api_core.exceptions import FailedPrecondition
+
+        with translated(self._service), suppress(FailedPrecondition):
+            self._pipelines.cancel_pipeline_job(name=run_id, timeout=_TIMEOUT_SECONDS)
 
     def submit(self, package: Package, name: str) -> RemoteRun:
         """See Client: the name is the job's id, which Vertex gives to one job only."""
@@ -93,8 +113,8 @@ class VertexClient:
     def schedules(self) -> list[Schedule]:
         """See Client: those whose jobs carry our label."""
         with translated(self._service):
-            found = list(self._schedules.list_schedules(parent=self._parent, timeout=_TIMEOUT_SECONDS))
-        ours = [one for one in found if _SCHEDULE_LABEL in one.create_pipeline_job_request.pipeline_job.labels]
+            every = list(self._schedules.list_schedules(parent=self._parent, timeout=_TIMEOUT_SECONDS))
+        ours = [one for one in every if _SCHEDULE_LABEL in one.create_pipeline_job_request.pipeline_job.labels]
         return sorted((self._schedule(one) for one in ours), key=lambda schedule: schedule.name)
 
     def create_schedule(
@@ -149,7 +169,9 @@ class VertexClient:
     def _run(self, job: Any) -> RemoteRun:
         name = job.name.rpartition("/")[2]
         state = _STATES.get(job.state.name, State.RUNNING)
-        return RemoteRun(job.name, name, state, self._page("runs", name), one_line(job.error.message))
+        tasks = sorted(job.job_detail.task_details, key=_start)
+        url, error = self._page("runs", name), one_line(job.error.message)
+        return RemoteRun(job.name, name, state, url, error, tuple(_task(detail) for detail in tasks))
 
     def _schedule(self, made: Any) -> Schedule:
         cron, timezone = from_vertex(made.cron)
@@ -168,6 +190,20 @@ class VertexClient:
     def _page(self, kind: str, name: str) -> str:
         service = self._service
         return f"{_CONSOLE}/locations/{service.location}/pipelines/{kind}/{name}?project={service.project}"
+
+
+def _start(detail: Any) -> float:
+    return float(detail.start_time.timestamp()) if detail.start_time else float("inf")
+
+
+def _task(detail: Any) -> RemoteTask:
+    """A task and its attempts: Vertex lists those that failed in `pipeline_task_status`."""
+    state = _TASK_STATES.get(detail.state.name, State.RUNNING)
+    history = [each for each in detail.pipeline_task_status if each.state.name == "FAILED"]
+    earlier = [Attempt(State.FAILED, "", one_line(each.error.message)) for each in history]
+    newest = Attempt(state, "", one_line(detail.error.message))
+    attempts = earlier if earlier and state is State.FAILED else [*earlier, newest]
+    return RemoteTask(detail.task_name, state, tuple(attempts))
 
 
 def _label(text: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.remote.clients.wording import one_line
 from pipelines.targets.services import VertexService
 from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.server_errors import is_retryable, one_line
 
 _LOGIN = "log in with `gcloud auth application-default login`, or point GOOGLE_APPLICATION_CREDENTIALS at a key"
 
@@ -68,21 +68,21 @@ def translated(service: VertexService) -> Iterator[None]:
 
 
 def _answered(error: Any, service: VertexService) -> UserError | RetryableError:
-    said = one_line(
+    message = one_line(
         re.sub(r"^[A-Z]+ https?://\S+: ", "", str(error.message))
     )  # Google's library puts the request first
     code = int(error.code or 500)
     where = f"Vertex AI in project {service.project}, {service.location}"
     if code == 401:
-        return UserError(f"{where}: the credentials are not accepted (401): {_LOGIN}; the server says: {said}")
+        return UserError(f"{where}: the credentials are not accepted (401): {_LOGIN}; the server says: {message}")
     if code == 403:
         return UserError(
             f"{where}: no permission (403): the caller needs roles/aiplatform.user, and "
             f"roles/iam.serviceAccountUser on {service.service_account or 'the account that tasks run as'}; "
-            f"the server says: {said}"
+            f"the server says: {message}"
         )
     if code == 404:
-        return UserError(f"{where}: not found (404); check --project and --location; the server says: {said}")
-    if code in {408, 429} or code >= 500:
-        return RetryableError(f"{where} failed ({code}); run the same command again; the server says: {said}")
-    return UserError(f"{where} refuses the request ({code}): {said}")
+        return UserError(f"{where}: not found (404); check --project and --location; the server says: {message}")
+    if is_retryable(code):
+        return RetryableError(f"{where} failed ({code}); run the same command again; the server says: {message}")
+    return UserError(f"{where} refuses the request ({code}): {message}")

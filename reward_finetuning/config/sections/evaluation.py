@@ -3,25 +3,28 @@
 from pydantic import Field, PositiveInt
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Label, PromptSource
 
 
 class EvaluationConfig(Frozen):
     """Every policy draws from the same noise, so that differences are paired."""
 
-    prompt_sets: dict[str, str] = Field(default={"train": "shapes:train", "heldout": "shapes:heldout"}, min_length=1)
+    prompt_sets: dict[Label, PromptSource] = Field(
+        default={"train": "shapes:train", "heldout": "shapes:heldout"}, min_length=1
+    )
     """Name -> prompt file, as in prompts.train."""
 
     images_per_prompt: PositiveInt = 8
     """Images for each prompt."""
 
     averaged: bool = False
-    """Evaluate and export the averaged weights (training.ema_decay) instead of the newest: reports of their own."""
+    """Evaluate and export the averaged weights (training.ema_decay) instead of the newest; reports are separate."""
 
     grid_images: PositiveInt = 16
     """Images in the sample grid that MLflow shows for each evaluation."""
 
     kl: bool = True
-    """Whether the KL to the pretrained model is measured at every denoising step: one more forward pass for each."""
+    """Whether the KL to the reference is measured at every denoising step: one more forward pass for each."""
 
     num_shards: PositiveInt = 1
     """Parallel tasks that draw and score, in `split`, `staged` and `rft evaluate`; numbers do not depend on it."""

@@ -14,7 +14,7 @@ class LoopConfig(Frozen):
     """The loop over epochs."""
 
     epochs: PositiveInt = 100
-    """E, sample-reward-train rounds in all; it can be raised later and the run goes on."""
+    """E, sample-reward-train rounds in all; it can be raised later, and the run continues."""
 
     granularity: Literal["fused", "split", "staged"] = "fused"
     """`fused`: one task runs many epochs. `split`: a task per role and epoch, each on its own pool. `staged`: as split,

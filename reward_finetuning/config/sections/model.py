@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Location
 
 
 class LoraConfig(Frozen):
@@ -23,7 +24,7 @@ class LoraConfig(Frozen):
 class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
-    source: str = Field(default="shapes", min_length=1)
+    source: Location = "shapes"
     """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x or XL; or gs://BUCKET/PREFIX),
     a hub id, or one .safetensors file in the original Stable Diffusion format."""
 
@@ -33,11 +34,11 @@ class ModelConfig(Frozen):
     variant: str | None = None
     """Weight files' variant, e.g. `fp16`."""
 
-    single_file_configs: str | None = None
+    single_file_configs: Location | None = None
     """Folder of a pipeline of the same kind, whose configs and tokenizers go with a single file; its weights are not
     read."""
 
-    adapter: str | None = None
+    adapter: Location | None = None
     """LoRA file, or folder with one, that is loaded before training. `lora`: training starts from it, and the reference
     is the model without it. `full`: it is merged into the weights, and the reference is the merged model."""
 

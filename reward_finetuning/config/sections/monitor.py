@@ -1,4 +1,4 @@
-"""What is watched while training goes on."""
+"""What is watched during training."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,15 @@ from reward_finetuning.config.base import Frozen
 
 
 class MonitorConfig(Frozen):
-    """Signs of over-optimisation, looked for after every epoch; nothing here changes a number."""
+    """Signs of over-optimisation, checked after every epoch; nothing here changes a number."""
 
     on_alarm: Literal["warn", "stop"] = "warn"
     """`warn`: say so, in the log, in MLflow and in the report. `stop`: also end the run, with exit code 3; its policies
-    stay, and with another bound, or with `warn`, the same command goes on."""
+    stay, and with another bound, or with `warn`, the same command resumes."""
 
     max_kl: PositiveFloat | None = None
-    """Highest KL of an epoch's rollouts to the pretrained model, nats per latent element (mean over steps)."""
+    """Highest KL of an epoch's rollouts to the reference, nats per latent element (exact; mean over steps). The
+    reference is the pretrained model, or with `warm_start.reference: warm_start` the policy that the run began with."""
 
     min_spread: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Lowest standard deviation of rewards within a prompt, as a share of the first epochs': below it, images of a

@@ -31,7 +31,7 @@ class PrdpConfig(Frozen):
 
 
 class ConvergenceConfig(Frozen):
-    """When PPOD's stage ends: the accuracy on held-out pairs has stopped improving."""
+    """When PPOD's stage ends: the accuracy on held-out pairs has stopped improving. The best weights are kept."""
 
     check_every: PositiveInt = 10
     """Updates between two looks at the held-out pairs."""

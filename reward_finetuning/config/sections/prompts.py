@@ -1,14 +1,15 @@
 """Which prompts are trained on."""
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import PromptSource
 
 
 class PromptsConfig(Frozen):
     """The training prompts."""
 
-    train: str = Field(default="shapes:train", min_length=1)
+    train: PromptSource = "shapes:train"
     """A prompt file (JSON Lines or text); a built-in set: `shapes:train|heldout|large`, `animals`, or
     `ppod:colour|count|composition|location` with `-unseen` or without; `hpdv2:PATH` or `pickapic:PATH`. A file or PATH
     may be gs://BUCKET/NAME."""

@@ -5,17 +5,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Location, ServiceUrl
 
 _COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
 ScorerName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-"""A column of rewards.parquet and a part of MLflow's keys; some names are columns of our own already."""
+"""A column of rewards.parquet and a part of MLflow's keys; the names of existing columns are taken."""
 
 
 class ScorerConfig(Frozen):
-    """Settings of one scorer; a scorer refuses those that it has no use for."""
+    """Settings of one scorer; a scorer refuses those that do not apply to it."""
 
-    source: str | None = None
+    source: Location | None = None
     """Where its weights lie: a folder (or gs://BUCKET/PREFIX), or a hub id."""
 
     revision: str | None = None
@@ -30,7 +31,7 @@ class ScorerConfig(Frozen):
     use: str | None = None
     """A plug-in: `module:function`, or the name of an entry point in the group `reward_finetuning.scorers`."""
 
-    url: str | None = None
+    url: ServiceUrl | None = None
     """A scorer served over HTTP."""
 
     timeout_seconds: PositiveFloat = 60.0

@@ -30,7 +30,8 @@ class SamplingConfig(Frozen):
     """eta of DDIM; 0 would be deterministic, and a deterministic step has no log-probability."""
 
     scheduler: Literal["own", "from_model"] = "own"
-    """`own`: the grid of `spacing`, offset 1, final alpha-bar_0. `from_model`: the grid of the model's scheduler."""
+    """`own`: the grid of `spacing`, offset 1, final alpha-bar_0. `from_model`: the steps that
+    diffusers takes with the model's scheduler: DDIM, PNDM, or Euler with leading steps; others are refused."""
 
     spacing: Literal["leading", "quadratic"] = "leading"
     """Of our own grid. `leading`: even strides, as in Stable Diffusion and the papers. `quadratic`: finer towards the
@@ -40,7 +41,7 @@ class SamplingConfig(Frozen):
     """Smallest standard deviation a step may have; below it a log-probability means nothing."""
 
     latents_dtype: Literal["float32", "float16"] = "float32"
-    """Type in which latents are stored and sampling goes on; rounding comes before the log-probability."""
+    """Type in which latents are stored and from which sampling continues; rounding comes before the log-probability."""
 
     height: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
     """Pixels; the model's own size when not given."""

@@ -3,6 +3,7 @@
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import TrackingUri
 
 
 class TrackingConfig(Frozen):
@@ -11,7 +12,7 @@ class TrackingConfig(Frozen):
     enabled: bool = True
     """False: numbers stay in the run directory's journal, and can be sent later."""
 
-    uri: str | None = None
+    uri: TrackingUri | None = None
     """Tracking server; not given: MLFLOW_TRACKING_URI, and else a sqlite file in the run root, if that is no bucket."""
 
     experiment: str = Field(default="reward-finetuning", min_length=1)

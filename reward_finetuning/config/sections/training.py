@@ -27,7 +27,7 @@ class TrainingConfig(Frozen):
 
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the trained weights, updated after every update; none when not given.
-    Sampling goes on with the newest weights; see evaluation.averaged."""
+    Sampling uses the newest weights; see evaluation.averaged."""
 
     max_grad_norm: PositiveFloat = 1.0
     """The gradient is scaled down to this norm."""
@@ -43,9 +43,15 @@ class TrainingConfig(Frozen):
     for precisions in which stored and replayed values differ by more than the clip range allows."""
 
     gate_cells: PositiveInt = 256
-    """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities."""
+    """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities, rounded up to
+    whole batches; the remainder's batch is replayed too."""
 
     processes: PositiveInt | Literal["auto"] = "auto"
-    """Processes that train_epoch and run_epochs start on a node, each with a GPU of its own; `auto`: one a visible GPU,
+    """Processes that train_epoch and run_epochs start on a node, each with its own GPU; `auto`: one per visible GPU,
     and one where there is none. Where images and cells go depends on it, what is drawn does not; gradients are
-    summed in another order, which changes rounding alone. So a run may go on with another number."""
+    summed in another order, which changes rounding alone. So a run may continue with another number."""
+
+    def num_gate_cells(self, num_cells: int) -> int:
+        """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size."""
+        size = self.cells_per_batch
+        return min(-(-self.gate_cells // size), num_cells // size) * size + num_cells % size

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.locations import Location
 
 Anchor = Literal["pretrained", "warm_start"]
 
@@ -12,7 +13,7 @@ Anchor = Literal["pretrained", "warm_start"]
 class WarmStartConfig(Frozen):
     """A policy of another run, of the same pretrained model and the same trainable weights; it becomes epoch 0 here."""
 
-    run_directory: str = Field(min_length=1)
+    run_directory: Location
     """That run's folder: its run_root/name."""
 
     epoch: PositiveInt

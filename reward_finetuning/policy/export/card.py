@@ -1,4 +1,4 @@
-"""The model card of an exported policy: Markdown with the metadata header that model hubs read."""
+"""The model card of an exported policy: Markdown with the metadata header for model hubs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 
 from reward_finetuning.config import RunConfig
 from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, scheduler_changes
-from reward_finetuning.policy.known_models import KNOWN_MODELS
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.policy.source import BUILT_IN, locate, pinned_revision
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where an exported policy comes from."""
+    """Origin of an exported policy."""
 
     config: RunConfig
     epoch: int
@@ -30,13 +30,13 @@ class Provenance:
     num_prompts: int
     prompts_digest: str
     results: Sequence[tuple[str, ...]]
-    """Rows of a table, the heading first: rewards before and after with intervals; empty: not evaluated."""
+    """Table of rewards before and after with intervals, after a heading; empty if the policy was not evaluated."""
 
     verdict: str
 
 
 def model_card(policy: Provenance, exported: Exported) -> str:
-    """The card's text."""
+    """The text of the card."""
     config = policy.config
     title = f"# {config.name}, epoch {policy.epoch}{', averaged weights' if policy.averaged else ''}"
     sections = [_header(config, exported), title, _summary(config), _use(config, exported), _training(policy)]
@@ -68,7 +68,7 @@ def _use(config: RunConfig, exported: Exported) -> str:
     return (
         f"## How to use\n\n```python\nfrom diffusers import {imported}\n\n{_loading(config, exported)}\n"
         f'image = pipe("a prompt", {call}, eta={sampling.ddim_eta:g}{size}).images[0]\n```\n\n'
-        "These are the steps and the guidance that it was trained and evaluated with."
+        "Training and evaluation used these steps and this guidance."
     )
 
 
@@ -77,14 +77,14 @@ def _loading(config: RunConfig, exported: Exported) -> str:
     if exported.form == "pipeline":
         return f'pipe = {name}.from_pretrained("THIS_FOLDER")'
     changes = ", ".join(f"{key}={value!r}" for key, value in scheduler_changes(config.sampling).items())
-    own_steps = f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})"
+    set_scheduler = f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})"
     base = "THE_BUILT_IN_MODEL" if config.model.source == "shapes" else config.model.source
     if exported.form == "file":
         loading = f'pipe = {name}.from_single_file("THIS_FOLDER/{SINGLE_FILE}", config={base!r})'
-        return f"{loading}\n{own_steps}"
+        return f"{loading}\n{set_scheduler}"
     revision = f", revision={pinned_revision(config.model)!r}" if locate(config.model) is None else ""
     loading = f"pipe = {name}.from_pretrained({base!r}{revision})"
-    return f'{loading}\n{own_steps}\npipe.load_lora_weights("THIS_FOLDER")'
+    return f'{loading}\n{set_scheduler}\npipe.load_lora_weights("THIS_FOLDER")'
 
 
 def _training(policy: Provenance) -> str:
@@ -109,32 +109,32 @@ def _training(policy: Provenance) -> str:
 def _results(policy: Provenance) -> str:
     if not policy.results:
         return "## Results\n\nThis epoch was not evaluated."
-    said = "Rewards of the same prompts from the same noise, before and after finetuning, with 95 % intervals."
-    return f"## Results\n\n{policy.verdict}\n\n{said}\n\n{_table(policy.results)}"
+    note = "Rewards before and after finetuning, for the same prompts and the same noise, with 95 % intervals."
+    return f"## Results\n\n{policy.verdict}\n\n{note}\n\n{_table(policy.results)}"
 
 
 def _licences(config: RunConfig) -> str:
     parts = {
-        "Base model": _base_licence(config) or "not known here: see its own card; finetuned weights are bound by it",
+        "Base model": _base_licence(config) or "see the card of the base model; it also applies to finetuned weights",
         "Training prompts": "not stated by the prompt set",
-        "Reward models": ", ".join(config.reward.weights) + ": not part of these weights; their own licences hold",
+        "Reward models": ", ".join(config.reward.weights) + ": not part of these weights; their own licences apply",
     }
     return "## Licences\n\n" + _table([("Part", "Licence"), *parts.items()])
 
 
 def _limitations(config: RunConfig, exported: Exported) -> str:
     limits = [
-        "A reward is a stand-in for what people like: pictures may exploit what it overlooks, and become less varied.",
-        "It was judged on the prompt sets above; for other prompts nothing is claimed.",
-        "The base model's biases and limits remain.",
+        "A reward approximates human preference. Pictures may exploit its errors and become less diverse.",
+        "The model was evaluated on the prompt sets above. Results for other prompts are unknown.",
+        "The biases and limitations of the base model remain.",
     ]
     if exported.form == "adapter" and config.model.source == "shapes":
-        limits.append("Its base model comes with reward-finetuning alone: export with --merge to give it to others.")
+        limits.append("Only reward-finetuning contains its base model: export with --merge to share the model.")
     if exported.form != "adapter" and not exported.safety_checker:
-        limits.append("There is no safety checker in this folder: add one before strangers see pictures.")
+        limits.append("This folder contains no safety checker: add one before you show pictures to others.")
     if config.sampling.scheduler == "own" and config.sampling.spacing == "quadratic":
         limits.append(
-            "It was trained on quadratic steps, which stock schedulers do not have: pictures differ a little."
+            "Training used quadratic timesteps, which stock schedulers do not support: pictures differ slightly."
         )
     return "## Limitations\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
@@ -148,13 +148,13 @@ def _base_licence(config: RunConfig) -> str | None:
     if folder == BUILT_IN:
         return "apache-2.0"
     if folder is None:
-        known = KNOWN_MODELS.get(config.model.source)
-        return known.licence if known else None
+        published = PUBLISHED_MODELS.get(config.model.source)
+        return published.licence if published else None
     return _licence_of_card(folder / "README.md") if folder.is_dir() else None
 
 
 def _licence_of_card(card: Path) -> str | None:
-    """`license` of a model card's header, where there is one."""
+    """`license` in the header of a model card; None if it is missing."""
     if not card.is_file():
         return None
     _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---", maxsplit=2)

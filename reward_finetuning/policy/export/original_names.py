@@ -1,7 +1,7 @@
-"""Weights of a diffusers pipeline by the names of the original Stable Diffusion checkpoints, as one-file programs read.
+"""Conversion of a diffusers pipeline to the weight names of the original Stable Diffusion checkpoints.
 
-The names are those of CompVis' latent-diffusion, Stability's generative-models (XL) and OpenCLIP; diffusers'
-`from_single_file` is the inverse, which the tests hold this against.
+The names are those of CompVis' latent-diffusion, Stability's generative-models (XL) and OpenCLIP. `from_single_file`
+of diffusers is the inverse, and the tests compare with it.
 """
 
 from __future__ import annotations
@@ -59,55 +59,55 @@ _OPEN_CLIP = (
 
 
 def original_state(pipeline: Any) -> dict[str, Tensor]:
-    """All weights of a StableDiffusionPipeline or StableDiffusionXLPipeline under the original names."""
+    """All weights of a StableDiffusionPipeline or StableDiffusionXLPipeline with the original names."""
     state = _prefixed("model.diffusion_model.", _unet(pipeline.unet))
     state |= _prefixed("first_stage_model.", _vae(pipeline.vae))
     if hasattr(pipeline, "text_encoder_2"):
         state |= _prefixed("conditioner.embedders.0.transformer.text_model.", _clip(pipeline.text_encoder))
         return state | _prefixed("conditioner.embedders.1.model.", _open_clip(pipeline.text_encoder_2))
-    # OpenAI's CLIP has quick_gelu (1.x), OpenCLIP's has gelu (2.x).
+    # CLIP of OpenAI uses quick_gelu (1.x), OpenCLIP uses gelu (2.x).
     if pipeline.text_encoder.config.hidden_act == "quick_gelu":
         return state | _prefixed("cond_stage_model.transformer.text_model.", _clip(pipeline.text_encoder))
     return state | _prefixed("cond_stage_model.model.", _open_clip(pipeline.text_encoder))
 
 
 def _unet(unet: Any) -> dict[str, Tensor]:
-    """Blocks of every resolution are one list, in which a down- or upsampler has a place of its own, or shares one."""
+    """The original names number all blocks in one list. A down- or upsampler is a block or a part of a block."""
     per_level = unet.config.layers_per_block + 1
     names = dict(_UNET_ENDS)
     for level in range(len(unet.down_blocks)):
         for layer in range(per_level - 1):
-            place = f"input_blocks.{per_level * level + layer + 1}"
-            names[f"down_blocks.{level}.resnets.{layer}"] = f"{place}.0"
-            names[f"down_blocks.{level}.attentions.{layer}"] = f"{place}.1"
+            block_name = f"input_blocks.{per_level * level + layer + 1}"
+            names[f"down_blocks.{level}.resnets.{layer}"] = f"{block_name}.0"
+            names[f"down_blocks.{level}.attentions.{layer}"] = f"{block_name}.1"
         names[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{per_level * (level + 1)}.0.op"
     for level, block in enumerate(unet.up_blocks):
         for layer in range(per_level):
-            place = f"output_blocks.{per_level * level + layer}"
-            names[f"up_blocks.{level}.resnets.{layer}"] = f"{place}.0"
-            names[f"up_blocks.{level}.attentions.{layer}"] = f"{place}.1"
-        beside = 2 if hasattr(block, "attentions") else 1
-        names[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{per_level * (level + 1) - 1}.{beside}.conv"
+            block_name = f"output_blocks.{per_level * level + layer}"
+            names[f"up_blocks.{level}.resnets.{layer}"] = f"{block_name}.0"
+            names[f"up_blocks.{level}.attentions.{layer}"] = f"{block_name}.1"
+        position = 2 if hasattr(block, "attentions") else 1
+        names[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{per_level * (level + 1) - 1}.{position}.conv"
     return {_unet_name(name, names): weight for name, weight in unet.state_dict().items()}
 
 
 def _unet_name(name: str, names: dict[str, str]) -> str:
-    start = max((known for known in names if name.startswith(f"{known}.")), key=len)
-    rest = name.removeprefix(start)
-    if "resnets" in start:
-        for ours, theirs in _RESNET:
-            rest = rest.replace(f".{ours}.", f".{theirs}.")
-    return names[start] + rest
+    prefix = max((candidate for candidate in names if name.startswith(f"{candidate}.")), key=len)
+    rest = name.removeprefix(prefix)
+    if "resnets" in prefix:
+        for diffusers_name, original_name in _RESNET:
+            rest = rest.replace(f".{diffusers_name}.", f".{original_name}.")
+    return names[prefix] + rest
 
 
 def _vae(vae: Any) -> dict[str, Tensor]:
     last = len(vae.config.up_block_types) - 1
     state = {}
     for name, weight in vae.state_dict().items():
-        # The original counts the decoder's blocks from the image.
-        counted = re.sub(r"up_blocks\.(\d+)", lambda match: f"up_blocks.{last - int(match[1])}", name)
-        is_linear = ".attentions." in name and weight.ndim == 2  # there 1 x 1 convolutions
-        state[_renamed(counted, _VAE)] = weight[:, :, None, None] if is_linear else weight
+        # The original numbers the blocks of the decoder from the image.
+        renumbered = re.sub(r"up_blocks\.(\d+)", lambda match: f"up_blocks.{last - int(match[1])}", name)
+        is_linear = ".attentions." in name and weight.ndim == 2  # 1 x 1 convolutions in the original
+        state[_renamed(renumbered, _VAE)] = weight[:, :, None, None] if is_linear else weight
     return state
 
 
@@ -116,8 +116,9 @@ def _clip(encoder: Any) -> dict[str, Tensor]:
 
 
 def _open_clip(encoder: Any) -> dict[str, Tensor]:
-    """Queries, keys and values are one matrix there, and the projection is transposed."""
-    state, weights = {}, _clip(encoder)
+    """OpenCLIP stores queries, keys and values in one matrix, and transposes the projection."""
+    state = {}
+    weights = _clip(encoder)
     for name, weight in weights.items():
         if name == "text_projection.weight":
             state["text_projection"] = weight.T

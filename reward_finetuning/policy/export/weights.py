@@ -1,4 +1,4 @@
-"""A policy as files that stock diffusers loads, without this project's code."""
+"""Export of the weights of a policy as files that stock diffusers loads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SINGLE_FILE = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a folder holds."""
+    """Content of an export folder."""
 
     form: Form
     pipeline: str
@@ -37,14 +37,14 @@ class Exported:
 def export_weights(
     run: RunDirectory, policy: Reference, folder: Path, form: Form, *, averaged: bool = False
 ) -> Exported:
-    """Write the policy's weights in float32 as diffusers saves them; LoRA adapters are merged except in an `adapter`.
+    """Write the weights of a policy in float32 in the format of diffusers. All forms but `adapter` merge LoRA adapters.
 
     Args:
         run: the run.
-        policy: which of its policies.
-        folder: where to; it exists.
-        form: what to write.
-        averaged: the averaged weights instead of the newest.
+        policy: a policy of the run.
+        folder: existing output folder.
+        form: format of the export.
+        averaged: export the averaged weights instead of the newest.
     """
     config = run.config
     model = config.model.model_copy(update={"dtype": "float32", "device": "cpu"})
@@ -68,17 +68,17 @@ def export_weights(
 
 
 def form_of(model: ModelConfig, *, merge: bool) -> Form:
-    """What an export of this model is, unless a single file is asked for."""
+    """Form of an export of this model that is not a single file."""
     return "adapter" if model.trainable == "lora" and not merge else "pipeline"
 
 
 def scheduler_changes(sampling: SamplingConfig) -> dict[str, Any]:
-    """What stock diffusers' DDIMScheduler has to be told to walk the run's grid; `quadratic` it does not know.
+    """Changes to the DDIMScheduler of diffusers for the timestep grid of the run. It does not support `quadratic`.
 
-    The policy clips nothing, whatever the model's own scheduler says.
+    Sampling of this project does not clip, so clipping of the scheduler is disabled.
     """
-    own = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
-    return {"clip_sample": False, "thresholding": False} | (own if sampling.scheduler == "own" else {})
+    grid = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
+    return {"clip_sample": False, "thresholding": False} | (grid if sampling.scheduler == "own" else {})
 
 
 def _scheduler(scheduler: Any, sampling: SamplingConfig) -> Any:
@@ -88,16 +88,16 @@ def _scheduler(scheduler: Any, sampling: SamplingConfig) -> Any:
 
 
 def _file_metadata(pipeline: Any) -> dict[str, str]:
-    """What readers of single files cannot see from the weights (https://github.com/Stability-AI/ModelSpec)."""
-    v = pipeline.scheduler.config.prediction_type == "v_prediction"
-    return {"modelspec.sai_model_spec": "1.0.0", "modelspec.prediction_type": "v" if v else "epsilon"}
+    """Metadata of a single file (https://github.com/Stability-AI/ModelSpec)."""
+    predicts_v = pipeline.scheduler.config.prediction_type == "v_prediction"
+    return {"modelspec.sai_model_spec": "1.0.0", "modelspec.prediction_type": "v" if predicts_v else "epsilon"}
 
 
 def _save_adapter(pipeline: Any, folder: Path) -> None:
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import get_peft_model_state_dict
 
-    # Without peft's settings a loader takes alpha = rank; sets are sorted for the same bytes every time.
+    # Without the settings of peft, a loader assumes alpha = rank. Sets are sorted for reproducible bytes.
     unet = pipeline.unet
     settings = unet.peft_config["default"].to_dict()
     settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}

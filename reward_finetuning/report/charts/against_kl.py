@@ -1,6 +1,6 @@
-"""Rewards against the distance from the pretrained model: where over-optimisation shows.
+"""Plot of rewards against the KL to the reference, which shows over-optimisation.
 
-A policy that pays for its reward with everything else has one line that climbs with the KL and others that fall.
+An over-optimised policy has a trained reward that rises with the KL while other rewards fall.
 
 Source: Deng et al. 2024 (arXiv:2402.08714), fig. 10; Gao et al. 2023 (arXiv:2210.10760).
 """
@@ -15,14 +15,14 @@ from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.charts.curves import Points
 from reward_finetuning.report.charts.drawing import MUTED, Overlay, Series, draw, keys, plot_series
 from reward_finetuning.report.comparison import Comparison, metric_name
-from reward_finetuning.report.wording import number, shortened, signed
+from reward_finetuning.report.formatting import number, shortened, signed
 
 KL = "sample/kl_to_reference"
 FEWEST_EVALUATIONS = 3
-"""With fewer evaluated policies of known KL, the epochs' own training images are shown instead."""
+"""With fewer evaluated policies with a KL, the training images of the epochs are plotted instead."""
 
-MOST_MEANS = 12
-"""Training epochs are averaged into this many points: an epoch's few prompts make its mean jump."""
+MAX_POINTS = 12
+"""Training epochs are averaged to this many points, because the mean of the few prompts of one epoch is noisy."""
 
 Track = list[tuple[float, float]]
 """(KL in nats per latent element and step, change in standard deviations), by KL."""
@@ -36,16 +36,16 @@ def draw_against_kl(
     epoch: int,
     trained: Collection[str],
 ) -> list[Overlay]:
-    """Every reward's change over the KL to the pretrained model; empty where no KL is known.
+    """The change of every reward over the KL to the reference; empty without KL values.
 
-    One figure for each prompt set when enough evaluated policies have a known KL, else one of the training images.
+    One figure per prompt set if enough evaluated policies have a KL; otherwise one figure of the training images.
 
     Args:
-        comparison: of the newest policy with the pretrained model.
-        before: the pretrained model's images, whose standard deviation is the unit of the changes.
+        comparison: comparison of the newest policy with the pretrained model.
+        before: images of the pretrained model; their standard deviation is the unit of the changes.
         history: `sample/kl_to_reference`, `reward/<scorer>/{mean,std}` and `eval/<set>/<reward>/gain` by epoch.
-        epoch: of the newest policy; later ones are left out.
-        trained: the scorers with a weight; the others are watched.
+        epoch: epoch of the newest policy; later epochs are omitted.
+        trained: scorers with a weight above 0; the others are only monitored.
     """
     kl = {e: value for e, value in history.get(KL, ()) if math.isfinite(value)}
     evaluated = [
@@ -55,7 +55,7 @@ def draw_against_kl(
     ]
     if evaluated:
         return evaluated
-    dots = _trained_on(history, {e: value for e, value in kl.items() if e <= epoch})
+    dots = _training_paths(history, {e: value for e, value in kl.items() if e <= epoch})
     return [_overlay("training images", {name: _averaged(path) for name, path in dots.items()}, trained, dots)] * bool(
         dots
     )
@@ -64,7 +64,7 @@ def draw_against_kl(
 def _evaluated(
     comparison: Comparison, before: EvaluatedSamples, history: Mapping[str, Points], kl: Mapping[int, float], epoch: int
 ) -> Iterator[tuple[str, dict[str, Track]]]:
-    """For each prompt set, the path of each reward from the pretrained model at (0, 0)."""
+    """(prompt set, path of each reward), starting with the pretrained model at (0, 0)."""
     sets = np.asarray(before.prompt_sets)
     values = before.rewards | before.measures
     for prompt_set in dict.fromkeys(before.prompt_sets):
@@ -76,24 +76,24 @@ def _evaluated(
             gains = {e: gain for e, gain in history.get(metric_name(row, "gain"), ()) if e < epoch}
             gains[epoch] = row.gain.mean
             # The images of epoch e + 1 are drawn by the policy of epoch e.
-            known = [(kl[e + 1], gain / unit) for e, gain in gains.items() if unit and e + 1 in kl]
-            paths[row.reward] = sorted([(0.0, 0.0), *known])
+            points = [(kl[e + 1], gain / unit) for e, gain in gains.items() if unit and e + 1 in kl]
+            paths[row.reward] = sorted([(0.0, 0.0), *points])
         yield prompt_set, paths
 
 
 def _missing(epoch: int, kl: Mapping[int, float]) -> str:
-    return "" if epoch + 1 in kl else " but the newest, whose KL is measured when it draws training images"
+    return "" if epoch + 1 in kl else " without the newest, whose KL is measured in the next epoch"
 
 
-def _trained_on(history: Mapping[str, Points], kl: Mapping[int, float]) -> dict[str, Track]:
-    """The same of the images that were trained on, relative to the first epoch's, which the pretrained model drew."""
+def _training_paths(history: Mapping[str, Points], kl: Mapping[int, float]) -> dict[str, Track]:
+    """Paths of the training images, relative to the first epoch, which the pretrained model sampled."""
     paths: dict[str, Track] = {}
     names = [key.split("/")[1] for key in history if key.startswith("reward/") and key.endswith("/mean")]
     columns = {name: f"reward/{name}" for name in sorted(names) if name != "mean"}
     for name, column in {"reward": "reward", **columns}.items():
         mean, std = dict(history.get(f"{column}/mean", ())), dict(history.get(f"{column}/std", ()))
         if name != "reward" and history[f"{column}/mean"] == history.get("reward/mean"):
-            continue  # the only scorer of weight 1 is the combined reward
+            continue  # equal to the combined reward: the only scorer has weight 1
         epochs = [e for e in mean if e in kl and math.isfinite(mean[e])]
         unit = std.get(1, 0.0) if 1 in mean else 0.0
         if len(epochs) > 1 and unit:
@@ -102,8 +102,8 @@ def _trained_on(history: Mapping[str, Points], kl: Mapping[int, float]) -> dict[
 
 
 def _averaged(path: Track) -> Track:
-    """At most MOST_MEANS points, each the mean of as many epochs of similar KL."""
-    size = math.ceil(len(path) / MOST_MEANS)
+    """At most MAX_POINTS points, each the mean of equally many epochs with similar KL."""
+    size = math.ceil(len(path) / MAX_POINTS)
     parts = (path[start : start + size] for start in range(0, len(path), size))
     return [(float(np.mean([x for x, _ in part])), float(np.mean([y for _, y in part]))) for part in parts]
 
@@ -116,16 +116,16 @@ def _overlay(
         Series(label, path, () if dots is None or dots[name] == path else dots[name])
         for label, (name, path) in zip(labels, paths.items(), strict=True)
     ]
-    said = (f"{one.label}: {_said(one.points)}" for one in series)
+    descriptions = (f"{line.label}: {_description(line.points)}" for line in series)
     svg = draw(f"against KL {title}", lambda axes: _plot(axes, series), inches=(4.6, 2.6))
-    return Overlay(title, f"Change of each reward over KL, {title}. " + "; ".join(said), svg, keys(labels))
+    return Overlay(title, f"Change of each reward over KL, {title}. " + "; ".join(descriptions), svg, keys(labels))
 
 
 def _role(name: str, trained: Collection[str]) -> str:
-    return "trained on" if name == "reward" or name in trained else "watched"
+    return "trained" if name == "reward" or name in trained else "monitored"
 
 
-def _said(points: Sequence[tuple[float, float]]) -> str:
+def _description(points: Sequence[tuple[float, float]]) -> str:
     (x, y), top = points[-1], max(points, key=lambda point: point[1])
     return (
         f"{signed(y, 2)} standard deviations at KL {number(x, 5)}, "
@@ -138,7 +138,7 @@ def _plot(axes: Any, series: Sequence[Series]) -> None:
 
     axes.axhline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
     plot_series(axes, series)
-    axes.set_xlabel("KL to the pretrained model, nats per latent element and step")
+    axes.set_xlabel("KL to the reference, nats per latent element and step")
     axes.set_ylabel("change, standard deviations")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_locator(MaxNLocator(5))

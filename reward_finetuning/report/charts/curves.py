@@ -1,4 +1,4 @@
-"""Training curves as SVG that takes its colours from the page."""
+"""Training curves as SVG with the colours of the page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reward_finetuning.report.charts.drawing import ACCENT, draw
-from reward_finetuning.report.wording import decimals, number, shortened
+from reward_finetuning.report.formatting import decimals, number, shortened
 
 Points = Sequence[tuple[int, float]]
 """(epoch, value)"""
 
-MOST_POINTS = 240
-"""A curve is about 280 CSS pixels wide; more points only make the page larger."""
+MAX_POINTS = 240
+"""Points per curve; a curve is about 280 CSS pixels wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,16 @@ class Curve:
 
     name: str
     latest: str
-    """The last value, in words."""
+    """The last value, as text."""
 
     description: str
-    """What the figure shows, for those who cannot see it."""
+    """Description of the figure for screen readers."""
 
     svg: str
 
 
 def draw_curves(curves: Mapping[str, Points]) -> list[Curve]:
-    """One figure for each curve that has points, in the order given.
+    """One figure per curve that has points, in input order.
 
     `x/std` becomes the band around `x/mean`; `x/gain_low` and `x/gain_high` the band around `x/gain`.
     """
@@ -45,19 +45,19 @@ def draw_curves(curves: Mapping[str, Points]) -> list[Curve]:
 
 
 def thinned(points: Points) -> list[tuple[int, float]]:
-    """At most MOST_POINTS points that keep the lowest and the highest of each stretch, so that no spike is lost."""
-    if len(points) <= MOST_POINTS:
+    """At most MAX_POINTS points: the lowest and the highest of each interval, so that spikes stay visible."""
+    if len(points) <= MAX_POINTS:
         return list(points)
-    stretch = math.ceil(len(points) / (MOST_POINTS // 2))
-    kept: list[tuple[int, float]] = []
-    for start in range(0, len(points), stretch):
-        part = points[start : start + stretch]
-        kept += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
-    return kept
+    length = math.ceil(len(points) / (MAX_POINTS // 2))
+    extremes: list[tuple[int, float]] = []
+    for start in range(0, len(points), length):
+        part = points[start : start + length]
+        extremes += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
+    return extremes
 
 
 def _band(name: str, curves: Mapping[str, Points]) -> tuple[Points, Points, tuple[str, ...]] | None:
-    """The lower and the upper edge around a curve, and the names of the curves that they come from."""
+    """The lower and upper edge around a curve, and the names of the curves that define them."""
     if name.endswith("/mean") and curves.get(spread := f"{name.removesuffix('/mean')}/std"):
         std = dict(curves[spread])
         around = [(epoch, value, std[epoch]) for epoch, value in curves[name] if epoch in std]
@@ -74,10 +74,10 @@ def _curve(name: str, points: Points, band: tuple[Points, Points] | None) -> Cur
     values = [value for _, value in points]
     places = decimals((max(values) - min(values)) / 2)
     first, last = (f"{number(value, places)} at epoch {epoch}" for epoch, value in (points[0], points[-1]))
-    said = f"{first}, {last}, lowest {number(min(values), places)}, highest {number(max(values), places)}"
+    description = f"{first}, {last}, lowest {number(min(values), places)}, highest {number(max(values), places)}"
     shown = shortened(name, 60)
     return Curve(
-        shown, number(values[-1], places), f"{shown}: {said}", draw(name, lambda axes: _plot(axes, points, band))
+        shown, number(values[-1], places), f"{shown}: {description}", draw(name, lambda axes: _plot(axes, points, band))
     )
 
 

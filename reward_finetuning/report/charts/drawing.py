@@ -1,4 +1,4 @@
-"""Small figures as SVG that takes its colours and its font from the page."""
+"""Small figures as SVG with the colours and the font of the page."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,9 +7,9 @@ from io import StringIO
 from typing import Any
 
 NUM_STYLES = 6
-"""Series of one figure that look different; the page's style sheet has as many `--series-` colours."""
+"""Number of styles of series; the style sheet of the page has the same number of `--series-` colours."""
 
-# Colours that matplotlib writes and the page replaces by its own, which differ between light and dark.
+# Placeholder colours for matplotlib. They are replaced by CSS variables, which differ between light and dark mode.
 _INK = {"#010101": "var(--muted)", "#020202": "var(--rule)", "#030303": "var(--accent)"} | {
     f"#0400{number:02x}": f"var(--series-{number})" for number in range(NUM_STYLES)
 }
@@ -42,19 +42,19 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a figure, told apart from the others by dashes and marks, so that no one needs its colour."""
+    """One line of a figure. Dashes and markers identify it without colour."""
 
     label: str
     points: Sequence[tuple[float, float]]
-    """(x, y) in the order in which they are joined."""
+    """(x, y) in drawing order."""
 
     faint: Sequence[tuple[float, float]] = ()
-    """What the points are means of: dots behind the line."""
+    """Single values behind the means, drawn as dots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An entry of a figure's legend, which the page sets as text."""
+    """An entry of the legend, which the page shows as text."""
 
     label: str
     svg: str
@@ -66,19 +66,19 @@ class Overlay:
 
     title: str
     description: str
-    """What the figure shows, for those who cannot see it."""
+    """Description of the figure for screen readers."""
 
     svg: str
     keys: tuple[Key, ...]
 
 
 def draw(name: str, plot: Callable[[Any], None], *, inches: tuple[float, float] = (3.6, 1.7)) -> str:
-    """The SVG of what `plot` puts on matplotlib's axes; `name` alone decides its ids."""
-    # matplotlib takes a second to import, which only those who draw should pay.
+    """The SVG of the figure that `plot` draws on matplotlib axes. Ids depend only on `name`."""
+    # Importing matplotlib takes a second, so it is imported only for drawing.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # The salt makes ids depend on the name alone: the same page from the same numbers, no two figures with one id.
+    # With this salt, ids depend only on the name: pages are reproducible, and ids of different figures differ.
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure = Figure(figsize=inches, layout="constrained")
         plot(figure.add_subplot())
@@ -90,7 +90,7 @@ def draw(name: str, plot: Callable[[Any], None], *, inches: tuple[float, float] 
 
 
 def keys(labels: Sequence[str]) -> tuple[Key, ...]:
-    """The legend of series drawn by `plot_series` in the same order."""
+    """The legend of series that `plot_series` draws in the same order."""
 
     def sample(number: int) -> Callable[[Any], None]:
         def plot(axes: Any) -> None:
@@ -104,18 +104,18 @@ def keys(labels: Sequence[str]) -> tuple[Key, ...]:
     )
 
 
-def plot_series(axes: Any, series: Sequence[Series], *, most_marks: int = 16) -> None:
-    """Lines with marks; a long line has marks here and there."""
-    for number, one in enumerate(series):
+def plot_series(axes: Any, series: Sequence[Series], *, max_markers: int = 16) -> None:
+    """Draw lines with at most about `max_markers` markers each."""
+    for number, line in enumerate(series):
         look = style(number)
-        if one.faint:
-            axes.plot(*zip(*one.faint, strict=True), **{**look, "linestyle": "none", "alpha": 0.3, "markersize": 2.2})
-        every = max(1, len(one.points) // most_marks)
-        axes.plot(*zip(*one.points, strict=True), **look, markevery=every)
+        if line.faint:
+            axes.plot(*zip(*line.faint, strict=True), **{**look, "linestyle": "none", "alpha": 0.3, "markersize": 2.2})
+        every = max(1, len(line.points) // max_markers)
+        axes.plot(*zip(*line.points, strict=True), **look, markevery=every)
 
 
 def style(number: int) -> Mapping[str, Any]:
-    """How series `number` looks; the seventh differs from the first in its marks alone, which are hollow."""
+    """Style of series `number`. From the seventh series on, styles repeat with hollow markers."""
     kind = number % NUM_STYLES
     return {
         "color": SERIES[kind],
@@ -128,13 +128,13 @@ def style(number: int) -> Mapping[str, Any]:
 
 
 def _inline(svg: str) -> str:
-    """The figure as part of an HTML page: its font and colours, no XML heads, no ids that every figure has."""
+    """The figure as part of an HTML page: with its font and colours, without XML header and common ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"| (width|height)="[\d.]+pt"', "", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font-size: [^;]*; font-family: [^;]*; ", "", svg)
     svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)  # tick labels keep their digits
-    for written, own in _INK.items():
-        svg = svg.replace(written, own)
+    for placeholder, variable in _INK.items():
+        svg = svg.replace(placeholder, variable)
     return re.sub(r"\s*\n\s*", " ", svg).strip()

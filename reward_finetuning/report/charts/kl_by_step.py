@@ -1,4 +1,4 @@
-"""Where along the denoising a policy has moved away from the pretrained model."""
+"""Plot of the KL to the reference per denoising step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.charts.drawing import Overlay, Series, draw, keys, plot_series
-from reward_finetuning.report.wording import shortened
+from reward_finetuning.report.formatting import shortened
 
 
 def draw_kl_by_step(policies: Mapping[str, EvaluatedSamples]) -> list[Overlay]:
-    """The mean KL of every denoising step, one figure a prompt set, one line a policy; empty where none was measured.
+    """The mean KL of every denoising step: one figure per prompt set, one line per policy; empty without measurements.
 
     Args:
-        policies: by name; those without KL, and those whose KL is zero throughout, are left out.
+        policies: by name; policies without KL, or with zero KL in all steps, are omitted.
     """
-    moved = {name: samples for name, samples in policies.items() if samples.kl is not None and samples.kl.any()}
-    sets = dict.fromkeys(prompt_set for samples in moved.values() for prompt_set in samples.prompt_sets)
-    return [_overlay(prompt_set, moved) for prompt_set in sets]
+    measured = {name: samples for name, samples in policies.items() if samples.kl is not None and samples.kl.any()}
+    sets = dict.fromkeys(prompt_set for samples in measured.values() for prompt_set in samples.prompt_sets)
+    return [_overlay(prompt_set, measured) for prompt_set in sets]
 
 
 def _overlay(prompt_set: str, policies: Mapping[str, EvaluatedSamples]) -> Overlay:
@@ -28,10 +28,10 @@ def _overlay(prompt_set: str, policies: Mapping[str, EvaluatedSamples]) -> Overl
         for name, samples in policies.items()
         if prompt_set in samples.prompt_sets
     ]
-    said = "; ".join(f"{one.label}: {_said(one.points)}" for one in series)
+    description = "; ".join(f"{line.label}: {_description(line.points)}" for line in series)
     title = shortened(prompt_set, 60)
     svg = draw(f"KL by step {title}", lambda axes: _plot(axes, series), inches=(4.6, 2.2))
-    return Overlay(title, f"KL by denoising step, {title}. {said}", svg, keys([one.label for one in series]))
+    return Overlay(title, f"KL by denoising step, {title}. {description}", svg, keys([line.label for line in series]))
 
 
 def _means(samples: EvaluatedSamples, prompt_set: str) -> NDArray[np.float64]:
@@ -42,10 +42,10 @@ def _means(samples: EvaluatedSamples, prompt_set: str) -> NDArray[np.float64]:
     return means
 
 
-def _said(points: Sequence[tuple[float, float]]) -> str:
+def _description(points: Sequence[tuple[float, float]]) -> str:
     step, top = max(points, key=lambda point: point[1])
     total = sum(value for _, value in points)
-    return f"{total:.3g} in all, most at step {step} of {len(points)} with {top:.3g}"
+    return f"{total:.3g} in total, the highest at step {step} of {len(points)} with {top:.3g}"
 
 
 def _plot(axes: Any, series: Sequence[Series]) -> None:

@@ -1,6 +1,6 @@
-"""How different the images of one prompt are from each other: the mean distance of all pairs.
+"""Diversity: the mean distance between all pairs of images of one prompt.
 
-A policy that is over-optimised draws one image again and again: its reward climbs, its diversity falls.
+The images of an over-optimised policy become similar: its reward rises and its diversity falls.
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 32
-"""Pixels to which a picture is averaged: what is finer than that is texture."""
+"""Pixels to which a picture is averaged; finer detail is texture."""
 
 COLOUR_CELLS, GRADIENT_CELLS, ORIENTATIONS = 8, 4, 8
 _BLOCK = 512
-"""Rows of the distance matrix at once: 5000 images of one prompt need megabytes, not gigabytes."""
+"""Rows of the distance matrix per block, so that 5000 images of one prompt need megabytes instead of gigabytes."""
 
 
 def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Features whose Euclidean distance says how different two pictures look; no network, no weights.
+    """Features whose Euclidean distance measures how different two pictures look, without a network.
 
-    The picture is averaged to SIDE x SIDE. One half are the mean colours of 8 x 8 cells, scaled so that their distance
-    is the root mean square difference of the colours, in [0, 1]. The other half are histograms of the gradients'
-    orientations in 4 x 4 cells (weighted by magnitude, sign ignored), as square roots of their shares: a Hellinger
+    The picture is averaged to SIDE x SIDE. One half of the features are the mean colours of 8 x 8 cells, scaled so that
+    their distance is the root mean square difference of the colours, in [0, 1]. The other half are histograms of the
+    gradients' orientations in 4 x 4 cells (weighted by magnitude, sign ignored), as square roots of shares: a Hellinger
     distance in [0, 1].
 
     Args:
         images: [M, H, W, 3].
 
     Returns:
-        [M, 320]; 0 apart are equal pictures, at most sqrt(2).
+        [M, 320]; the distance of equal pictures is 0, and every distance is at most sqrt(2).
 
-    Source: the histograms as in Dalal and Triggs 2005, CVPR, coarser; distances of histograms: Hellinger 1909.
+    Source: histograms as in Dalal and Triggs 2005, CVPR, with larger cells; distance of histograms: Hellinger 1909.
     """
     small = np.stack([_averaged(image) for image in images])  # [M, SIDE, SIDE, 3]
     colours = _cells(small, COLOUR_CELLS).mean(axis=(2, 4))  # [M, 8, 8, 3]
@@ -46,18 +46,18 @@ def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def diversity(features: NDArray[np.float32], prompts: Sequence[object]) -> NDArray[np.float64] | None:
-    """Each image's share in its prompt's mean pairwise distance, [S]; None where a prompt has a single image.
+    """Share of each image in the mean pairwise distance of its prompt, [S]; None if a prompt has only one image.
 
-        U   = mean over pairs i < j of |f_i - f_j|, of the K images of a prompt
+        U   = mean over pairs i < j of |f_i - f_j|, over the K images of a prompt
         d_i = mean over j of |f_i - f_j|
         p_i = (2 (K - 1) d_i - K U) / (K - 2)
 
-    The p_i are the jackknife's pseudo-values: their mean is U, and their spread over images is that of U, which d_i's
-    would understate twofold because each pair is in two of them. With K = 2 both are U.
+    The p_i are the pseudo-values of the jackknife. Their mean is U, and their spread over images estimates that of U.
+    The spread of the d_i is half of it, because each pair is part of two d_i. With K = 2, both p_i are U.
 
     Args:
         features: [S, D].
-        prompts: [S] equal for images of one prompt.
+        prompts: [S], equal for images of one prompt.
 
     Source: Arvesen 1969, Annals of Mathematical Statistics 40(6): the jackknife of a U-statistic.
     """
@@ -79,12 +79,12 @@ def _pseudo_values(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _distances(features: NDArray[np.float64], first: int) -> NDArray[np.float64]:
-    """[block, K] distances of the images from `first` on to all."""
+    """[block, K] distances from the block of images at `first` to all images."""
     block = features[first : first + _BLOCK]
     squares = (features**2).sum(axis=1)
     squared = squares[first : first + _BLOCK, None] + squares - 2 * block @ features.T
-    own = np.arange(len(block))
-    squared[own, first + own] = 0.0
+    index = np.arange(len(block))
+    squared[index, first + index] = 0.0
     return np.sqrt(np.maximum(squared, 0.0))
 
 
@@ -94,6 +94,6 @@ def _averaged(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _cells(values: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
-    """[M, SIDE, SIDE, ...] as [M, cells, size, cells, size, ...]."""
+    """Reshape [M, SIDE, SIDE, ...] to [M, cells, size, cells, size, ...]."""
     size = SIDE // cells
     return values.reshape(len(values), cells, size, cells, size, *values.shape[3:])

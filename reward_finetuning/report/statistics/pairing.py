@@ -1,4 +1,4 @@
-"""Which image of one policy was drawn from the same noise as which image of the other."""
+"""Pairing of the images of two policies that come from the same prompt and noise."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -19,7 +19,7 @@ def pair(before: EvaluatedSamples, after: EvaluatedSamples) -> NDArray[np.int_]:
         [S]: image i of `before` and image pair(...)[i] of `after` come from the same prompt and the same noise.
 
     Raises:
-        ValueError: the two do not hold the same images, prompts or reward columns; it says what differs.
+        ValueError: images, prompts or reward columns differ; the message names the difference.
     """
     _same_columns(before, after)
     rows_before, rows_after = _rows("before", before), _rows("after", after)
@@ -34,17 +34,19 @@ def _rows(name: str, samples: EvaluatedSamples) -> dict[Key, int]:
     keys = list(zip(samples.prompt_sets, samples.prompt_ids, samples.image_indices, strict=True))
     rows = {key: row for row, key in enumerate(keys)}
     if not keys:
-        raise ValueError(f"{name} holds no images: evaluate it on at least one prompt set")
+        raise ValueError(f"{name} contains no images: evaluate it on at least one prompt set")
     if len(rows) < len(keys):
-        twice = next(key for row, key in enumerate(keys) if rows[key] != row)
-        raise ValueError(f"{name} must hold each (prompt set, prompt id, image index) once, got {twice} more than once")
+        duplicate = next(key for row, key in enumerate(keys) if rows[key] != row)
+        raise ValueError(
+            f"{name} must contain each (prompt set, prompt id, image index) once, got {duplicate} more than once"
+        )
     return rows
 
 
 def _same_columns(before: EvaluatedSamples, after: EvaluatedSamples) -> None:
     if before.rewards.keys() != after.rewards.keys():
         raise ValueError(
-            "before and after must be scored by the same rewards, "
+            "before and after must have the same rewards, "
             f"got {', '.join(sorted(before.rewards)) or 'none'} and {', '.join(sorted(after.rewards)) or 'none'}"
         )
     if "reward" not in before.rewards:
@@ -63,13 +65,13 @@ def _same_keys(before: dict[Key, int], after: dict[Key, int]) -> None:
     if before.keys() == after.keys():
         return
     sides = (("before", before.keys() - after.keys()), ("after", after.keys() - before.keys()))
-    said = [
+    differences = [
         f"{len(keys)} images are only in {name}, such as {', '.join(map(str, islice(sorted(keys), 3)))}"
         for name, keys in sides
         if keys
     ]
     raise ValueError(
-        f"before and after must hold the same (prompt set, prompt id, image index): {'; '.join(said)}. "
+        f"before and after must contain the same (prompt set, prompt id, image index): {'; '.join(differences)}. "
         "Evaluate both policies on the same prompt sets with the same number of images"
     )
 

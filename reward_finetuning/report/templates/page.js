@@ -22,22 +22,22 @@ function opener(pair) {
   return pair.querySelector(".pictures");
 }
 
-function sought() {
+function filterText() {
   return byId("filter").value.trim().toLowerCase();
 }
 
 function matching() {
-  return ordered.filter((pair) => texts.get(pair).includes(sought()));
+  return ordered.filter((pair) => texts.get(pair).includes(filterText()));
 }
 
-// A filter looks through all pairs; without one the first few show until one asks for all.
+// A filter searches all pairs. Without a filter, only the first pairs are shown until "Show all".
 function show() {
-  const wanted = sought();
-  const found = matching();
-  const shown = new Set(wanted || all ? found : found.slice(0, Number(byId("gallery").dataset.first)));
+  const query = filterText();
+  const matches = matching();
+  const shown = new Set(query || all ? matches : matches.slice(0, Number(byId("gallery").dataset.first)));
   for (const pair of pairs) pair.hidden = !shown.has(pair);
-  document.querySelector(".all").hidden = shown.size === found.length;
-  byId("found").textContent = wanted ? `${found.length} of ${pairs.length}` : "";
+  document.querySelector(".all").hidden = shown.size === matches.length;
+  byId("found").textContent = query ? `${matches.length} of ${pairs.length}` : "";
   becomeTabStop(visible()[0]);
 }
 
@@ -58,7 +58,7 @@ function visible() {
   return ordered.filter((pair) => !pair.hidden);
 }
 
-// One pair is in the tab order; the arrow keys do the rest.
+// Only one pair is in the tab order. The arrow keys select the other pairs.
 function becomeTabStop(chosen) {
   for (const pair of pairs) opener(pair).tabIndex = pair === chosen ? 0 : -1;
 }
@@ -88,7 +88,7 @@ function onKey(event) {
 
 // ---- one pair enlarged: a slider between before and after ----
 
-const SLIDE = 5; // per cent a key press
+const SLIDE = 5; // per cent per key press
 let enlarged = null;
 
 function enlarge(pair) {
@@ -99,11 +99,11 @@ function enlarge(pair) {
   const about = [...pair.children].slice(1).map((part) => part.cloneNode(true));
   for (const part of about) part.removeAttribute("id");
   document.querySelector(".about").replaceChildren(...about);
-  const found = matching();
-  const at = found.indexOf(pair);
-  byId("where").textContent = `${at + 1} of ${found.length}`;
+  const matches = matching();
+  const at = matches.indexOf(pair);
+  byId("where").textContent = `${at + 1} of ${matches.length}`;
   byId("previous").disabled = at === 0;
-  byId("next").disabled = at === found.length - 1;
+  byId("next").disabled = at === matches.length - 1;
   slideTo(50);
   if (!byId("closer").open) byId("closer").showModal();
   byId("slider").focus();
@@ -117,8 +117,8 @@ function slideTo(percent) {
 }
 
 function enlargeNeighbour(step) {
-  const found = matching();
-  const next = found[found.indexOf(enlarged) + step];
+  const matches = matching();
+  const next = matches[matches.indexOf(enlarged) + step];
   if (next) enlarge(next);
 }
 
@@ -132,7 +132,7 @@ function onKeyEnlarged(event) {
   else enlargeNeighbour(step);
 }
 
-// Back in the gallery one stands at the pair that one left, even if it had not been shown yet.
+// After closing, the gallery focuses the enlarged pair, even if it was not shown before.
 function leave() {
   if (enlarged.hidden) {
     all = true;
@@ -144,7 +144,7 @@ function leave() {
 function begin() {
   document.documentElement.classList.add("live");
   for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
-  // Only on a disk do the full pictures lie beside the page.
+  // Full-size pictures are next to the page only on disk.
   if (location.protocol === "file:") for (const part of document.querySelectorAll(".full")) part.hidden = false;
   for (const pair of pairs) {
     opener(pair).addEventListener("focus", () => becomeTabStop(pair));
@@ -165,7 +165,7 @@ function begin() {
 
 if (pairs.length) begin();
 
-// A table that is wider than the screen can be scrolled by keyboard.
+// A table that is wider than the screen can be scrolled with the keyboard.
 const resized = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;

@@ -1,1 +1,1 @@
-"""Reward models with published weights, one file a scorer."""
+"""Reward models with published weights, one file per scorer."""

@@ -1,8 +1,8 @@
-"""LAION's aesthetic predictor v2 (sac+logos+ava1, L/14, linear MSE): how beautiful a picture is, whatever the prompt.
+"""LAION's aesthetic predictor v2 (sac+logos+ava1, L/14, linear MSE): independent of the prompt.
 
-Scale: raw, about 1 to 10, around 5.5 for Stable Diffusion v1.4, as in DDPO's and PRDP's tables. Five linear layers
-without activations on the unit CLIP ViT-L/14 feature; LAION's `sa_0_4_vit_l_14_linear.pth` is another, single-layer
-predictor.
+Scale: raw, about 1 to 10, about 5.5 for Stable Diffusion v1.4, as in the tables of DDPO and PRDP. The predictor has
+five linear layers without activations on the unit CLIP ViT-L/14 feature. LAION's `sa_0_4_vit_l_14_linear.pth` is a
+different predictor with one layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MODEL = MODELS["aesthetic"]
 
 
 def load(settings: ScorerConfig) -> Scorer:
-    """The predictor, float64 [B], raw."""
+    """The predictor: raw scores, float64 [B]."""
     import torch
 
     from reward_finetuning.rewards.networks.checkpoints import fill, part, read_state
@@ -29,10 +29,10 @@ def load(settings: ScorerConfig) -> Scorer:
 
     files = sources.locate(MODEL, settings)
     tower = _tower(clip_config(files["config"]))
-    # Of the whole CLIP model only what sees pictures is kept.
-    whole = read_state(files["weights"])
-    kept = {name: value for name, value in whole.items() if name.startswith(("vision_model.", "visual_projection."))}
-    network = fill(tower, kept, files["weights"], torch_dtype(settings)).to(torch_device(settings))
+    # Only the vision tower of the CLIP model is used.
+    clip = read_state(files["weights"])
+    vision = {name: value for name, value in clip.items() if name.startswith(("vision_model.", "visual_projection."))}
+    network = fill(tower, vision, files["weights"], torch_dtype(settings)).to(torch_device(settings))
     layers = read_state(files["head"], sha256=MODEL.files["head"].sha256)
     head = fill(
         lambda: linear_head(network.config.projection_dim), part(layers, "layers."), files["head"], torch.float32

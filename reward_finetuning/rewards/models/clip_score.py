@@ -1,7 +1,7 @@
-"""CLIP score (arXiv:2104.08718) with OpenAI's ViT-L/14: how well a picture fits its prompt.
+"""CLIP score (arXiv:2104.08718) with OpenAI's ViT-L/14: similarity of a picture and its prompt.
 
-Scale: the plain cosine, seldom above 0.4. The paper reports 2.5 max(cosine, 0) with ViT-B/32, torchmetrics 100
-max(cosine, 0): another backbone has another scale.
+Scale: the cosine, rarely above 0.4. The paper reports 2.5 max(cosine, 0) with ViT-B/32, and torchmetrics reports
+100 max(cosine, 0). Other backbones have other scales.
 """
 
 from __future__ import annotations

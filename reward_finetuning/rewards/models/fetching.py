@@ -1,4 +1,4 @@
-"""Bring published weights into a folder that a scorer reads, pickles converted to safetensors once."""
+"""Download of published weights into a folder for a scorer. Pickles are converted to safetensors."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from reward_finetuning.rewards.catalogue import Model, PublishedFile
 from reward_finetuning.rewards.sources import download
 
 
-def fetch(model: Model, folder: Path, *, from_hub: bool, tell: Callable[[str], None]) -> None:
-    """Fill `folder` with what `model` needs; what is there is kept, a pickle there is converted.
+def fetch(model: Model, folder: Path, *, from_hub: bool, report: Callable[[str], None]) -> None:
+    """Write the files of `model` to `folder`. Existing files are kept, and existing pickles are converted.
 
     Args:
-        model: of the catalogue.
-        folder: where it goes; `source` of a config.
-        from_hub: download what is missing.
-        tell: is told each file's fate, a line each.
+        model: model of the catalogue.
+        folder: output folder, the `source` of a config.
+        from_hub: download missing files.
+        report: receives one line per file.
 
     Raises:
-        UserError: a file is wrong, or is missing and `from_hub` is false.
-        RetryableError: the hub cannot be reached.
+        UserError: a file is invalid, or is missing and `from_hub` is false.
+        RetryableError: the hub is not reachable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for role, file in model.files.items():
         target = folder / file.converted
         if target.is_file():
-            tell(f"{target} is there")
+            report(f"{target} exists")
             continue
         source = next((folder / name for name in file.names if (folder / name).is_file()), None)
         if source is None:
             if not from_hub:
                 raise UserError(
                     f"{folder} lacks {file.name}, the {role} of {model.scorer}: "
-                    "put it there, or let --download fetch it from the hub"
+                    "copy it to this folder, or download it with --download"
                 )
             source = download(model, file, ScorerConfig())
         _install(source, target, file)
-        tell(f"{target} <- {source}")
+        report(f"{target} <- {source}")
 
 
 def _install(source: Path, target: Path, file: PublishedFile) -> None:
-    """Copy, or convert; under a temporary name first, so that what has its name is whole."""
+    """Copy or convert a file under a temporary name, and rename it when it is complete."""
     partial = target.with_name(f".{target.name}.partial")
     if file.is_weights and source.suffix != target.suffix:
         from safetensors.torch import save_file

@@ -1,8 +1,8 @@
-"""HPSv2 (arXiv:2306.09341), v2.0: CLIP ViT-H/14 trained on how people ranked pictures.
+"""HPSv2 (arXiv:2306.09341), v2.0: CLIP ViT-H/14 trained on human rankings of pictures.
 
-Scale: the cosine, about 0.27 for Stable Diffusion v1.4's pictures; the authors' tables show it times 100. PRDP does
-not say which version it took; the scores in its table fit v2.0, which is also what hpsv2.score takes by itself.
-`hpsv2_1` is v2.1.
+Scale: the cosine, about 0.27 for pictures of Stable Diffusion v1.4. The tables of the authors show it times 100. PRDP
+does not state its version. The scores in its table match v2.0, which is also the default of hpsv2.score. `hpsv2_1` is
+v2.1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def load(settings: ScorerConfig) -> Scorer:
 
 
 def load_version(model: Model, settings: ScorerConfig) -> Scorer:
-    """A version of HPSv2; a config.json beside the weights describes another architecture than ViT-H-14."""
+    """A version of HPSv2. A config.json next to the weights can define another architecture than ViT-H-14."""
     from reward_finetuning.rewards.networks.checkpoints import read_state
     from reward_finetuning.rewards.networks.clip_towers import ClipCosine, check_logit_scale, clip_config, clip_network
     from reward_finetuning.rewards.networks.open_clip import as_transformers, clean, vit_h_14
@@ -32,7 +32,7 @@ def load_version(model: Model, settings: ScorerConfig) -> Scorer:
     try:
         clean("")
     except ImportError as error:
-        raise UserError(f"{model.scorer} needs ftfy to read prompts as its authors do: pip install ftfy") from error
+        raise UserError(f"{model.scorer} needs ftfy to clean prompts as its authors do: pip install ftfy") from error
     files = sources.locate(model, settings)
     state = read_state(files["weights"])
     check_logit_scale(state, files["weights"])

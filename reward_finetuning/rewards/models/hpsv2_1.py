@@ -1,6 +1,6 @@
-"""HPSv2, v2.1: the same network as `hpsv2` with weights of a later training, whose scores do not compare with v2.0's.
+"""HPSv2, v2.1: the network of `hpsv2` with weights of a later training. Its scores are not comparable with v2.0.
 
-Scale: the cosine, about 0.25 for Stable Diffusion v1.4's pictures.
+Scale: the cosine, about 0.25 for pictures of Stable Diffusion v1.4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""ImageReward v1.0 (arXiv:2304.05977): BLIP trained on how people ranked pictures of one prompt.
+"""ImageReward v1.0 (arXiv:2304.05977): BLIP trained on human rankings of pictures of one prompt.
 
-Scale: normalised by the authors over their data, (head - 0.16717) / 1.03334: mean 0, standard deviation 1 there.
+Scale: (head - 0.16717) / 1.03334. On the data of the authors, the mean is 0 and the standard deviation is 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MODEL = MODELS["image_reward"]
 
 
 def load(settings: ScorerConfig) -> Scorer:
-    """ImageReward, float64 [B], normalised."""
+    """ImageReward: normalised scores, float64 [B]."""
     import torch
 
     from reward_finetuning.rewards.networks.blip import (

@@ -1,4 +1,4 @@
-"""A reward model with weights of its own: what its module need not say, because the catalogue knows its files."""
+"""ScorerModule for the reward models of the catalogue."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from reward_finetuning.rewards.protocol import Scorer
 
 @dataclass(frozen=True, slots=True)
 class ModelScorer:
-    """A ScorerModule for a model of the catalogue and a module with `load(settings) -> Scorer`."""
+    """A ScorerModule from a model of the catalogue and a module with `load(settings) -> Scorer`."""
 
     model: str
     module: str
 
     def check(self, settings: ScorerConfig) -> None:
-        """Refuse settings and folders that cannot work."""
+        """Refuse invalid settings and folders."""
         sources.check(MODELS[self.model], settings)
 
     def digest(self, settings: ScorerConfig) -> str:
-        """sha256 over all files that the model reads."""
+        """sha256 of all files of the model."""
         return sources.digest(MODELS[self.model], settings)
 
     def load(self, settings: ScorerConfig) -> Scorer:
-        """The scorer, its weights loaded once."""
+        """The scorer with its weights loaded."""
         scorer: Scorer = import_module(self.module).load(settings)
         return scorer

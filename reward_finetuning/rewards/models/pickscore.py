@@ -1,7 +1,7 @@
-"""PickScore (arXiv:2305.01569): CLIP ViT-H/14 trained on which of two pictures people picked.
+"""PickScore (arXiv:2305.01569): CLIP ViT-H/14 trained on human choices between two pictures.
 
-Scale: the cosine, about 0.2, as in PRDP's tables. The authors' own code multiplies it by exp(logit_scale) = 100, and
-Flow-GRPO's divides that by 26.
+Scale: the cosine, about 0.2, as in the tables of PRDP. The code of the authors multiplies it by exp(logit_scale) = 100,
+and Flow-GRPO divides that by 26.
 """
 
 from __future__ import annotations

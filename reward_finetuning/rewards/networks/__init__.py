@@ -1,1 +1,1 @@
-"""The networks inside reward models, their tokenizers, preprocessing and checkpoints."""
+"""Networks of the reward models with their tokenizers, preprocessing and checkpoints."""

@@ -1,4 +1,4 @@
-"""Pictures and prompts in, float64 scores out, a few pictures at a time."""
+"""Scoring in micro-batches: pictures and prompts to float64 scores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from reward_finetuning.rewards.networks.preprocessing import Preprocess
 
 MICRO_BATCH = 16
-"""Pictures in a network at once: memory does not grow with a call's."""
+"""Pictures per forward pass, so that memory does not grow with the number of pictures."""
 
 WORKERS = min(4, os.cpu_count() or 1)
-"""Threads that resize pictures."""
+"""Threads for resizing pictures."""
 
 
 def score_in_micro_batches(
@@ -27,13 +27,13 @@ def score_in_micro_batches(
     size: int,
     score: Callable[[Tensor, Sequence[str]], Tensor],
 ) -> NDArray[np.float64]:
-    """Scores of pictures, at most MICRO_BATCH in the network at once.
+    """Scores of pictures, computed in batches of at most MICRO_BATCH.
 
     Args:
         images: [B, H, W, 3] uint8 sRGB.
         prompts: [B].
-        preprocess: makes pixels of one picture.
-        size: side of what the network sees.
+        preprocess: converts one picture to pixels.
+        size: side of the input of the network.
         score: (pixels [M, 3, size, size] float32, prompts [M]) -> [M].
 
     Returns:
@@ -41,7 +41,7 @@ def score_in_micro_batches(
     """
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) != len(prompts):
         raise ValueError(
-            f"images must be [B={len(prompts)}, H, W, 3] uint8, one a prompt, got {list(images.shape)} {images.dtype}"
+            f"images must be [B={len(prompts)}, H, W, 3] uint8, one per prompt, got {list(images.shape)} {images.dtype}"
         )
     scores = np.zeros(len(images), dtype=np.float64)
     with torch.inference_mode():
@@ -53,12 +53,12 @@ def score_in_micro_batches(
 def features_in_micro_batches(
     images: NDArray[np.uint8], preprocess: Preprocess, size: int, features: Callable[[Tensor], Tensor]
 ) -> NDArray[np.float32]:
-    """Features of pictures, at most MICRO_BATCH in the network at once.
+    """Features of pictures, computed in batches of at most MICRO_BATCH.
 
     Args:
         images: [B, H, W, 3] uint8 sRGB.
-        preprocess: makes pixels of one picture.
-        size: side of what the network sees.
+        preprocess: converts one picture to pixels.
+        size: side of the input of the network.
         features: pixels [M, 3, size, size] float32 -> [M, D].
 
     Returns:
@@ -70,16 +70,17 @@ def features_in_micro_batches(
 
 
 def _prepared(images: NDArray[np.uint8], preprocess: Preprocess, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Pixels of each micro-batch; the next one is made in threads while the network looks at this one.
+    """Pixels of each micro-batch. Threads prepare the next one while the network computes.
 
-    Resizing lets go of Python's lock, and takes as long as a small network, or as a GPU with a large one.
+    Resizing releases the GIL, and takes as long as a small network, or as a large network on a GPU.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
 
-        def begin(first: int) -> list[Future[Tensor]]:
+        def submit(first: int) -> list[Future[Tensor]]:
             return [pool.submit(preprocess, image, size) for image in images[first : first + MICRO_BATCH]]
 
-        ahead = begin(0)
+        next_batch = submit(0)
         for first in range(0, len(images), MICRO_BATCH):
-            now, ahead = ahead, begin(first + MICRO_BATCH)
-            yield slice(first, first + len(now)), torch.stack([pixels.result() for pixels in now])
+            batch = next_batch
+            next_batch = submit(first + MICRO_BATCH)
+            yield slice(first, first + len(batch)), torch.stack([pixels.result() for pixels in batch])

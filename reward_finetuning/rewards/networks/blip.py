@@ -1,4 +1,4 @@
-"""ImageReward's network: BLIP's vision tower, its text encoder that looks at the picture, and a linear head."""
+"""The network of ImageReward: vision tower and text encoder of BLIP with cross-attention, and a linear head."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _VISION_BLOCK = {
     "norm1.": "layer_norm1.",
     "norm2.": "layer_norm2.",
 }
-# Of BLIP's contrastive pretraining; a reward never passes through them.
+# Weights of BLIP's contrastive pretraining, which the reward does not use.
 _UNUSED = ("blip.vision_proj.", "blip.text_proj.")
-# BLIP ViT-L with BERT base; image-reward's med_config.json says the same of the text encoder.
+# BLIP ViT-L with BERT base; the text encoder matches med_config.json of image-reward.
 _PUBLISHED: dict[str, dict[str, Any]] = {
     "vision_config": {
         "hidden_size": 1024,
@@ -49,7 +49,7 @@ _MAX_TOKENS = 35
 
 
 class ImageRewardNetwork(nn.Module):
-    """Feature of a picture and a prompt: the text encoder's first position, after it has looked at the picture."""
+    """Reward head on the feature of a picture and a prompt, the first position of the text encoder."""
 
     def __init__(self, vision: Any, text: Any) -> None:
         """From a BlipVisionConfig and a BlipTextConfig."""
@@ -63,21 +63,21 @@ class ImageRewardNetwork(nn.Module):
 
     def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B] raw output of the head for pixels [B, 3, 224, 224] and tokens [B, L]."""
-        seen = self.vision(pixel_values=pixels).last_hidden_state
-        # No mask over the picture: every patch is looked at.
-        read = self.text(input_ids=input_ids, attention_mask=attention_mask, encoder_hidden_states=seen)
-        return self.head(read.last_hidden_state[:, 0].float())[:, 0]
+        patches = self.vision(pixel_values=pixels).last_hidden_state
+        # The cross-attention has no mask: it attends to every patch.
+        output = self.text(input_ids=input_ids, attention_mask=attention_mask, encoder_hidden_states=patches)
+        return self.head(output.last_hidden_state[:, 0].float())[:, 0]
 
 
 class ImageRewardScorer:
-    """The network with its tokenizer; a prompt is read anew for every picture, for it is read while looking."""
+    """The network with its tokenizer. Text features depend on the picture, so they are computed for every pair."""
 
     def __init__(self, network: ImageRewardNetwork, tokenizer: Any) -> None:
-        """Both as they score; the network is on its device."""
+        """A network on its device, and its tokenizer."""
         self._network, self._tokenizer = network, tokenizer
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Rewards [B] of pictures [B, H, W, 3] uint8 drawn for `prompts` [B]."""
+        """Rewards [B] of pictures [B, H, W, 3] uint8 for `prompts` [B]."""
         size = self._network.vision.config.image_size
         return score_in_micro_batches(images, prompts, blip_crop, size, self._score)
 
@@ -90,10 +90,10 @@ class ImageRewardScorer:
 
 
 def blip_configs(path: Path | None) -> tuple[Any, Any]:
-    """The configs of both towers: the published ones, or those of a config.json with vision_config and text_config.
+    """The configs of both towers: the published configs, or those of a config.json.
 
     Raises:
-        UserError: the file holds no such configs.
+        UserError: the file has no vision_config or text_config.
     """
     from transformers import BlipTextConfig, BlipVisionConfig
 
@@ -104,7 +104,7 @@ def blip_configs(path: Path | None) -> tuple[Any, Any]:
             vision, text = dict(tree["vision_config"]), dict(tree["text_config"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} should hold vision_config and text_config of BLIP, or be removed: {error!r}"
+                f"{path} must contain vision_config and text_config of BLIP, or be removed: {error!r}"
             ) from error
     else:
         vision, text = tree["vision_config"], tree["text_config"]
@@ -122,7 +122,7 @@ def blip_configs(path: Path | None) -> tuple[Any, Any]:
 
 
 def as_transformers(state: State) -> State:
-    """image-reward's weights under the names of `ImageRewardNetwork`; unknown names stay, to be refused later."""
+    """Weights of image-reward with the names of `ImageRewardNetwork`. Unknown names stay, and `fill` refuses them."""
     return {_renamed(name): value for name, value in state.items() if not name.startswith(_UNUSED)}
 
 
@@ -136,10 +136,10 @@ def _renamed(name: str) -> str:
     rest = name.removeprefix("blip.visual_encoder.")
     if rest.startswith("blocks."):
         _, number, rest = rest.split(".", 2)
-        return f"vision.encoder.layers.{number}.{_swap(rest, _VISION_BLOCK)}"
-    return "vision." + _swap(rest, _VISION)
+        return f"vision.encoder.layers.{number}.{_replace_prefix(rest, _VISION_BLOCK)}"
+    return "vision." + _replace_prefix(rest, _VISION)
 
 
-def _swap(name: str, prefixes: dict[str, str]) -> str:
+def _replace_prefix(name: str, prefixes: dict[str, str]) -> str:
     old = next((old for old in prefixes if name.startswith(old)), "")
     return prefixes.get(old, "") + name.removeprefix(old)

@@ -1,4 +1,4 @@
-"""Read tensors from a file that nobody has to trust, and fill a network with them strictly."""
+"""Load tensors from untrusted files, and load them into a network with strict names and shapes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Network = TypeVar("Network", bound=nn.Module)
 State = dict[str, Tensor]
 
 _SHOWN = 3
-_AGAIN = "truncated or no such file; fetch it again: rft fetch-weights"
+_DOWNLOAD = "truncated or not such a file; download it again: rft fetch-weights"
 
 
 def read_state(path: Path, *, sha256: str | None = None) -> State:
-    """Tensors by name, of safetensors or of a pickle that holds tensors and nothing that runs.
+    """Tensors by name, from safetensors or from a pickle that contains only tensors.
 
     Args:
-        path: a `.safetensors` file, or what torch.save wrote, bare or under the key "state_dict".
-        sha256: of the file as published, where it is known; a conversion has another.
+        path: a `.safetensors` file, or a file of torch.save, with tensors at the top level or under "state_dict".
+        sha256: digest of the published file, if it is listed; a converted file has another digest.
 
     Raises:
-        UserError: the file is truncated, of another kind, altered, or a pickle that would run code.
+        UserError: the file is truncated, has another format, was modified, or is a pickle that would run code.
     """
     converted = path.suffix == ".safetensors"
     if sha256 is not None and not converted and file_sha256(path) != sha256:
-        raise UserError(f"{path} has sha256 {file_sha256(path)}, the published file has {sha256}: fetch it again")
+        raise UserError(f"{path} has sha256 {file_sha256(path)}, the published file has {sha256}: download it again")
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise UserError(f"{path} is a git LFS pointer, not the weights: run `git lfs pull` in its repository")
@@ -42,21 +42,21 @@ def read_state(path: Path, *, sha256: str | None = None) -> State:
     if isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is no state dict: it should hold tensors by name, it holds {_kinds(state)}")
+        raise UserError(f"{path} is not a state dict: it must contain tensors by name, it contains {_kinds(state)}")
     return state
 
 
 def fill(make: Callable[[], Network], state: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> Network:
-    """A network with these weights, ready to score: in eval mode, without gradients.
+    """A network with these weights, in eval mode and without gradients.
 
     Args:
-        make: builds the network; its initial weights are never made.
-        state: every weight of the network, and nothing else.
-        path: where they came from, for the error.
-        dtype: of the network.
+        make: creates the network; its initial weights are not allocated.
+        state: all weights of the network, and no others.
+        path: file of the weights, for the error message.
+        dtype: data type of the network.
 
     Raises:
-        UserError: weights are missing, unexpected or of another shape; at most a few are named.
+        UserError: weights are missing, unexpected or have another shape; the message names a few of them.
     """
     from accelerate import init_empty_weights
 
@@ -71,7 +71,7 @@ def fill(make: Callable[[], Network], state: Mapping[str, Tensor], path: Path, d
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> State:
-    """The tensors under `prefix`, their names without it."""
+    """The tensors whose names start with `prefix`, with the prefix removed."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -82,7 +82,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no whole safetensors file ({error}): {_AGAIN}") from error
+        raise UserError(f"{path} is not a complete safetensors file ({error}): {_DOWNLOAD}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
@@ -90,36 +90,36 @@ def _read_pickle(path: Path) -> dict[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "global" in str(error).lower():
-            named = str(error).split("GLOBAL ", 1)[-1].split(" ", 1)[0]
+            function = str(error).split("GLOBAL ", 1)[-1].split(" ", 1)[0]
             raise UserError(
-                f"{path} is refused: reading it would run code ({named}); weights hold tensors alone"
+                f"{path} is refused: loading it would run code ({function}); a weights file contains only tensors"
             ) from error
-        raise UserError(f"{path} is no checkpoint of PyTorch ({_AGAIN})") from error
+        raise UserError(f"{path} is not a PyTorch checkpoint ({_DOWNLOAD})") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = one_line(error, 200)
-        raise UserError(f"{path} cannot be read as a checkpoint of PyTorch ({reason}): {_AGAIN}") from error
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint ({reason}): {_DOWNLOAD}") from error
     return loaded if isinstance(loaded, dict) else {"": loaded}
 
 
 def _check_names(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items()}
-    wrong = [
-        f"{name} is {list(given[name])}, should be {list(shape)}"
-        for name, shape in wanted.items()
-        if name in given and given[name] != shape
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    actual = {name: tuple(value.shape) for name, value in state.items()}
+    other_shape = [
+        f"{name} is {list(actual[name])}, should be {list(shape)}"
+        for name, shape in expected.items()
+        if name in actual and actual[name] != shape
     ]
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
         for kind, names in (
-            ("missing", sorted(wanted.keys() - given.keys())),
-            ("unexpected", sorted(given.keys() - wanted.keys())),
-            ("of another shape", wrong),
+            ("missing", sorted(expected.keys() - actual.keys())),
+            ("unexpected", sorted(actual.keys() - expected.keys())),
+            ("of another shape", other_shape),
         )
         if names
     ]
     if problems:
-        raise UserError(f"{path} holds other weights than this scorer's: {'; '.join(problems)}")
+        raise UserError(f"{path} does not contain the weights of this scorer: {'; '.join(problems)}")
 
 
 def _kinds(state: Mapping[str, Any]) -> str:

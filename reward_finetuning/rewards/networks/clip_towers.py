@@ -1,4 +1,4 @@
-"""Scorers on CLIP: the cosine of its two towers (PickScore, HPSv2, CLIP score), or a head on the image feature."""
+"""Scorers with CLIP: the cosine of both towers (PickScore, HPSv2, CLIP score), or a head on the image feature."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reward_finetuning.rewards.networks.devices import torch_device, torch_dtype
 from reward_finetuning.rewards.networks.preprocessing import Preprocess
 from reward_finetuning.rewards.networks.text_cache import TextCache
 
-# CLIP ends training at its clamp of 100; 1 / 0.07 is where it starts.
+# CLIP training starts at 1 / 0.07 and ends at its limit of 100.
 _TRAINED_LOGIT_SCALE = (90.0, 110.0)
 
 
@@ -34,7 +34,7 @@ class ClipCosine:
         preprocess: Preprocess,
         clean: Callable[[str], str] = str,
     ) -> None:
-        """`network` is a CLIPModel on its device; `clean` is what is done to a prompt before the tokenizer."""
+        """`network` is a CLIPModel on its device; `clean` is applied to a prompt before the tokenizer."""
         self._network = network
         self._tokenizer, self._preprocess, self._clean = tokenizer, preprocess, clean
         self._size = network.config.vision_config.image_size
@@ -55,14 +55,14 @@ class ClipCosine:
         return unit(self._network.get_image_features(pixel_values=pixels.to(self._network.device)).pooler_output)
 
     def _encode(self, prompt: str) -> Tensor:
-        # Alone and unpadded: attention is causal, so nothing that came after the end would change the feature.
+        # One prompt without padding: attention is causal, so padding after the end would not change the feature.
         tokens = self._tokenizer(self._clean(prompt), truncation=True, max_length=77, return_tensors="pt")
         features = self._network.get_text_features(input_ids=tokens.input_ids.to(self._network.device))
         return unit(features.pooler_output)[0]
 
 
 class ClipImageScore:
-    """A head on the unit feature of a picture; prompts are not looked at."""
+    """A head on the unit feature of a picture. Prompts are not used."""
 
     def __init__(self, tower: Any, preprocess: Preprocess, head: nn.Module) -> None:
         """`tower` is a CLIPVisionModelWithProjection, `head` maps [B, D] float32 to [B, 1], both on their device."""
@@ -84,7 +84,7 @@ class ClipImageScore:
 
 
 def unit(features: Tensor) -> Tensor:
-    """Features [B, D] divided by their L2 norm, in float32 whatever the network's type."""
+    """Features [B, D] divided by their L2 norm, in float32 for every data type of the network."""
     return torch.nn.functional.normalize(features.float(), dim=-1)
 
 
@@ -106,7 +106,7 @@ def clip_config(path: Path) -> Any:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}): fetch it again") from error
+        raise UserError(f"{path} is not JSON ({error}): download it again") from error
     if not isinstance(tree, Mapping) or tree.get("model_type", "clip") != "clip":
         kind = tree.get("model_type") if isinstance(tree, Mapping) else type(tree).__name__
         raise UserError(f"{path} describes a {kind}; this scorer needs a CLIP model (model_type: clip)")
@@ -114,16 +114,16 @@ def clip_config(path: Path) -> Any:
 
 
 def check_logit_scale(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that were not trained as reward models are: exp(logit_scale) is about 100.
+    """Refuse weights that are not those of a trained reward model, in which exp(logit_scale) is about 100.
 
     Raises:
-        UserError: it is not.
+        UserError: exp(logit_scale) has another value.
     """
     if "logit_scale" not in state:
-        return  # named with the other missing weights
+        return  # `fill` reports it with the other missing weights
     scale = float(state["logit_scale"].float().exp())
     low, high = _TRAINED_LOGIT_SCALE
     if not low <= scale <= high:
         raise UserError(
-            f"{path}: exp(logit_scale) is {scale:.4g}, a trained reward model has about 100: these are other weights"
+            f"{path}: exp(logit_scale) is {scale:.4g}, a trained reward model has about 100: these are not its weights"
         )

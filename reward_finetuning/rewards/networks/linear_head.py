@@ -1,4 +1,4 @@
-"""The head that ImageReward and LAION's aesthetic predictor share: five linear layers, in inference one affine map."""
+"""The head of ImageReward and of LAION's aesthetic predictor: five linear layers, an affine map in inference."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from torch import nn
 
 
 def linear_head(width: int) -> nn.Module:
-    """Maps [B, width] to [B, 1]; its weights are named 0, 2, 4, 6, 7, for dropout stood between the first ones."""
-    gap = nn.Identity
+    """Maps [B, width] to [B, 1].
+
+    Its weights are named 0, 2, 4, 6, 7, because training had dropout between the first layers.
+    """
+    dropout = nn.Identity
     return nn.Sequential(
         nn.Linear(width, 1024),
-        gap(),
+        dropout(),
         nn.Linear(1024, 128),
-        gap(),
+        dropout(),
         nn.Linear(128, 64),
-        gap(),
+        dropout(),
         nn.Linear(64, 16),
         nn.Linear(16, 1),
     )

@@ -1,4 +1,4 @@
-"""A CLIP model as open_clip stores it and reads prompts, for transformers' CLIPModel: what hpsv2 publishes."""
+"""Conversion of CLIP weights and prompts from open_clip, the format of hpsv2, to CLIPModel of transformers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _NAMES = {
     "visual.ln_post.weight": "vision_model.post_layernorm.weight",
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
 }
-# open_clip multiplies by these from the right, nn.Linear by its transpose.
+# open_clip multiplies by these matrices from the right. nn.Linear multiplies by the transpose of its weight.
 _PROJECTIONS = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
 
 
 def vit_h_14() -> Any:
-    """The CLIPConfig of open_clip's ViT-H-14, which HPSv2 was trained from."""
+    """The CLIPConfig of open_clip's ViT-H-14, the base model of HPSv2."""
     from transformers import CLIPConfig
 
     return CLIPConfig(
@@ -50,7 +50,7 @@ def vit_h_14() -> Any:
 
 
 def as_transformers(state: State) -> State:
-    """open_clip's weights under the names of transformers' CLIPModel; unknown names stay, to be refused later."""
+    """Weights of open_clip with the names of CLIPModel. Unknown names stay, and `fill` refuses them."""
     renamed: State = {}
     for name, value in state.items():
         if name in _PROJECTIONS:
@@ -61,7 +61,7 @@ def as_transformers(state: State) -> State:
 
 
 def clean(prompt: str) -> str:
-    """A prompt as open_clip hands it to its tokenizer: broken Unicode mended, HTML entities resolved."""
+    """A prompt as open_clip passes it to its tokenizer: with repaired Unicode and resolved HTML entities."""
     from ftfy import fix_text
 
     return html.unescape(html.unescape(fix_text(prompt))).strip()
@@ -76,7 +76,7 @@ def _renamed(name: str, value: Tensor) -> State:
     if rest.startswith("attn.in_proj_"):
         kind = rest.removeprefix("attn.in_proj_")
         return {
-            f"{layer}self_attn.{each}_proj.{kind}": third for each, third in zip("qkv", value.chunk(3), strict=True)
+            f"{layer}self_attn.{role}_proj.{kind}": third for role, third in zip("qkv", value.chunk(3), strict=True)
         }
     old = next((old for old in _BLOCK if rest.startswith(old)), None)
     return {f"{layer}{_BLOCK[old]}{rest.removeprefix(old)}": value} if old else {name: value}

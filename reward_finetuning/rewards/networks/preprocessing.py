@@ -1,6 +1,6 @@
-"""Pictures as the reward models were trained to see them, bit for bit, without torchvision.
+"""Preprocessing of the reward models, bit-identical to their packages, without torchvision.
 
-Each model's authors resize, crop and scale a little differently, and scores move by 1e-3 where that is mixed up.
+Each package resizes, crops and scales in its own way. The wrong preprocessing changes scores by 1e-3.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 Preprocess = Callable[[NDArray[np.uint8], int], Tensor]
 """([H, W, 3] uint8 sRGB, size) -> [3, size, size] float32, normalised."""
 
-# Mean and standard deviation of CLIP's training images, channel by channel (arXiv:2103.00020; BLIP took them over).
+# Mean and standard deviation of CLIP's training images per channel (arXiv:2103.00020); BLIP uses the same values.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_crop(image: NDArray[np.uint8], size: int) -> Tensor:
-    """Shortest side to `size` (bicubic, on bytes), centre crop: transformers' CLIPImageProcessor in its PIL version.
+    """Shortest side to `size` (bicubic, on bytes), centre crop: CLIPImageProcessor of transformers with PIL.
 
     Args:
         image: [H, W, 3] uint8 sRGB.
@@ -41,9 +41,9 @@ def clip_crop(image: NDArray[np.uint8], size: int) -> Tensor:
 
 
 def blip_crop(image: NDArray[np.uint8], size: int) -> Tensor:
-    """Shortest side to `size` (bicubic, on bytes), centre crop: image-reward's transforms of torchvision.
+    """Shortest side to `size` (bicubic, on bytes), centre crop: the torchvision transforms of image-reward.
 
-    It differs from `clip_crop` in how an odd margin is halved, and in the last bits.
+    It differs from `clip_crop` in the rounding of odd margins and in the last bits.
 
     Args:
         image: [H, W, 3] uint8 sRGB.
@@ -58,9 +58,9 @@ def blip_crop(image: NDArray[np.uint8], size: int) -> Tensor:
 
 
 def hps_pad(image: NDArray[np.uint8], size: int) -> Tensor:
-    """Longest side to `size` (bicubic, antialiased, on floats), black bars around: hpsv2's transforms.
+    """Longest side to `size` (bicubic, antialiased, on floats), black bars around: the transforms of hpsv2.
 
-    A picture whose longest side is `size` already gets its bars too; hpsv2 fails on it unless it is square.
+    A picture whose longest side is already `size` is padded too. hpsv2 fails on such a picture unless it is square.
 
     Args:
         image: [H, W, 3] uint8 sRGB.
@@ -74,7 +74,7 @@ def hps_pad(image: NDArray[np.uint8], size: int) -> Tensor:
     scale = size / max(height, width)
     height, width = round(height * scale), round(width * scale)
     if scale != 1.0:
-        # torchvision antialiases tensors since 0.17, and hpsv2 leaves it to that; before, its scores were others.
+        # hpsv2 uses the default of torchvision, which antialiases tensors since 0.17. Older versions give other scores.
         pixels = torch.nn.functional.interpolate(
             pixels[None], size=(height, width), mode="bicubic", align_corners=False, antialias=True
         )[0]
@@ -97,7 +97,7 @@ def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 
 def _normalised_bytes(image: NDArray[np.uint8]) -> Tensor:
-    """What `_normalise` makes of a byte is looked up: there are 256 of them."""
+    """`_normalise` with a lookup table of the 256 byte values."""
     table = _normalised_levels()
     planes = [np.take(levels, channel) for levels, channel in zip(table, np.moveaxis(image, -1, 0), strict=True)]
     return torch.from_numpy(np.stack(planes))
@@ -105,7 +105,7 @@ def _normalised_bytes(image: NDArray[np.uint8]) -> Tensor:
 
 @cache
 def _normalised_levels() -> NDArray[np.float32]:
-    """[3, 256] float32, a row for each channel."""
+    """[3, 256] float32, one row per channel."""
     levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     return _normalise(_to_tensor(levels))[:, 0].numpy()
 

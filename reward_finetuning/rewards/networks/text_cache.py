@@ -1,4 +1,4 @@
-"""Features of prompts, made once for each."""
+"""Cache of prompt features."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 CAPACITY = 16_384
-"""Prompts kept; 1024 float32 each are 64 MiB."""
+"""Number of cached prompts; with 1024 float32 values each they need 64 MiB."""
 
 
 class TextCache:
-    """Encodes each distinct prompt once, as long as it is among the `capacity` last used.
+    """Encodes each distinct prompt once, and caches the `capacity` most recently used prompts.
 
-    Prompts are encoded alone: in a batch the last bits would depend on the other prompts, and on what was scored
-    before.
+    Prompts are encoded one by one: in a batch, the last bits would depend on the other prompts.
     """
 
     def __init__(self, encode: Callable[[str], Tensor], capacity: int = CAPACITY) -> None:
@@ -26,14 +25,15 @@ class TextCache:
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """Features [B, D] of prompts [B]."""
-        known = {text: self._of(text) for text in dict.fromkeys(prompts)}
-        return torch.stack([known[text] for text in prompts])
+        features = {text: self._lookup(text) for text in dict.fromkeys(prompts)}
+        return torch.stack([features[text] for text in prompts])
 
-    def _of(self, text: str) -> Tensor:
+    def _lookup(self, text: str) -> Tensor:
         if text in self._features:
             self._features.move_to_end(text)
             return self._features[text]
-        features = self._features[text] = self._encode(text)
+        features = self._encode(text)
+        self._features[text] = features
         if len(self._features) > self._capacity:
             self._features.popitem(last=False)
         return features

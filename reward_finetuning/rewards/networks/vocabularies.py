@@ -1,7 +1,7 @@
-"""Tokenizers from their vocabulary files, with their length checked.
+"""Tokenizers from their vocabulary files, with a check of the vocabulary size.
 
-transformers makes a tokenizer of nothing but special tokens, without a word, when the files are missing or empty: every
-prompt would read the same.
+If the files are missing or empty, transformers creates a tokenizer that has only special tokens, without an error. All
+prompts would then have the same features.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def clip_tokenizer(files: Mapping[str, Path]) -> Any:
     try:
         vocabulary = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON vocabulary ({error}): fetch it again") from error
+        raise UserError(f"{path} is not a JSON vocabulary ({error}): download it again") from error
     _check_length(path, len(vocabulary), CLIP_TOKENS)
     lines = files["merges"].read_text(encoding="utf-8").splitlines()
     merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
     unknown = next((pair for pair in merges if len(pair) != 2 or "".join(pair) not in vocabulary), None)
     if unknown or not merges:
-        raise UserError(f"{files['merges']} does not belong to {path}: {unknown or 'it is empty'}; fetch both again")
+        raise UserError(f"{files['merges']} does not belong to {path}: {unknown or 'it is empty'}; download both again")
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 
 
@@ -60,5 +60,5 @@ def bert_tokenizer(files: Mapping[str, Path]) -> Any:
 def _check_length(path: Path, length: int, expected: int) -> None:
     if length != expected:
         raise UserError(
-            f"{path} has {length} tokens, this scorer's vocabulary has {expected}: it is another one, or cut off"
+            f"{path} has {length} tokens, the vocabulary of this scorer has {expected}: another or a truncated file"
         )

@@ -1,5 +1,5 @@
-"""The reward models' own packages behind our protocol: slow, and the measure of our scorers.
+"""The official packages of the reward models behind the Scorer protocol: slow, and the reference for verification.
 
-They pin dependencies of 2023, so they live in the scorer environment (images/scorer), where this project is installed
-without its own dependencies; `python -m reward_finetuning.rewards.official` there answers `rewards/verification.py`.
+They pin dependencies of 2023, so they are installed in the scorer environment (images/scorer), which contains this
+project without its dependencies. `python -m reward_finetuning.rewards.official` there serves `rewards/verification.py`.
 """

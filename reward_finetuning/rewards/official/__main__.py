@@ -1,4 +1,4 @@
-"""Answer a request of rewards/verification.py: `python -m reward_finetuning.rewards.official FOLDER`."""
+"""Score the request of rewards/verification.py: `python -m reward_finetuning.rewards.official FOLDER`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from reward_finetuning.config.sections.reward import ScorerConfig
 
 
-def answer(folder: Path) -> None:
-    """Score the pictures NNNN.npy ([H, W, 3] uint8) as request.json says; writes scores.npy, float64 [N]."""
+def score_request(folder: Path) -> None:
+    """Score the pictures NNNN.npy ([H, W, 3] uint8) of request.json, and write scores.npy, float64 [N]."""
     request = json.loads((folder / "request.json").read_text("utf-8"))
     module = import_module(f"reward_finetuning.rewards.official.{request['scorer']}")
     scorer = module.load(ScorerConfig.model_validate(request["settings"]))
@@ -23,4 +23,4 @@ def answer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    answer(Path(sys.argv[1]))
+    score_request(Path(sys.argv[1]))

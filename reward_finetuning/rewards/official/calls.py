@@ -1,4 +1,4 @@
-"""One call a picture, as the packages' READMEs show it."""
+"""Adapter for packages that score one picture per call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reward_finetuning.rewards.protocol import Scorer
 
 
 def one_by_one(score: Callable[[Any, str], float]) -> Scorer:
-    """A scorer of a function (PIL picture, prompt) -> score."""
+    """A scorer from a function (PIL picture, prompt) -> score."""
 
     def scorer(images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         import torch

@@ -1,4 +1,4 @@
-"""The official packages as scorers of their own names, and what is said where they are not installed."""
+"""The official packages as scorers `<model>_official`, and the error if a package is not installed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class OfficialScorer(ModelScorer):
     """A ScorerModule for `<model>_official`."""
 
     def check(self, settings: ScorerConfig) -> None:
-        """Refuse where the package is missing, and settings and folders that cannot work."""
+        """Refuse a missing package, and invalid settings and folders."""
         if find_spec(_PACKAGES[self.model]) is None:
             name = f"{self.model}{_SUFFIX}"
             raise UserError(
                 f"scorer {name} needs the package {_PACKAGES[self.model]}, which only the scorer environment has: "
-                f"serve it there (python -m pipelines.cli.serve_rewards {name}), give reward.scorers.{name}.url"
+                f"serve it there (python -m pipelines.cli.serve_rewards {name}), and set reward.scorers.{name}.url"
             )
-        ModelScorer.check(self, settings)  # a slotted dataclass is a new class, which super() does not find
+        ModelScorer.check(self, settings)  # a slotted dataclass replaces the class, so super() fails
 
 
 def official_scorer(name: str) -> OfficialScorer:
-    """The official package of one of NAMES, one call a picture."""
+    """The official package of one of NAMES, with one call per picture."""
     model = name.removesuffix(_SUFFIX)
     return OfficialScorer(model, f"reward_finetuning.rewards.official.{model}")

@@ -1,4 +1,4 @@
-"""hpsv2's own score, v2.0."""
+"""The score of the official hpsv2 package, v2.0."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def load(settings: ScorerConfig) -> Scorer:
 
 
 def load_version(model: Model, settings: ScorerConfig) -> Scorer:
-    """hpsv2's score with the weights of a version; it reads them anew for every picture."""
+    """The score of hpsv2 with the weights of a version. The package reads them again for every picture."""
     declare_missing_operators()
     factory = import_module("hpsv2.src.open_clip.factory")
     img_score = import_module("hpsv2.img_score")
     files = sources.locate(model, settings)
     if "config" in files:
         factory._MODEL_CONFIGS["ViT-H-14"] = _open_clip_config(json.loads(files["config"].read_text("utf-8")))
-    # The package would first download LAION's 4 GB, all of which the checkpoint then replaces.
+    # By default the package first downloads 4 GB of LAION weights, which the checkpoint then replaces.
     network, _, preprocess = factory.create_model_and_transforms(
         "ViT-H-14", pretrained=None, precision="amp", device=img_score.device, light_augmentation=True, output_dict=True
     )
@@ -41,7 +41,7 @@ def load_version(model: Model, settings: ScorerConfig) -> Scorer:
 
 
 def _as_pickle(path: Path) -> Path:
-    """The checkpoint in the form that the package reads."""
+    """The checkpoint as a pickle, which the package reads."""
     if path.suffix != ".safetensors":
         return path
     import torch
@@ -53,7 +53,7 @@ def _as_pickle(path: Path) -> Path:
 
 
 def _open_clip_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """open_clip's form of a CLIPConfig, for weights of another size than the published ones."""
+    """A CLIPConfig in the format of open_clip, for weights with another size than the published ones."""
     text, vision = tree["text_config"], tree["vision_config"]
     return {
         "embed_dim": tree["projection_dim"],

@@ -1,4 +1,4 @@
-"""hpsv2's own score, v2.1."""
+"""The score of the official hpsv2 package, v2.1."""
 
 from __future__ import annotations
 

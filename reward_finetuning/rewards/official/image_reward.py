@@ -1,4 +1,4 @@
-"""image-reward's own score."""
+"""The score of the official image-reward package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reward_finetuning.rewards.protocol import Scorer
 
 MODEL = MODELS["image_reward"]
 
-# The package's med_config.json.
+# med_config.json of the package.
 _MED_CONFIG = {
     "architectures": ["BertModel"],
     "attention_probs_dropout_prob": 0.1,
@@ -52,19 +52,22 @@ def load(settings: ScorerConfig) -> Scorer:
 
     files = sources.locate(MODEL, settings)
     network = build(files, "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
-    # The package ignores what does not fit; it would score with random weights.
-    told = network.load_state_dict(read_state(files["weights"]), strict=False)
-    wrong = [name for name in (*told.missing_keys, *told.unexpected_keys) if not name.endswith("position_ids")]
-    if wrong:
-        raise UserError(f"{files['weights']} does not fit image-reward: {', '.join(wrong[:3])}, {len(wrong)} in all")
+    # The package ignores mismatched weights and would score with random ones.
+    keys = network.load_state_dict(read_state(files["weights"]), strict=False)
+    mismatched = [name for name in (*keys.missing_keys, *keys.unexpected_keys) if not name.endswith("position_ids")]
+    if mismatched:
+        raise UserError(
+            f"{files['weights']} does not fit image-reward: {len(mismatched)} mismatched tensors, such as "
+            f"{', '.join(mismatched[:3])}"
+        )
     network.eval()
     return one_by_one(lambda image, prompt: float(network.score(prompt, image)))
 
 
 def build(files: Mapping[str, Path], device: str) -> Any:
-    """The package's network, its weights still random; a config.json among the files may make it smaller."""
+    """The network of the package with random weights. A config.json among the files can make it smaller."""
     declare_missing_operators()
-    # Its trainer and its CLIP score import packages that scoring needs not.
+    # Its trainer and its CLIP score import packages that scoring does not need.
     for name in ("clip", "ImageReward.ReFL"):
         sys.modules.setdefault(name, ModuleType(name)).__dict__.setdefault("__all__", [])
     package: Any = import_module("ImageReward.ImageReward")
@@ -74,7 +77,7 @@ def build(files: Mapping[str, Path], device: str) -> Any:
         text |= {key: value for key, value in tree["text_config"].items() if key in _MED_CONFIG}
         vision = tree["vision_config"]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), _vision_tower(vision):
-        # The package asks for "bert-base-uncased" by name, which a folder of the working directory answers.
+        # The package loads "bert-base-uncased" by name, and finds this folder in the working directory.
         vocabulary = Path("bert-base-uncased/vocab.txt")
         vocabulary.parent.mkdir()
         vocabulary.write_bytes(files["vocabulary"].read_bytes())
@@ -84,7 +87,7 @@ def build(files: Mapping[str, Path], device: str) -> Any:
 
 @contextlib.contextmanager
 def _vision_tower(config: Mapping[str, int] | None) -> Iterator[None]:
-    """Another vision tower than ViT-L, for which the package has no setting."""
+    """Replace the vision tower ViT-L, for which the package has no setting."""
     pretrain: Any = import_module("ImageReward.models.BLIP.blip_pretrain")
     original = pretrain.create_vit
 

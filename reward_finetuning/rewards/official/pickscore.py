@@ -1,4 +1,4 @@
-"""PickScore as its model card computes it, with transformers' own processor and model; the cosine, not times 100."""
+"""PickScore as in its model card, with processor and model of transformers; the cosine, not times 100."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def load(settings: ScorerConfig) -> Scorer:
     """PickScore / 100, float64 [B]."""
     import torch
 
-    declare_missing_operators()  # transformers looks at torchvision where there is one
+    declare_missing_operators()  # transformers imports torchvision if it is installed
     from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
     files = sources.locate(MODEL, settings)
-    # What AutoProcessor loads; the slow tokenizer mends Unicode first and reads curly quotes otherwise.
+    # AutoProcessor loads this tokenizer. The slow tokenizer repairs Unicode first and reads curly quotes differently.
     tokenizer = CLIPTokenizerFast(str(files["vocabulary"]), str(files["merges"]), model_max_length=77)
     processor = CLIPProcessor(CLIPImageProcessor(), tokenizer)
     network: Any = CLIPModel.from_pretrained(files["weights"].parent).eval()

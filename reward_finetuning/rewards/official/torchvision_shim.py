@@ -1,14 +1,14 @@
-"""Let the CUDA build of torchvision, the only one on PyPI for Linux, be imported beside a CPU build of torch."""
+"""Makes the CUDA build of torchvision, the only build for Linux on PyPI, importable with a CPU build of torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_libraries: list[Any] = []  # a library's operators go with it
+_libraries: list[Any] = []  # keeps the libraries alive: their operators are removed with them
 
 
 def declare_missing_operators() -> None:
-    """Declare two operators of its C++ library that torchvision takes for given; scoring calls none."""
+    """Declare two operators of the C++ library of torchvision, which its import requires and scoring does not call."""
     import torch
 
     if torch.version.cuda is not None or _libraries:

@@ -21,7 +21,7 @@ SAMPLES = "samples.parquet"
 
 
 def latents_file(micro_batch: int) -> str:
-    """File of a micro-batch's latents [M, T+1, C, H, W], log_probs and log_probs_ref [M, T], timesteps [T]."""
+    """File of a micro-batch's latents [M, T+1, C, H, W]; log_probs, log_probs_ref and kl [M, T]; timesteps [T]."""
     return f"trajectories-{micro_batch:05d}.safetensors"
 
 
@@ -42,6 +42,7 @@ def write_micro_batch(
         "latents": trajectories.latents.numpy(),
         "log_probs": trajectories.log_probs.numpy(),
         "log_probs_ref": trajectories.log_probs_ref.numpy(),
+        "kl": trajectories.kl.numpy(),
         "timesteps": timesteps,
     }
     save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / latents_file(micro_batch))
@@ -90,7 +91,7 @@ def read_trajectories(files: Sequence[Path]) -> Trajectories:
     import torch
 
     wholes: dict[str, torch.Tensor] = {}
-    for name in ("latents", "log_probs", "log_probs_ref"):
+    for name in ("latents", "log_probs", "log_probs_ref", "kl"):
         with safe_open(files[0], "pt") as first:
             like = first.get_tensor(name)
         wholes[name] = torch.empty((sum(_rows(file) for file in files), *like.shape[1:]), dtype=like.dtype)

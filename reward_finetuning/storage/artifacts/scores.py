@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reward_finetuning.config.errors import ArtifactError, UserError
+from reward_finetuning.events import report_warning
 from reward_finetuning.storage.run_directory import RunDirectory
 
 SCORES = "scores.parquet"
@@ -70,7 +71,7 @@ class ScoreCache:
             try:
                 table = pq.read_table(self._run.store.fetch(name) / SCORES)
             except ArtifactError as error:
-                print(f"warning: cached scores are not used, they are computed anew: {error}", flush=True)
+                report_warning(f"cached scores are not used, they are computed anew: {error}")
                 self._delete(name)
             else:
                 yield from zip(table["key"].to_pylist(), table["score"].to_pylist(), strict=True)

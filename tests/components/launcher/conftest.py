@@ -1,27 +1,14 @@
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-
 import pytest
+from servers import kubernetes
 
 from components.launcher.manifest import job_name, train_job
 from components.launcher.settings import TrainJobSettings
 
-SERVERS = Path(__file__).parents[2] / "servers"
-
-
-@pytest.fixture(scope="session")
-def kubernetes_api():
-    """The module tests/servers/kubernetes.py."""
-    spec = spec_from_file_location("loopback_kubernetes", SERVERS / "kubernetes.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def server(kubernetes_api, tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch):
     """A loopback API that kubectl's configuration leads to."""
-    with kubernetes_api.KubernetesServer(tmp_path) as running:
+    with kubernetes.KubernetesServer(tmp_path) as running:
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         yield running

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from servers import kubernetes
 
 from components.launcher.attempt import run_to_end
 from reward_finetuning.config import RetryableError, TrainingError, UserError
@@ -41,7 +42,7 @@ def test_a_job_that_is_there_already_is_waited_for(server, job, settings, capsys
     run_to_end(job(), settings())
 
     assert server.made() == 1  # refused with 409
-    assert "at work already" in capsys.readouterr().out
+    assert "is running: this task waits for it" in capsys.readouterr().out
 
 
 def test_a_job_of_another_spec_that_is_at_work_is_an_error_that_says_what_to_do(server, job, settings):
@@ -107,7 +108,7 @@ def test_an_error_that_no_retry_heals_ends_the_job_at_once(server, job, settings
 def test_a_job_that_takes_too_long_is_deleted(server, job, settings):
     server.life = ["Suspended"]
 
-    with pytest.raises(RetryableError, match=r"not done after 1 s.*suspended.*timeout_seconds"):
+    with pytest.raises(RetryableError, match=r"not complete after 1 s.*suspended.*pools.train.timeout"):
         run_to_end(job(), settings(timeout_seconds=1))
 
     assert server.jobs == {}
@@ -123,7 +124,7 @@ def test_a_job_that_somebody_deleted_is_an_error(server, job, settings):
 
     server.look = looked
 
-    with pytest.raises(RetryableError, match="deleted by somebody"):
+    with pytest.raises(RetryableError, match="was deleted before it was complete"):
         run_to_end(job(), settings())
 
 
@@ -134,7 +135,7 @@ def test_lost_connections_and_busy_servers_are_asked_again(server, job, settings
     run_to_end(job(), settings())
 
     assert server.made() == 1
-    assert "is not reached" in capsys.readouterr().out
+    assert "cannot be reached" in capsys.readouterr().out
 
 
 def test_an_answer_that_is_lost_after_the_job_was_made_makes_no_second_one(server, job, settings):
@@ -152,10 +153,53 @@ def test_an_answer_that_is_lost_after_the_job_was_made_makes_no_second_one(serve
     assert len(server.jobs) == 1
 
 
+RECORDED_DENIAL = (
+    'spec.runtimePatches.manager: Invalid value: "reward-finetuning": must be a domain-prefixed path '
+    '(such as "acme.io/foo")'
+)
+
+
+def test_a_missing_right_is_reported_as_a_missing_right(server, job, settings):
+    server.answers = [(403, kubernetes.forbidden("create"))]
+
+    with pytest.raises(UserError, match=r"needs get, create and delete of trainjobs.*cannot create resource") as raised:
+        run_to_end(job(), settings())
+
+    assert "rft-evaluator" in str(raised.value)
+
+
+def test_the_denial_of_a_webhook_reaches_the_user_as_it_is_and_blames_no_right(server, job, settings):
+    server.answers = [(403, kubernetes.denied(RECORDED_DENIAL))]
+
+    with pytest.raises(UserError) as raised:
+        run_to_end(job(), settings())
+
+    assert RECORDED_DENIAL in str(raised.value)
+    assert "service account" not in str(raised.value)
+
+
+def test_an_exceeded_quota_is_tried_again(server, job, settings):
+    message = 'trainjobs "a" is forbidden: exceeded quota: team, requested: count/trainjobs=1, used: 5, limited: 5'
+    server.answers = [(403, kubernetes.status("Forbidden", message, 403))]
+
+    with pytest.raises(RetryableError, match="exceeded quota: team"):
+        run_to_end(job(), settings())
+
+
+def test_a_webhook_that_cannot_be_called_is_waited_for(server, job, settings, capsys):
+    message = (
+        'Internal error occurred: failed calling webhook "validator.trainjob.trainer.kubeflow.org": connection refused'
+    )
+    server.answers = [(500, kubernetes.status("InternalError", message, 500))]
+
+    run_to_end(job(), settings())
+
+    assert "failed calling webhook" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("status", "message", "expected"),
     [
-        (403, "trainjobs is forbidden", "needs get, create and delete of trainjobs"),
         (404, "the server could not find the requested resource", "install Kubeflow Trainer"),
         (422, "spec.trainer.numNodes: must be positive", "numNodes: must be positive"),
     ],
@@ -171,7 +215,7 @@ def test_without_a_cluster_the_error_says_so(job, settings, tmp_path, monkeypatc
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
-    with pytest.raises(UserError, match="no Kubernetes cluster is known here"):
+    with pytest.raises(UserError, match="no Kubernetes cluster is configured"):
         run_to_end(job(), settings())
 
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from servers.trainjob_rules import refusal_of_schema, refusal_of_webhook
 
 from components.launcher.manifest import job_name
 from components.launcher.settings import TrainJobSettings
@@ -19,21 +20,51 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, {"gpus": 0, "shared_memory": None}])
-def test_the_manifest_is_one_that_trainers_published_api_takes(job, kubernetes_api, changes):
-    assert kubernetes_api.refusal(job(**changes)) == ""
+def test_the_manifest_passes_the_schema_and_the_webhook_of_kubeflow_trainer(job, changes):
+    assert refusal_of_schema(job(**changes)) == ""
+    assert refusal_of_webhook(job(**changes)) == ""
 
 
 @pytest.mark.parametrize(
     "section", [(), ("trainer",), ("runtimePatches", 0), ("runtimePatches", 0, "trainingRuntimeSpec")]
 )
-def test_a_field_that_the_api_does_not_know_would_show(job, kubernetes_api, section):
+def test_a_field_that_the_api_does_not_know_would_show(job, section):
     manifest = job(**EVERYTHING)
     place = manifest["spec"]
     for key in section:
         place = place[key]
     place["podSpecOverrides"] = []
 
-    assert kubernetes_api.refusal(manifest)
+    assert refusal_of_schema(manifest)
+
+
+@pytest.mark.parametrize("manager", ["reward-finetuning", "a/", "/b", "Upper/b", "a_b/c"])
+def test_a_manager_that_is_no_domain_prefixed_path_would_show_in_the_words_of_a_real_cluster(job, manager):
+    manifest = job()
+    manifest["spec"]["runtimePatches"][0]["manager"] = manager
+
+    recorded = (
+        'spec.runtimePatches.manager: Invalid value: "{}": must be a domain-prefixed path (such as "acme.io/foo")'
+    )
+    assert refusal_of_webhook(manifest) == recorded.format(manager)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"runtime": "absent"}, "must be created before the TrainJob"),
+        ({"env": {"PET_NNODES": "3"}}, "reserved envs"),
+    ],
+)
+def test_what_the_webhook_compares_with_the_runtime_would_show(job, changes, expected):
+    assert expected in refusal_of_webhook(job(**changes))
+
+
+def test_more_arguments_than_the_schema_admits_would_show(job):
+    manifest = job()
+    manifest["spec"]["trainer"]["args"] = ["word"] * 129
+
+    assert "at most 128 items" in refusal_of_schema(manifest)
 
 
 def test_every_setting_has_its_place(job):

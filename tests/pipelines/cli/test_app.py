@@ -104,7 +104,7 @@ def test_status_of_a_run_that_was_never_begun(run_file, tmp_path):
     done = rft("status", run_file(), cwd=tmp_path)
 
     assert done.returncode == 2
-    assert "holds no run; begin one with: rft run" in done.stderr
+    assert "contains no run; start one with: rft run" in done.stderr
 
 
 def test_help_shows_an_example_of_each_command(tmp_path):
@@ -157,5 +157,5 @@ def test_an_error_inside_a_task_reaches_the_user_with_its_exit_code(run_file, tm
 
     assert done.returncode == 3
     assert "replayed log-probs differ" in done.stderr
-    assert "no retry helps" in done.stderr
+    assert "a retry cannot help" in done.stderr
     assert "log.txt" in done.stderr

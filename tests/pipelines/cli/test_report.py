@@ -84,9 +84,9 @@ def test_the_page_of_a_run_lies_in_its_folder(begin, report):
     done = report("one.yaml")
 
     assert done.returncode == 0, done.stderr
-    assert "Epoch 2 is better than pretrained on reward, sure to 95 %." in done.stdout
+    assert "Epoch 2 is better than pretrained on reward (95 % confidence)." in done.stdout
     page = (run.store.fetch("epochs/0002/report-aaaaaaaa").parents[2] / "report.html").read_text(encoding="utf-8")
-    assert "Epoch 2 is better than pretrained on reward, sure to 95 %." in page.replace("\u00a0", " ")
+    assert "Epoch 2 is better than pretrained on reward (95 % confidence)." in page.replace("\u00a0", " ")
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_several_runs_make_one_page_and_one_table(begin, report, tmp_path):
     done = report("one.yaml", "two.yaml", "--output", "pages/both.html")
 
     assert done.returncode == 0, done.stderr
-    assert "two is better than one on reward, sure to 95 %." in done.stdout
+    assert "two is better than one on reward (95 % confidence)." in done.stdout
     assert "+0.250*" in done.stdout
     assert "two is better than one on reward" in (tmp_path / "pages" / "both.html").read_text(encoding="utf-8")
 
@@ -107,8 +107,8 @@ def test_several_runs_make_one_page_and_one_table(begin, report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["one.yaml"], "has evaluated no epoch yet"),
-        (["one.yaml", "-o", "name=other"], "holds no run; begin one with: rft run one.yaml"),
+        (["one.yaml"], "contains no evaluation yet"),
+        (["one.yaml", "-o", "name=other"], "contains no run; start one with: rft run one.yaml"),
         (["one.yaml", "one.yaml"], "rft report compares different runs, got "),
     ],
 )

@@ -46,13 +46,13 @@ def test_fetch_weights_of_no_scorer_is_refused(rft):
     done = rft("fetch-weights", "beauty")
 
     assert done.returncode == 2
-    assert "no weights are known for beauty; choose from pickscore, hpsv2" in done.stderr
+    assert "no weights are listed for beauty; choose from pickscore, hpsv2" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shapes"], "shapes: no official package to compare with; those that have one: hpsv2"),
+        (["shapes"], "shapes: no official package to compare with; choose from hpsv2"),
         (["nowhere.yaml"], "there is no run file nowhere.yaml"),
         (["hpsv2"], "build it with `make scorer-environment`"),
     ],

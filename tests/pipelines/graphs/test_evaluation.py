@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.graphs.package import compile_package
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, load_run_or_evaluation
 from reward_finetuning.evaluation.reports import report_name
 from reward_finetuning.storage import RunDirectory
@@ -87,7 +87,7 @@ def rft(*arguments, cwd):
 
 def shown_by(folder, task):
     """(metadata of the metrics, page, summary) of the newest task of that name, as kfp.local has them."""
-    outputs = max(Path(folder).glob(f"pipeline/*/{task}/executor_output.json"), key=lambda path: path.stat().st_mtime)
+    outputs = max(Path(folder).glob(f"pipeline/*/*/{task}/executor_output.json"), key=lambda path: path.stat().st_mtime)
     found = json.loads(outputs.read_text())["artifacts"]
     one = {name: found[name]["artifacts"][0] for name in ("metrics", "report", "summary")}
     return one["metrics"]["metadata"], Path(one["report"]["uri"]), Path(one["summary"]["uri"])

@@ -15,8 +15,8 @@ import yaml
 from pipelines.graphs.package import compile_package
 from pipelines.targets.cluster import Cluster, load_cluster
 from pipelines.targets.images import image_of
-from pipelines.targets.placement import TargetName
-from pipelines.targets.pool import ROLES
+from pipelines.targets.roles import ROLES
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 
 ROOT = Path(__file__).parents[3]

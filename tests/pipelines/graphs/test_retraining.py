@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.graphs.package import compile_package
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 
 SETS = Path("pipelines/runs/shapes-retrain")
@@ -55,7 +55,10 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     third = rft("run", root)  # the newest
     again = rft("run", root, prompts=SETS / "2026-10-01.txt")
 
-    assert "promoted, models:/shapes-retrain/1 is the champion (epoch 5 is the first model)" in first
+    assert (
+        "promoted, models:/shapes-retrain/1 is the champion (epoch 5 is the first model; Against the pretrained model: "
+        in first
+    )
     assert "promoted, models:/shapes-retrain/2 is the champion (Against version 1" in second
     assert "not promoted, shapes on black changes by -" in third
     assert "are known since" in again

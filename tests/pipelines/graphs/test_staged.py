@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.graphs.package import compile_package
-from pipelines.targets.placement import TargetName
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 from reward_finetuning.storage import RunDirectory
 

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Package, connect
-from pipelines.remote.follow import Follow
+from pipelines.remote.follow import Clock, Follow
 from pipelines.remote.service import settings_of
 from pipelines.remote.submit import run_prefix, submit_next
-from reward_finetuning.config import RetryableError, TrainingError
+from reward_finetuning.config import RetryableError, TrainingError, UserError
 from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.refusal import write_refusal
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ def package(service, run, tmp_path):
 def follow(service, run, package):
     """Follows to the end; returns what was said."""
 
-    def go(retries=1):
+    def go(retries=1, clock=None):
         said = io.StringIO()
         client = connect(settings_of(service.target, service.cluster))
         try:
-            Follow(client, run, package, Console(file=said, width=300), retries, 0.02).to_the_end()
+            Follow(client, run, package, Console(file=said, width=300), retries, 0.02, clock or Clock()).to_the_end()
         finally:
             go.said = said.getvalue()
         return go.said
@@ -143,8 +144,107 @@ def test_a_canceled_run_is_not_submitted_again(service, work, follow):
     error = following.exception()
 
     assert isinstance(error, RetryableError)
-    assert "was canceled by someone" in str(error)
+    assert "was terminated by someone" in str(error)
     assert len(service.names()) == 1
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+def test_a_terminated_run_of_kubeflow_ends_as_failed_and_is_known_by_its_history(service, work, follow):
+    work.plan = [work.wait]
+    following = in_thread(follow)
+    until(lambda: work.jobs)
+
+    service.cancel(service.names()[0])
+    following.exception()
+
+    (run,) = service.server.runs.values()
+    assert [each["state"] for each in run["state_history"]] == ["RUNNING", "CANCELING", "FAILED"]
+    assert run["state"] == "FAILED"
+    assert "  canceled" in follow.said
+
+
+def test_tasks_at_work_failed_attempts_and_waiting_tasks_are_shown_as_they_come(service, work, trained, follow):
+    work.plan = [lambda: work.wait() or trained(3)()]
+    seconds = [0.0]
+    following = in_thread(lambda: follow(clock=Clock(now=lambda: seconds[0])))
+    until(lambda: work.jobs)
+    name, errors = service.names()[0], {("next-epochs", 0): "UserError: gs://bucket/prompts.txt does not exist"}
+
+    service.server.show_tasks(name, {"next-epochs": ["FAILED", "RUNNING"]}, errors)
+    asked = len(service.server.requests)
+    until(lambda: len(service.server.requests) > asked + 8)
+    service.server.show_tasks(name, {"next-epochs": ["FAILED", "SUCCEEDED"], "sample": ["PENDING"]}, errors)
+    asked = len(service.server.requests)
+    until(lambda: len(service.server.requests) > asked + 8)
+    seconds[0] = 600.0
+    until(lambda: len(service.server.requests) > asked + 20)
+    work.released.set()
+
+    assert following.exception() is None
+    lines = [line.strip() for line in follow.said.splitlines()]
+    assert lines.count("next-epochs: attempt 1 failed: UserError: gs://bucket/prompts.txt does not exist") == 1
+    assert lines.count("at work: next-epochs") == 1
+    assert lines.count("sample: waiting for a machine for 10 minutes") == 1
+
+
+def test_at_the_end_of_a_failed_run_the_task_and_the_end_of_its_log_are_shown(service, work, follow):
+    def fail():
+        name = service.names()[0]
+        log = "epoch 1\nTraceback (most recent call last):\nRuntimeError: CUDA error: out of memory"
+        service.server.show_tasks(name, {"run-epochs": ["FAILED", "FAILED"]}, {("run-epochs", 1): log})
+        return "a task failed"
+
+    work.plan = [fail]
+
+    with pytest.raises(TrainingError, match=r"failed in run-epochs: .*; its logs: http"):
+        follow(retries=0)
+
+    assert "run-epochs failed in attempt 2" in follow.said
+    if service.target == "kfp":
+        assert "  | RuntimeError: CUDA error: out of memory" in follow.said
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+@pytest.mark.parametrize(("kind", "code"), [(UserError, 2), (TrainingError, 3)])
+def test_a_permanent_error_ends_the_run_within_two_minutes_of_its_first_attempt(service, work, run, follow, kind, code):
+    work.plan = [work.wait]
+    seconds = [0.0]
+
+    def sleep(pause):
+        seconds[0] += 30.0
+        threading.Event().wait(0.01)
+
+    following = in_thread(lambda: follow(clock=Clock(lambda: seconds[0], sleep)))
+    until(lambda: work.jobs)
+    (remote,) = service.server.runs.values()
+    service.server.show_tasks(remote["display_name"], {"next-epochs": ["FAILED", "PENDING"]})
+    before = seconds[0]
+
+    write_refusal(run.store, remote["run_id"], "next_epochs", 1, kind("gs://bucket/prompts.txt does not exist"))
+    error = following.exception()
+
+    assert type(error) is kind
+    assert error.exit_code == code
+    assert "gs://bucket/prompts.txt does not exist (next_epochs, attempt 1" in str(error)
+    assert remote["state"] == "FAILED"  # terminated by us, and not submitted again
+    assert seconds[0] - before <= 120
+    assert len(service.names()) == 1
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+def test_corrected_inputs_start_at_once_though_the_refused_run_is_still_being_retried(
+    service, work, run, package, trained, follow
+):
+    work.plan = [work.wait, trained(3)]
+    client = connect(settings_of(service.target, service.cluster))
+    refused = submit_next(client, package, run_prefix(run.config))
+    service.server.show_tasks(refused.name, {"next-epochs": ["FAILED", "PENDING"]})
+    write_refusal(run.store, refused.id, "next_epochs", 1, UserError("no such prompts"))
+
+    follow()
+
+    assert len(service.names()) == 2
+    assert service.server.runs[refused.id]["state"] == "FAILED"
 
 
 def test_who_comes_later_finds_the_run_that_is_going_on(service, package, work, trained, follow, run):

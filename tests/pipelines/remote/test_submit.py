@@ -36,7 +36,7 @@ def test_the_run_its_page_and_how_to_follow_it_are_printed(rft, run_file, servic
     assert "page  http" in done.out
     assert f"follow  rft submit {file} --target {service.target}" in done.out
     assert done.out.rstrip().endswith("--follow")
-    assert f"{name}: goes on already, nothing was submitted" in again.out
+    assert f"{name}: already running, nothing was submitted" in again.out
     assert "details" not in done.out.replace("/#/runs/details/", "")  # what kfp itself prints
 
 

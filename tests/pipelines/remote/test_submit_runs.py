@@ -15,10 +15,10 @@ from servers.execution import LocalExecution
 from servers.services import loopback
 
 from pipelines.graphs.package import compile_package
-from pipelines.local.launch import is_done
 from pipelines.remote.clients import Package, connect
 from pipelines.remote.follow import Follow
 from pipelines.remote.service import settings_of
+from reward_finetuning.evaluation.reports import is_done
 from reward_finetuning.storage import RunDirectory
 
 pytestmark = pytest.mark.slow

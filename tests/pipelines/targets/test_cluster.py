@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from pipelines.targets.cluster import Cluster, load_cluster
-from pipelines.targets.placement import TargetName
 from pipelines.targets.refusals import refuse
+from pipelines.targets.services import TargetName
 from reward_finetuning.config import UserError
 
 ROOT = Path(__file__).parents[3]

@@ -1,6 +1,10 @@
 """What every target's package says of the roles, read out of the package."""
 
+import re
+
 import pytest
+
+from pipelines.targets.roles import ROLE_OF_COMPONENT
 
 ALL_ROLES = ("loop.granularity=staged", "loop.epochs=2")
 POOLS = {
@@ -130,10 +134,16 @@ def test_pods_wait_in_their_queue_pull_as_told_and_end_in_time(on_kfp):
     assert deadlines == {"light": "3600", "export": None, "sample": None, "reward": None, "train": "172800"}
 
 
-def test_light_tasks_know_which_pipeline_run_they_are_part_of(on_kfp):
-    variables = on_kfp.by_role(on_kfp.pods(), lambda pod: pod.get("fieldPathAsEnv", []))
+def test_tasks_on_kubeflow_know_their_pipeline_run_their_pool_and_where_their_error_goes(on_kfp):
+    paths = on_kfp.by_role(on_kfp.pods(), lambda pod: pod.get("fieldPathAsEnv", []))
+    variables = on_kfp.by_role(
+        on_kfp.containers(), lambda container: {each["name"]: each["value"] for each in container["env"]}
+    )
 
-    assert variables["light"] == [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
+    run_id = {"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
+    assert paths == {role: [run_id] for role in paths}
+    assert {role: each["RFT_POOL"] for role, each in variables.items()} == {role: role for role in variables}
+    assert {each["RFT_FAILURE_FILE"] for each in variables.values()} == {"/dev/termination-log"}
 
 
 @pytest.mark.parametrize("target", ["kfp", "vertex"])
@@ -145,7 +155,8 @@ def test_every_task_is_retried_for_a_week_and_never_cached(package, target, gran
     assert len(compiled.tasks()) >= len(compiled.containers())
     for name, task in compiled.tasks():
         retries = 20 if name.startswith(("train-epoch", "run-epochs")) else 4
-        policy = {"maxRetryCount": retries, "backoffDuration": "30s", "backoffFactor": 2.0}
+        role = ROLE_OF_COMPONENT[re.sub(r"(-\d+)*$", "", name).replace("-", "_")]
+        policy = {"maxRetryCount": retries, "backoffDuration": "5s" if role == "light" else "30s", "backoffFactor": 2.0}
         assert task["retryPolicy"] == policy | {"backoffMaxDuration": "604800s"}, name
         assert not task["cachingOptions"].get("enableCache", False), name
 

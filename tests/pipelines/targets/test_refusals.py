@@ -1,8 +1,8 @@
 import pytest
 
 from pipelines.targets.cluster import Cluster
-from pipelines.targets.placement import TargetName
 from pipelines.targets.refusals import refuse
+from pipelines.targets.services import TargetName
 from pipelines.targets.target import Target
 from reward_finetuning.config import UserError
 

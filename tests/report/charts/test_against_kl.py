@@ -30,10 +30,12 @@ def test_training_images_are_shown_where_few_policies_were_evaluated(two):
     (figure,) = drawn(two, history)
 
     assert figure.title == "training images"
-    assert [key.label for key in figure.keys] == ["reward, trained on", "colour, watched"]
+    assert [key.label for key in figure.keys] == ["reward, trained", "colour, monitored"]
     # By KL, in units of the first epoch's spread: (2 - 1) / 0.5 and (0 - 1) / 0.25 at the largest KL.
-    assert "reward, trained on: +2.00 standard deviations at KL 0.02000" in figure.description
-    assert "colour, watched: −4.00 standard deviations at KL 0.02000, at most 0.00 at KL 0.00000" in figure.description
+    assert "reward, trained: +2.00 standard deviations at KL 0.02000" in figure.description
+    assert (
+        "colour, monitored: −4.00 standard deviations at KL 0.02000, at most 0.00 at KL 0.00000" in figure.description
+    )
 
 
 def test_evaluated_policies_stand_at_the_kl_of_the_images_that_they_drew_next(two):
@@ -46,8 +48,8 @@ def test_evaluated_policies_stand_at_the_kl_of_the_images_that_they_drew_next(tw
     (figure,) = drawn(two, history)
 
     assert figure.title == "train, evaluated policies"
-    assert "reward, trained on: +1.00 standard deviations at KL 0.03000" in figure.description
-    assert "colour, watched: −2.00 standard deviations at KL 0.03000" in figure.description
+    assert "reward, trained: +1.00 standard deviations at KL 0.03000" in figure.description
+    assert "colour, monitored: −2.00 standard deviations at KL 0.03000" in figure.description
 
 
 def test_a_newest_policy_without_a_kl_is_said_to_be_missing(two):
@@ -58,7 +60,7 @@ def test_a_newest_policy_without_a_kl_is_said_to_be_missing(two):
 
     (figure,) = drawn(two, history, epoch=4)
 
-    assert figure.title.startswith("train, evaluated policies but the newest")
+    assert figure.title.startswith("train, evaluated policies without the newest")
 
 
 def test_series_differ_by_dashes_and_marks_not_by_colour_alone(two):

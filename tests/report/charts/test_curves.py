@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from reward_finetuning.report.charts.curves import MOST_POINTS, draw_curves, thinned
+from reward_finetuning.report.charts.curves import MAX_POINTS, draw_curves, thinned
 
 
 def names(curves):
@@ -60,7 +60,7 @@ def test_a_long_curve_is_thinned_without_losing_its_spikes():
 
     points = thinned(list(enumerate(values.tolist())))
 
-    assert len(points) <= MOST_POINTS
+    assert len(points) <= MAX_POINTS
     assert {(1234, 50.0), (5678, -7.0)} <= set(points)
     assert points == sorted(points)
 

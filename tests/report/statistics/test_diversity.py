@@ -105,7 +105,7 @@ def test_less_diversity_is_worse_and_is_said(make_samples):
     (_, row) = comparison.rows
     assert (row.reward, row.direction) == ("diversity", "worse")
     assert (row.gain.mean, row.win_rate) == (pytest.approx(-0.5), 0.0)
-    assert comparison.verdict == "Epoch 4 is worse than pretrained on diversity, sure to 95 %."
+    assert comparison.verdict == "Epoch 4 is worse than pretrained on diversity (95 % confidence)."
 
 
 def test_of_two_images_a_prompt_the_one_distance_counts_once(make_samples):
@@ -128,4 +128,4 @@ def test_the_kl_is_shown_and_never_judged(make_samples):
 
     row = comparison.rows[1]
     assert (row.reward, row.after, row.direction) == ("kl", 0.25, "")
-    assert comparison.verdict == "No sure difference between epoch 2 and pretrained on train."
+    assert comparison.verdict == "No significant difference between epoch 2 and pretrained on train."

@@ -16,7 +16,7 @@ from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.models import aesthetic, clip_score, hpsv2, hpsv2_1, pickscore
 from reward_finetuning.rewards.networks import batching
 from reward_finetuning.rewards.networks.preprocessing import clip_crop, hps_pad
-from reward_finetuning.rewards.protocol import SeesPictures
+from reward_finetuning.rewards.protocol import ImageFeatures
 
 
 def settings(folder, **changes):
@@ -146,7 +146,7 @@ def test_both_kinds_of_clip_scorers_give_the_models_unit_image_features(
     monkeypatch.setattr(batching, "MICRO_BATCH", 3)
 
     for scorer in (pickscore_scorer, aesthetic.load(settings(aesthetic_files[0]))):
-        assert isinstance(scorer, SeesPictures)
+        assert isinstance(scorer, ImageFeatures)
         np.testing.assert_allclose(scorer.image_features(images), expected.numpy(), atol=1e-6)
 
 
@@ -234,5 +234,5 @@ def test_a_config_of_another_size_than_the_weights_is_refused(clip_files, tmp_pa
 def test_pictures_of_the_wrong_form_are_refused(pickscore_scorer, pictures):
     images, prompts = pictures
 
-    with pytest.raises(ValueError, match=r"\[B=7, H, W, 3\] uint8, one a prompt, got \[7, 96, 130, 3\] float32"):
+    with pytest.raises(ValueError, match=r"\[B=7, H, W, 3\] uint8, one per prompt, got \[7, 96, 130, 3\] float32"):
         pickscore_scorer(images.astype(np.float32), prompts)

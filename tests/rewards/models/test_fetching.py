@@ -18,14 +18,14 @@ MODEL = MODELS["image_reward"]
 def test_a_pickle_is_converted_once_and_scores_the_same(image_reward_files, pictures, tmp_path):
     folder = shutil.copytree(image_reward_files, tmp_path / "weights")
     told = []
-    fetch(MODEL, folder, from_hub=False, tell=told.append)
+    fetch(MODEL, folder, from_hub=False, report=told.append)
     converted = (folder / "ImageReward.safetensors").stat()
     (folder / "ImageReward.pt").unlink()
 
-    fetch(MODEL, folder, from_hub=False, tell=told.append)
+    fetch(MODEL, folder, from_hub=False, report=told.append)
 
     assert (folder / "ImageReward.safetensors").stat() == converted
-    assert len([line for line in told if line.endswith("ImageReward.safetensors is there")]) == 1
+    assert len([line for line in told if line.endswith("ImageReward.safetensors exists")]) == 1
     scores = [image_reward.load(ScorerConfig(source=str(each)))(*pictures) for each in (folder, image_reward_files)]
     assert (scores[0] == scores[1]).all()
 
@@ -33,7 +33,7 @@ def test_a_pickle_is_converted_once_and_scores_the_same(image_reward_files, pict
 def test_what_the_state_dict_was_nested_in_is_left_behind(hpsv2_files, tmp_path):
     folder = shutil.copytree(hpsv2_files, tmp_path / "weights")
 
-    fetch(MODELS["hpsv2"], folder, from_hub=False, tell=print)
+    fetch(MODELS["hpsv2"], folder, from_hub=False, report=print)
 
     nested = torch.load(folder / "HPS_v2_compressed.pt", weights_only=True)["state_dict"]
     converted = load_file(folder / "HPS_v2_compressed.safetensors")
@@ -45,9 +45,10 @@ def test_a_missing_file_is_named(image_reward_files, tmp_path):
     shutil.copy(image_reward_files / "ImageReward.pt", tmp_path)
 
     with pytest.raises(
-        UserError, match=r"lacks vocab.txt, the vocabulary of image_reward: put it there, or let --download"
+        UserError,
+        match=r"lacks vocab.txt, the vocabulary of image_reward: copy it to this folder, or download it",
     ):
-        fetch(MODEL, tmp_path, from_hub=False, tell=print)
+        fetch(MODEL, tmp_path, from_hub=False, report=print)
 
 
 def test_a_truncated_pickle_leaves_nothing_behind(image_reward_files, tmp_path):
@@ -56,7 +57,7 @@ def test_a_truncated_pickle_leaves_nothing_behind(image_reward_files, tmp_path):
     path.write_bytes(path.read_bytes()[:100_000])
 
     with pytest.raises(UserError, match=r"ImageReward.pt .*truncated"):
-        fetch(MODEL, folder, from_hub=False, tell=print)
+        fetch(MODEL, folder, from_hub=False, report=print)
 
     assert sorted(each.name for each in folder.iterdir()) == ["ImageReward.pt", "config.json", "vocab.txt"]
 
@@ -67,4 +68,4 @@ def test_a_head_with_another_checksum_than_published_is_refused(tmp_path):
     torch.save({"layers.0.weight": torch.zeros(1)}, tmp_path / "aesthetic-model.pth")
 
     with pytest.raises(UserError, match=r"aesthetic-model.pth has sha256 \w+, the published file has 21dd590f3ccd"):
-        fetch(MODELS["aesthetic"], tmp_path, from_hub=False, tell=print)
+        fetch(MODELS["aesthetic"], tmp_path, from_hub=False, report=print)

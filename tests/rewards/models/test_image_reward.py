@@ -112,7 +112,7 @@ def test_another_depth_than_the_config_says_is_refused(image_reward_files, tmp_p
     (folder / "config.json").write_text(json.dumps(tree))
 
     with pytest.raises(
-        UserError, match=r"ImageReward.pt holds other weights .* 12 unexpected \(vision.encoder.layers.1"
+        UserError, match=r"ImageReward.pt does not contain the weights .* 12 unexpected \(vision.encoder.layers.1"
     ):
         image_reward.load(ScorerConfig(source=str(folder)))
 
@@ -129,5 +129,5 @@ def test_a_config_without_both_towers_is_refused(image_reward_files, tmp_path):
     folder = shutil.copytree(image_reward_files, tmp_path / "weights")
     (folder / "config.json").write_text('{"text_config": {}}')
 
-    with pytest.raises(UserError, match=r"config.json should hold vision_config and text_config of BLIP"):
+    with pytest.raises(UserError, match=r"config.json must contain vision_config and text_config of BLIP"):
         image_reward.load(ScorerConfig(source=str(folder)))

@@ -51,26 +51,28 @@ def test_safetensors_and_pickles_bare_or_nested_hold_the_same(pickled, safe, tmp
 
 
 def test_a_truncated_pickle_is_refused(pickled):
-    with pytest.raises(UserError, match=r"weights.pt .*truncated or no such file; fetch it again: rft fetch-weights"):
+    with pytest.raises(
+        UserError, match=r"weights.pt .*truncated or not such a file; download it again: rft fetch-weights"
+    ):
         read_state(truncated(pickled))
 
 
 def test_a_truncated_pickle_of_the_old_format_is_refused(tmp_path):
     torch.save(STATE, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
 
-    with pytest.raises(UserError, match=r"old.pth .*truncated or no such file"):
+    with pytest.raises(UserError, match=r"old.pth .*truncated or not such a file"):
         read_state(truncated(tmp_path / "old.pth"))
 
 
 def test_a_truncated_safetensors_file_is_refused(safe):
-    with pytest.raises(UserError, match=r"weights.safetensors is no whole safetensors file .*truncated"):
+    with pytest.raises(UserError, match=r"weights.safetensors is not a complete safetensors file .*truncated"):
         read_state(truncated(safe))
 
 
 def test_a_web_page_saved_under_the_weights_name_is_refused(tmp_path):
     (tmp_path / "weights.pt").write_text("<!doctype html><title>Sign in</title>")
 
-    with pytest.raises(UserError, match=r"weights.pt .*truncated or no such file"):
+    with pytest.raises(UserError, match=r"weights.pt .*truncated or not such a file"):
         read_state(tmp_path / "weights.pt")
 
 
@@ -79,7 +81,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path, old_
     ran = tmp_path / "ran"
     torch.save({"weight": RunsCode(f"touch {ran}")}, tmp_path / "bad.pt", _use_new_zipfile_serialization=not old_format)
 
-    with pytest.raises(UserError, match=r"bad.pt is refused: reading it would run code \(\w+\.system\)"):
+    with pytest.raises(UserError, match=r"bad.pt is refused: loading it would run code \(\w+\.system\)"):
         read_state(tmp_path / "bad.pt")
 
     assert not ran.exists()
@@ -109,7 +111,7 @@ def test_a_conversion_is_not_held_to_the_pickles_checksum(safe):
 def test_a_file_without_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
 
-    with pytest.raises(UserError, match=r"other.pt is no state dict: it should hold tensors by name"):
+    with pytest.raises(UserError, match=r"other.pt is not a state dict: it must contain tensors by name"):
         read_state(tmp_path / "other.pt")
 
 
@@ -128,7 +130,7 @@ def test_missing_unexpected_and_misshapen_weights_are_named_a_few_of_each(pickle
         fill(lambda: nn.Linear(3, 2), state, pickled, torch.float32)
 
     assert str(error.value) == (
-        f"{pickled} holds other weights than this scorer's: 1 missing (bias); "
+        f"{pickled} does not contain the weights of this scorer: 1 missing (bias); "
         "5 unexpected (extra.0, extra.1, extra.2, ...); 1 of another shape (weight is [2, 4], should be [2, 3])"
     )
 

@@ -34,14 +34,14 @@ def test_a_cut_off_vocabulary_is_refused(clip):
     tokens = list(json.loads(clip["vocabulary"].read_text()).items())
     clip["vocabulary"].write_text(json.dumps(dict(tokens[:1000])))
 
-    with pytest.raises(UserError, match=r"vocab.json has 1000 tokens, this scorer's vocabulary has 49408"):
+    with pytest.raises(UserError, match=r"vocab.json has 1000 tokens, the vocabulary of this scorer has 49408"):
         clip_tokenizer(clip)
 
 
 def test_a_vocabulary_that_is_no_json_is_refused(clip):
     clip["vocabulary"].write_text(clip["vocabulary"].read_text()[:500])
 
-    with pytest.raises(UserError, match=r"vocab.json is no JSON vocabulary"):
+    with pytest.raises(UserError, match=r"vocab.json is not a JSON vocabulary"):
         clip_tokenizer(clip)
 
 
@@ -49,7 +49,7 @@ def test_a_vocabulary_that_is_no_json_is_refused(clip):
 def test_merges_of_another_vocabulary_are_refused(clip, merges):
     clip["merges"].write_text(merges)
 
-    with pytest.raises(UserError, match=r"merges.txt does not belong to .*vocab.json: .*fetch both again"):
+    with pytest.raises(UserError, match=r"merges.txt does not belong to .*vocab.json: .*download both again"):
         clip_tokenizer(clip)
 
 
@@ -66,7 +66,7 @@ def test_blips_tokenizer_has_berts_words_and_two_of_its_own(bert):
 def test_a_cut_off_bert_vocabulary_is_refused(bert):
     bert["vocabulary"].write_text("\n".join(bert["vocabulary"].read_text().splitlines()[:5]))
 
-    with pytest.raises(UserError, match=r"vocab.txt has 5 tokens, this scorer's vocabulary has 30522"):
+    with pytest.raises(UserError, match=r"vocab.txt has 5 tokens, the vocabulary of this scorer has 30522"):
         bert_tokenizer(bert)
 
 

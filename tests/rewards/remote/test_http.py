@@ -183,7 +183,7 @@ def test_the_wrong_number_of_scores_stops_training(scripted, scores):
 def test_scores_that_are_no_numbers_stop_training(scripted):
     with (
         scripted(partial(answer, scores=["0.1", "0.2", "0.3"])) as (url, _),
-        pytest.raises(TrainingError, match=r"scorer far returned .*; real numbers are needed"),
+        pytest.raises(TrainingError, match=r"scorer far returned .*; it must return one real number"),
     ):
         scores_of(url)
 
@@ -192,7 +192,9 @@ def test_scores_that_are_no_numbers_stop_training(scripted):
 def test_a_score_that_is_not_finite_names_the_sample(scripted, bad):
     with (
         scripted(lambda handler: handler.respond(200, b'{"scores": [1, ' + bad + b", 3]}")) as (url, seen),
-        pytest.raises(TrainingError, match=r"scorer far gave (nan|-inf) for sample 1 \(image 0 of 'a dog on the moon"),
+        pytest.raises(
+            TrainingError, match=r"scorer far returned (nan|-inf) for sample 1 \(image 0 of 'a dog on the moon"
+        ),
     ):
         scores_of(url)
     assert len(seen) == 1

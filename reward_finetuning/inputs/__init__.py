@@ -1,0 +1,16 @@
+"""What a run reads besides its settings: where it is, whether it is right, and its digests. Needs no torch."""
+
+from reward_finetuning.inputs.check import check_inputs
+from reward_finetuning.inputs.digests import check_compiled, compiled_digests, input_digests
+from reward_finetuning.inputs.places import Place, absolute_paths, path_of, place_of
+
+__all__ = [
+    "Place",
+    "absolute_paths",
+    "check_compiled",
+    "check_inputs",
+    "compiled_digests",
+    "input_digests",
+    "path_of",
+    "place_of",
+]

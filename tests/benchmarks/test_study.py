@@ -1,0 +1,94 @@
+"""The study's plan and figures: which cell is selected, what is paired, what a missing seed leaves open."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+STUDY = Path(__file__).parents[2] / "benchmarks" / "study"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDY))
+    for name in ("plan", "tuning", "results", "judge", "offsets"):
+        sys.modules.pop(name, None)
+
+
+GRID = {"scale": "large", "lr": {"training.learning_rate": [0.1, 0.2]}, "u": {"training.updates_per_epoch": [1, 4]}}
+
+
+def test_a_grid_is_every_combination_of_its_knobs_as_settings_of_a_run_file():
+    from tuning import cells
+
+    found = list(cells("prdp", GRID))
+
+    assert [cell.arm for cell in found] == ["prdp-lr0.1-u1", "prdp-lr0.1-u4", "prdp-lr0.2-u1", "prdp-lr0.2-u4"]
+    assert found[1].settings == {"training": {"learning_rate": 0.1, "updates_per_epoch": 4}}
+
+
+def test_the_highest_gain_is_selected_never_a_run_that_stopped_and_none_while_a_cell_is_missing():
+    from tuning import cells, selected
+
+    grid = list(cells("prdp", GRID))
+    gains = {"prdp-lr0.1-u1": -0.3, "prdp-lr0.1-u4": None, "prdp-lr0.2-u1": -0.2, "prdp-lr0.2-u4": -0.4}
+
+    assert selected(grid, gains).arm == "prdp-lr0.2-u1"
+    assert selected(grid, gains, {"u": 4}).arm == "prdp-lr0.2-u4"
+    assert selected(grid, {key: gains[key] for key in list(gains)[:3]}) is None
+
+
+def write(folder, arm, seed, gain):
+    evaluations = {
+        f"eval/train/reward/gain{part}": [[1, gain + d]] for part, d in (("", 0), ("_low", -1), ("_high", 1))
+    }
+    content = {"claim": "b", "arm": arm, "seed": seed, "error": "", "seconds": 1, "cpu_seconds": 1, "settings": {}}
+    path = folder / "b" / f"{arm}-seed{seed}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content | {"curves": {}, "evaluations": evaluations}))
+
+
+def test_two_arms_are_compared_seed_by_seed_and_a_missing_seed_leaves_the_verdict_open(tmp_path):
+    from judge import judge
+    from results import difference, read_results
+
+    for seed, level in enumerate([0.1, 0.3, 0.5]):
+        write(tmp_path, "prdp-small", seed, level + 0.02)
+        write(tmp_path, "ddpo-small", seed, level)
+
+    three, four = (read_results(tmp_path, dict.fromkeys(arms, n)) for n in (3, 4) for arms in [ARMS])
+
+    gap = difference(three["b"]["prdp-small"], three["b"]["ddpo-small"])
+    assert (gap.mean, gap.low, gap.high) == pytest.approx((0.02, 0.02, 0.02))
+    assert [finding.holds for finding in judge("b", three)] == [True]
+    assert [finding.holds for finding in judge("b", four)] == [None]
+
+
+ARMS = [("b", "prdp-small"), ("b", "ddpo-small")]
+
+
+def test_a_prompts_level_is_standard_normal_over_prompts_and_the_same_for_its_images():
+    from offsets import level
+
+    values = level(np.zeros((4000, 1, 1, 3), np.uint8), [f"prompt {n // 2}" for n in range(4000)])
+
+    assert values[0::2] == values[1::2]
+    assert np.mean(values) == pytest.approx(0, abs=0.07)
+    assert np.std(values) == pytest.approx(1, abs=0.05)
+
+
+def test_every_arm_of_the_study_is_a_valid_run_once_its_grid_is_done(monkeypatch):
+    import plan
+
+    study = plan.read_study()
+    monkeypatch.setattr(plan, "selection", lambda study, method, among=None: plan.grid_of(study, method)[0])
+
+    found = plan.tasks(study)
+
+    assert len({task.result for task in found}) == len(found)
+    assert {task.claim for task in found} == {*study["claims"], plan.TUNING}
+    for task in found:
+        task.config()
+    assert all(task.config().num_images == 256 for task in found if task.claim in "abo")

@@ -1,0 +1,77 @@
+"""The updates of an epoch: overflow in float16, and the weights that a stage of PPOD keeps."""
+
+import numpy as np
+import pytest
+import torch
+
+from reward_finetuning.config import TrainingError
+from reward_finetuning.objectives import build_objective
+from reward_finetuning.objectives.two_pass import replay
+from reward_finetuning.policy.restore import WEIGHTS
+from reward_finetuning.policy.save import load_tensors
+from reward_finetuning.records import Rewards, Rollouts
+from reward_finetuning.steps import train_epoch
+from reward_finetuning.storage import read_reference
+from reward_finetuning.storage.artifacts.rewards import read_rewards
+from reward_finetuning.storage.artifacts.rollouts import read_samples, read_trajectories
+from reward_finetuning.training import update
+from reward_finetuning.training.learner import learner_at
+
+HALF = {"dtype": "float16", "trainable": "lora", "lora": {"rank": 2, "alpha": 2.0}}
+
+
+def test_an_overflow_in_float16_lowers_the_loss_scale_and_repeats_the_update(tasks, monkeypatch):
+    half = tasks(name="half", model=HALF, objective={"clip_range": 1.0})
+    expected = half.epoch(half.begin())
+    scale = update.loss_scale
+    monkeypatch.setattr(update, "loss_scale", lambda *arguments: 2.0**20 * scale(*arguments))
+
+    again = tasks(name="overflow", model=HALF, objective={"clip_range": 1.0})
+    after = again.epoch(again.begin())
+
+    found, wanted = (load_tensors(one.run.open(at)[0] / WEIGHTS) for one, at in ((again, after), (half, expected)))
+    assert after.facts["metrics"]["train/updates"] == 1
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)
+
+
+def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(tasks, monkeypatch):
+    half = tasks(name="half", model=HALF, objective={"clip_range": 1.0})
+    monkeypatch.setattr(update, "loss_scale", lambda *arguments: float("inf"))
+
+    with pytest.raises(TrainingError, match=r"overflow float16 even at .* use model.dtype: bfloat16 or float32"):
+        half.epoch(half.begin())
+
+
+def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):
+    # At this learning rate accuracy on held-out pairs goes up and down: the last look is not the best one.
+    convergence = {"check_every": 1, "patience": 4, "heldout_share": 0.4}
+    one = tasks(
+        sampling={"images_per_prompt": 8, "micro_batch_size": 8},
+        objective={"name": "ppod", "kl_weight": 100.0, "clip_range": 1.0, "convergence": convergence},
+        training={"updates_per_epoch": 12, "learning_rate": 2e-4},
+        loop={"epochs": 1},
+    )
+
+    metrics = one.epoch(one.begin()).facts["metrics"]
+
+    assert metrics["train/kept_updates"] < metrics["train/updates"]
+    learner = learner_at(one.run, one.run.latest(), keep_reference=False)
+    assert heldout_accuracy(learner, one) == metrics["train/heldout_accuracy"]
+
+
+def heldout_accuracy(learner, one):
+    """Of the committed weights, on the pairs that the stage held out."""
+    folders = [one.run.open(read_reference(path))[0] for path in one.drawn]
+    rollouts = Rollouts(
+        read_trajectories([file for folder in folders for file in sorted(folder.glob("trajectories-*"))]),
+        tuple(sample for folder in folders for sample in read_samples(folder)),
+    )
+    rewards = np.concatenate([read_rewards(one.run.open(read_reference(path))[0])[1].combined for path in one.scored])
+    batch = train_epoch._batch(rollouts, Rewards({}, rewards))
+    source = update._source(learner, rollouts, batch)
+    ppod = build_objective(one.run.config.objective)
+    ppod.begin_epoch(batch, source, np.random.default_rng(0))
+    cells = source.of_images(ppod.heldout_rows(0, is_last=False), torch.arange(batch.log_probs_old.numel()))
+    ppod.look(replay(learner.policy.denoiser(), source, cells, 8, lambda _: None), batch)
+    return float(ppod.state_dict()["accuracies"][0])
