@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
@@ -67,7 +68,7 @@ class Lineage:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise DeletedError(
-                f"MLflow at {self._uri} has no run {run_id}: its data is gone, or is elsewhere; {anew}"
+                f"MLflow at {redacted(self._uri)} has no run {run_id}: its data is gone, or is elsewhere; {anew}"
             ) from None
         if run.info.lifecycle_stage != "active":
             raise DeletedError(

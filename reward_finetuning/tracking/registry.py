@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.server_errors import error_class, one_line
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.storage.documents import as_record
@@ -157,4 +158,6 @@ class Registry:
             yield self._lineage.client
         except (MlflowException, RequestException, OSError) as error:
             status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-            raise error_class(status)(f"MLflow at {self._uri}, model {self.name}: {one_line(error)}") from error
+            raise error_class(status)(
+                f"MLflow at {redacted(self._uri)}, model {self.name}: {one_line(error)}"
+            ) from error
