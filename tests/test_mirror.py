@@ -35,7 +35,6 @@ COVERAGE = {
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
     "pipelines/cli/test_app": "pipelines.cli.tables",
-    "pipelines/cli/test_rewards": "pipelines.cli.models",
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
     "tracking/test_server": "pipelines.cli.sync tracking.sender",
