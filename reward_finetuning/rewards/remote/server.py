@@ -1,7 +1,7 @@
 """A small server for one scorer, with the messages of wire.py: standard library, one process, one scorer at a time.
 
 It may be reached by anyone: what a request can cost in memory, time and connections is bounded before the request is
-read, and nothing that it reads can run code. A token and TLS are options. Why no ASGI server: see docs/decisions/0007.
+read, and nothing that it reads can run code. A token and TLS are options. Why no ASGI server: see docs/decisions/0008.
 """
 
 from __future__ import annotations
