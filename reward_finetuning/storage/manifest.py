@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
-from reward_finetuning.storage.documents import altered
+from reward_finetuning.storage.documents import first_problem
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -122,7 +122,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise altered(where, error) from None
+        raise ArtifactError(f"{where} is no manifest of this project ({first_problem(error)})") from None
     if manifest.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{where} has schema version {manifest.schema_version}; this version reads {SCHEMA_VERSION}"

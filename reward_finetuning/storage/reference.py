@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
-from reward_finetuning.storage.documents import altered, entry
+from reward_finetuning.storage.documents import entry, first_problem
 from reward_finetuning.storage.manifest import Manifest
 
 
@@ -71,7 +71,7 @@ def read_references(paths: Sequence[str]) -> list[Reference]:
     try:
         return files + [each for path in paths if path.startswith("[") for each in _LIST.validate_json(path)]
     except ValidationError as error:
-        raise altered("the list of artifact references", error) from None
+        raise ArtifactError(f"the list of artifact references was altered: {first_problem(error)}") from None
 
 
 def weights_sha256(policy: Reference) -> str:
