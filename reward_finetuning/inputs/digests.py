@@ -18,7 +18,7 @@ from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
-from reward_finetuning.storage.gcs.client import can_be_asked
+from reward_finetuning.storage.gcs.client import is_reachable
 
 MODEL, PROMPTS = "model.digest", "prompts.digest"
 
@@ -43,7 +43,7 @@ def compiled_digests(config: RunConfig) -> dict[str, str]:
     named: dict[str, list[Setting]] = defaultdict(list)
     for setting in external_settings(config):
         named[setting.digest].append(setting)
-    storage_answers = cache(can_be_asked)
+    storage_answers = cache(is_reachable)
     digests: dict[str, str] = {}
     for keys, read in _readers(config):
         if all(_readable(setting, storage_answers) for key in keys for setting in named[key]):

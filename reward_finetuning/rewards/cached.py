@@ -53,9 +53,9 @@ class _CachedScorer:
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         keys = [self._key(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
-        known = [self.cache.get(key) for key in keys]
-        scores = np.array([np.nan if score is None else score for score in known], dtype=np.float64)
-        missing = [row for row, score in enumerate(known) if score is None]
+        cached = [self.cache.get(key) for key in keys]
+        scores = np.array([np.nan if score is None else score for score in cached], dtype=np.float64)
+        missing = [row for row, score in enumerate(cached) if score is None]
         if missing:
             fresh = self.scorer(images[missing], [prompts[row] for row in missing])
             scores[missing] = one_score_each(self.name, fresh, len(missing))

@@ -36,15 +36,15 @@ def plugin(name: str, use: str) -> ScorerModule:
         UserError: there is no such thing, it cannot be imported, or it is neither.
     """
     who = f"plug-in scorer {name!r} (use: {use})"
-    found = _resolve(who, use)
-    if all(callable(getattr(found, part, None)) for part in _PARTS):
-        return _Plugin(who, cast("ScorerModule", found))
-    if not callable(found):
+    target = _resolve(who, use)
+    if all(callable(getattr(target, part, None)) for part in _PARTS):
+        return _Plugin(who, cast("ScorerModule", target))
+    if not callable(target):
         raise UserError(
-            f"{who} is a {type(found).__name__}; it must be a function (images, prompts) -> scores, "
+            f"{who} is a {type(target).__name__}; it must be a function (images, prompts) -> scores, "
             f"or have the functions {', '.join(_PARTS)}"
         )
-    return _Plugin(who, FunctionScorer(name, lambda: cast("Scorer", found)))
+    return _Plugin(who, FunctionScorer(name, lambda: cast("Scorer", target)))
 
 
 def _resolve(who: str, use: str) -> object:
@@ -54,8 +54,8 @@ def _resolve(who: str, use: str) -> object:
         installed = entry_points(group=GROUP)
         if use in installed.names:
             return installed[use].load()
-    known = ", ".join(sorted(installed.names)) or "none"
-    raise UserError(f"{who}: {GROUP} has no such entry point (installed: {known}); or write module:function")
+    names = ", ".join(sorted(installed.names)) or "none"
+    raise UserError(f"{who}: {GROUP} has no such entry point (installed: {names}); or write module:function")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def from_bucket(model: Model, uri: str) -> Path:
 
 
 def _from_folder(model: Model, folder: Path) -> dict[str, Path]:
-    found = {}
+    files = {}
     for role, file in model.files.items():
         path = next((folder / name for name in file.names if (folder / name).is_file()), None)
         if path is None:
@@ -146,11 +146,11 @@ def _from_folder(model: Model, folder: Path) -> dict[str, Path]:
             )
         if path.stat().st_size == 0:
             raise UserError(f"{path}, the {role} of {model.scorer}, is empty; fetch it again")
-        found[role] = path
+        files[role] = path
     # Published checkpoints that come without one have the architecture that their scorer names.
     if (config := folder / "config.json").is_file():
-        found["config"] = config
-    return found
+        files["config"] = config
+    return files
 
 
 def _check_hub(model: Model, settings: ScorerConfig) -> None:

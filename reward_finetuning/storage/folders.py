@@ -33,12 +33,12 @@ def local_folder(uri: str, choose: Choose | None = None) -> Path:
         UserError: nothing lies there, or a name that is no path below the folder.
     """
     bucket, prefix = split_uri(uri)
-    found = _below(Bucket(bucket), f"{prefix}/" if prefix else "")
-    if not found:
+    objects = _below(Bucket(bucket), f"{prefix}/" if prefix else "")
+    if not objects:
         raise UserError(f"{uri} holds no files; give the folder's gs://BUCKET/PREFIX")
-    folder = _folder(bucket, prefix, found.values())
-    chosen = list(found) if choose is None else [name for name in choose(list(found)) if name in found]
-    _fetch(Bucket(bucket), {folder / name: found[name] for name in chosen})
+    folder = _folder(bucket, prefix, objects.values())
+    chosen = list(objects) if choose is None else [name for name in choose(list(objects)) if name in objects]
+    _fetch(Bucket(bucket), {folder / name: objects[name] for name in chosen})
     return folder
 
 
@@ -49,14 +49,14 @@ def local_path(uri: str) -> Path:
         UserError: nothing lies there.
     """
     bucket, name = split_uri(uri)
-    found = Bucket(bucket).find(name) if name else None
-    if found is None:
+    stored = Bucket(bucket).find(name) if name else None
+    if stored is None:
         try:
             return local_folder(uri)
         except UserError as error:
             raise UserError(f"{uri} does not exist: there is no such object, and nothing below it") from error
-    path = _folder(bucket, name, [found]) / name.rpartition("/")[2]
-    _fetch(Bucket(bucket), {path: found})
+    path = _folder(bucket, name, [stored]) / name.rpartition("/")[2]
+    _fetch(Bucket(bucket), {path: stored})
     return path
 
 
@@ -84,17 +84,17 @@ def upload_folder(folder: Path, uri: str) -> None:
 
 def _below(bucket: Bucket, prefix: str) -> dict[str, Stored]:
     """The objects below a prefix by what follows it; an object that ends in / is how consoles draw a folder."""
-    found = {stored.name.removeprefix(prefix): stored for stored in bucket.below(prefix)}
-    files = {name: stored for name, stored in found.items() if name and not name.endswith("/")}
+    objects = {stored.name.removeprefix(prefix): stored for stored in bucket.below(prefix)}
+    files = {name: stored for name, stored in objects.items() if name and not name.endswith("/")}
     for name in files:
         if {"", ".", ".."} & set(name.split("/")):
             raise UserError(f"gs://{bucket.name}/{prefix}{name} cannot be a file below a folder; rename it")
     return files
 
 
-def _folder(bucket: str, prefix: str, found: Iterable[Stored]) -> Path:
+def _folder(bucket: str, prefix: str, objects: Iterable[Stored]) -> Path:
     """Where these objects, in just these generations, lie; named as in the bucket, for messages show it."""
-    listing = "".join(f"{stored.name} {stored.generation} {stored.entry.crc32c}\n" for stored in found)
+    listing = "".join(f"{stored.name} {stored.generation} {stored.entry.crc32c}\n" for stored in objects)
     key = sha256(f"{bucket}\n{listing}".encode()).hexdigest()[:32]
     return cache.source_folder(key) / prefix.rpartition("/")[2]
 

@@ -140,8 +140,8 @@ def verify_file(path: Path, entry: FileEntry) -> None:
         raise ArtifactError(f"{path} is missing; expected {entry.size} bytes with crc32c {entry.crc32c}")
     if (size := path.stat().st_size) != entry.size:
         raise ArtifactError(f"{path} has {size} bytes; expected {entry.size} with crc32c {entry.crc32c} (truncated?)")
-    if (found := crc32c(path)) != entry.crc32c:
-        raise ArtifactError(f"{path} was altered: crc32c {found}, expected {entry.crc32c}")
+    if (checksum := crc32c(path)) != entry.crc32c:
+        raise ArtifactError(f"{path} was altered: crc32c {checksum}, expected {entry.crc32c}")
 
 
 def is_whole(path: Path, entry: FileEntry) -> bool:

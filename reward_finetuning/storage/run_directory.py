@@ -83,16 +83,18 @@ class RunDirectory:
         Raises:
             UserError: listing each key that differs, with both values; or the run is of another NUMERICS.
         """
-        if (known := self.describe()) is None:
+        if (described := self.describe()) is None:
             return
-        if (version := known["fingerprint"].get("numerics", 1)) != NUMERICS:
+        if (version := described["fingerprint"].get("numerics", 1)) != NUMERICS:
             raise UserError(
                 f"{self.uri} was begun by another version of this project, in which the same settings give other "
                 f"numbers (numerics {version}; this version has {NUMERICS}): use another name, or install the version "
                 "that began it"
             )
         given = json.loads(json.dumps(self.config.numbers() if fingerprint is None else fingerprint))
-        stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
+        stored = {
+            key: value for key, value in described["fingerprint"].items() if key in given or fingerprint is not None
+        }
         keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
         if keys:
             listed = "; ".join(

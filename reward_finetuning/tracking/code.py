@@ -26,11 +26,11 @@ def pipeline_run() -> dict[str, str]:
 
 def code_version() -> str:
     """Git commit of the code, which an image is told as RFT_CODE_VERSION; else the package's version."""
-    if told := os.environ.get("RFT_CODE_VERSION"):
-        return told
+    if commit := os.environ.get("RFT_CODE_VERSION"):
+        return commit
     if git := shutil.which("git"):
         command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
-        if asked.returncode == 0:
-            return asked.stdout.strip()
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return answer.stdout.strip()
     return version("reward-finetuning")

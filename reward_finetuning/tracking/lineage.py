@@ -44,8 +44,8 @@ class Lineage:
 
     def known_run_id(self) -> str | None:
         """Id of the run; None until it was created."""
-        known = self._run.store.read_json(_RUN)
-        return None if known is None else self._id(_RUN, known, "run_id")
+        content = self._run.store.read_json(_RUN)
+        return None if content is None else self._id(_RUN, content, "run_id")
 
     def check(self) -> None:
         """Refuse to send to a run that was deleted.
@@ -121,8 +121,8 @@ class Lineage:
             create: makes the thing in MLflow, and says what it is.
             discard: deletes what `create` has made, because another task was faster.
         """
-        if (known := self._run.store.read_json(file)) is not None:
-            return known
+        if (content := self._run.store.read_json(file)) is not None:
+            return content
         made = create()
         if self._run.store.create_json(file, made):
             return made
@@ -136,8 +136,12 @@ class Lineage:
         from mlflow.entities import Param
 
         config = self._run.config
-        found = self._created_runs()  # by an attempt that ended before it could claim
-        run = found[0] if found else self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
+        created = self._created_runs()  # by an attempt that ended before it could claim
+        run = (
+            created[0]
+            if created
+            else self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
+        )
         settings = flatten(config.model_dump(mode="json"))
         names = mlflow_names(settings)
         params = [Param(names[key], str(value)[:_LONGEST_PARAMETER]) for key, value in settings.items()]
@@ -188,13 +192,13 @@ class Lineage:
         from mlflow.exceptions import MlflowException
 
         name = self._run.config.tracking.experiment
-        if (known := self.client.get_experiment_by_name(name)) is not None:
-            if known.lifecycle_stage != "active":
+        if (experiment := self.client.get_experiment_by_name(name)) is not None:
+            if experiment.lifecycle_stage != "active":
                 raise DeletedError(
                     f"MLflow's experiment {name!r} was deleted; restore it with: mlflow experiments restore "
-                    f"--experiment-id {known.experiment_id}; or set tracking.experiment to another name"
+                    f"--experiment-id {experiment.experiment_id}; or set tracking.experiment to another name"
                 )
-            return str(known.experiment_id)
+            return str(experiment.experiment_id)
         location = None
         if (database := sqlite_path(self._uri)) is not None:
             root = self._run.config.run_root

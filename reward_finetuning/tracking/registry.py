@@ -114,13 +114,13 @@ class Registry:
 
         with self._reached() as client:
             try:
-                found = client.get_model_version_by_alias(self.name, CHAMPION)
+                version = client.get_model_version_by_alias(self.name, CHAMPION)
             except MlflowException as error:
                 # MLflow says INVALID_PARAMETER_VALUE where the model is there and the alias is not.
                 if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                     return None
                 raise
-            return Version(str(found.version), dict(found.tags))
+            return Version(str(version.version), dict(version.tags))
 
     def _create(
         self, client: Any, checkpoint: Checkpoint, export: Callable[[Path], None], tags: Mapping[str, str]

@@ -100,9 +100,9 @@ class Sender:
             )
             tags = [InputTag("mlflow.data.context", each["context"])]
             inputs.setdefault(each["context"], []).append(DatasetInput(dataset, tags))
-        for context, found in inputs.items():
+        for context, datasets_of_context in inputs.items():
             run_id = self._lineage.evaluation_run_id if context == "evaluation" else self._run_id
-            self._client.log_inputs(run_id, found)
+            self._client.log_inputs(run_id, datasets_of_context)
 
     def _list_tables(self, run_id: str) -> None:
         """Name the tables to the UI, from what is there: two tasks that list at once list the same."""

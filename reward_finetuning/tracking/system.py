@@ -28,7 +28,7 @@ def system_metrics() -> dict[str, float]:
     import psutil
 
     memory = psutil.virtual_memory()
-    found = {
+    metrics = {
         "cpu_utilization_percentage": psutil.cpu_percent(),
         "system_memory_usage_megabytes": memory.used / 1e6,
         "system_memory_usage_percentage": memory.percent,
@@ -37,18 +37,18 @@ def system_metrics() -> dict[str, float]:
     torch = sys.modules.get("torch")  # whoever has not imported it uses no GPU
     if torch is not None and torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
-            found |= {f"gpu_{device}_{key}": value for key, value in _gpu(torch, device).items()}
-    return {f"system/{key}": round(float(value), 1) for key, value in found.items()}
+            metrics |= {f"gpu_{device}_{key}": value for key, value in _gpu(torch, device).items()}
+    return {f"system/{key}": round(float(value), 1) for key, value in metrics.items()}
 
 
 def _gpu(torch: Any, device: int) -> dict[str, float]:
     free, total = torch.cuda.mem_get_info(device)
-    found = {
+    metrics = {
         "memory_usage_megabytes": (total - free) / 1e6,
         "memory_usage_percentage": (total - free) / total * 100,
         "memory_peak_megabytes": torch.cuda.max_memory_allocated(device) / 1e6,
     }
     torch.cuda.reset_peak_memory_stats(device)
     with suppress(ImportError, RuntimeError):  # needs nvidia-ml-py and its driver's leave
-        found["utilization_percentage"] = torch.cuda.utilization(device)
-    return found
+        metrics["utilization_percentage"] = torch.cuda.utilization(device)
+    return metrics

@@ -73,7 +73,7 @@ def exchange(url: str, method: str, path: str, body: bytes, seconds: float, toke
             if response.length_remaining and len(content) <= MAX_ANSWER_BYTES:
                 raise IncompleteRead(len(content), response.length_remaining)
     except LocationValueError as error:
-        raise UserError(f"{url} cannot be asked: {one_line(error)}") from None
+        raise UserError(f"{url} is no address of a server: {one_line(error)}") from None
     except SSLError as error:
         reason = error.args[0] if error.args else error
         if not isinstance(reason, ssl.SSLCertVerificationError):

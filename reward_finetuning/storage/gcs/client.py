@@ -53,8 +53,8 @@ def _client(_process: int, _emulator: str | None) -> Any:
     return storage.Client(project=None)  # no request of ours needs one
 
 
-def can_be_asked() -> bool:
-    """Whether there is a way to the storage service at all, known within seconds; a request would wait for minutes."""
+def is_reachable() -> bool:
+    """Whether the storage service accepts connections. It takes seconds, where a request would wait for minutes."""
     server = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com")
     try:
         socket.create_connection((server.hostname or "", server.port or 443), timeout=_WAY_SECONDS).close()
@@ -63,7 +63,7 @@ def can_be_asked() -> bool:
     return True
 
 
-def patiently() -> dict[str, Any]:
+def request_options() -> dict[str, Any]:
     """Arguments of every request: timeout, and retries with their deadline."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -71,8 +71,8 @@ def patiently() -> dict[str, Any]:
     return {"timeout": PATIENCE.request_seconds, "retry": retry}
 
 
-def despite_damage(act: Callable[[], T]) -> T:
-    """What `act` returns; damaged on the way, in either direction, it is sent again."""
+def retry_damaged(act: Callable[[], T]) -> T:
+    """The result of a request, which is repeated if its data is damaged in transit, in either direction."""
     from google.api_core.exceptions import BadRequest
     from google.cloud.storage.exceptions import DataCorruption
 

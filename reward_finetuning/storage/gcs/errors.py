@@ -15,12 +15,13 @@ _ROLES = (
 
 
 @contextmanager
-def told(bucket: str) -> Iterator[None]:
+def translation(bucket: str) -> Iterator[None]:
     """Turn errors of requests to a bucket into ours.
 
     Raises:
-        UserError: no credentials, no permission, no such bucket: naming the bucket, and the principal where it is told.
-        RetryableError: no answer, or only server errors, for as long as our patience lasts.
+        UserError: no credentials, no permission, or no such bucket. The text names the bucket, and the principal if the
+            service does.
+        RetryableError: no answer, or only server errors, until the deadline of PATIENCE.
     """
     import requests
     from google.api_core import exceptions as api

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from reward_finetuning.storage.gcs.client import WORKERS, client, despite_damage, patiently
-from reward_finetuning.storage.gcs.errors import told
+from reward_finetuning.storage.gcs.client import WORKERS, client, request_options, retry_damaged
+from reward_finetuning.storage.gcs.errors import translation
 from reward_finetuning.storage.manifest import FileEntry
 
 _WRITING = "writing"
@@ -25,7 +25,7 @@ class Stored:
 
 
 class Bucket:
-    """A bucket; every method raises UserError or RetryableError as `told` says."""
+    """A bucket; every method raises UserError or RetryableError as described in errors.translation."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,12 +37,12 @@ class Bucket:
 
         def read() -> tuple[bytes, int]:
             blob = self.blob(name)
-            data = blob.download_as_bytes(checksum="crc32c", **patiently())
+            data = blob.download_as_bytes(checksum="crc32c", **request_options())
             return data, int(blob.generation)
 
-        with told(self.name):
+        with translation(self.name):
             try:
-                return despite_damage(read)
+                return retry_damaged(read)
             except NotFound:
                 self.require()
                 return None
@@ -51,10 +51,10 @@ class Bucket:
         """An object as a listing would have it; None where there is none."""
         from google.api_core.exceptions import NotFound
 
-        with told(self.name):
+        with translation(self.name):
             blob = self.blob(name)
             try:
-                blob.reload(**patiently())
+                blob.reload(**request_options())
             except NotFound:
                 self.require()
                 return None
@@ -81,40 +81,42 @@ class Bucket:
             blob.metadata = {_WRITING: token}
             condition = {} if generation is None else {"if_generation_match": generation}
             options = {"content_type": "application/json", "checksum": "crc32c"}
-            blob.upload_from_string(data, **options, **condition, **patiently())
+            blob.upload_from_string(data, **options, **condition, **request_options())
 
-        with told(self.name):
+        with translation(self.name):
             try:
-                despite_damage(write)
+                retry_damaged(write)
             except PreconditionFailed:
                 return self._token(name) == token
         return True
 
     def below(self, prefix: str) -> list[Stored]:
         """All objects whose names begin with `prefix`."""
-        with told(self.name):
-            return [as_stored(blob) for blob in client().list_blobs(self.name, prefix=prefix, **patiently())]
+        with translation(self.name):
+            return [as_stored(blob) for blob in client().list_blobs(self.name, prefix=prefix, **request_options())]
 
     def children(self, folder: str) -> list[str]:
         """Names of objects and folders directly below `folder`, sorted."""
         prefix = f"{folder}/" if folder else ""
-        with told(self.name):
-            found = client().list_blobs(self.name, prefix=prefix, delimiter="/", **patiently())
-            names = [blob.name for blob in found]  # the folders are known when all pages were read
-            return sorted(name.removeprefix(prefix).rstrip("/") for name in {*names, *found.prefixes} if name != prefix)
+        with translation(self.name):
+            listing = client().list_blobs(self.name, prefix=prefix, delimiter="/", **request_options())
+            names = [blob.name for blob in listing]  # the folders are known when all pages were read
+            return sorted(
+                name.removeprefix(prefix).rstrip("/") for name in {*names, *listing.prefixes} if name != prefix
+            )
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, in parallel; those that are gone already are no error."""
         from concurrent.futures import ThreadPoolExecutor
 
-        with told(self.name), ThreadPoolExecutor(WORKERS) as pool:
+        with translation(self.name), ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(self._delete, names))
 
     def _delete(self, name: str) -> None:
         from google.api_core.exceptions import NotFound
 
         try:
-            self.blob(name).delete(**patiently())
+            self.blob(name).delete(**request_options())
         except NotFound:
             self.require()
 
@@ -123,7 +125,7 @@ class Bucket:
 
         blob = self.blob(name)
         try:
-            blob.reload(**patiently())
+            blob.reload(**request_options())
         except NotFound:
             return None
         return (blob.metadata or {}).get(_WRITING)
@@ -131,7 +133,7 @@ class Bucket:
     def require(self) -> None:
         """Tell an object that is missing from a bucket that is."""
         if not self._seen:
-            next(iter(client().list_blobs(self.name, max_results=1, **patiently())), None)
+            next(iter(client().list_blobs(self.name, max_results=1, **request_options())), None)
             self._seen = True
 
     def blob(self, name: str, generation: int | None = None) -> Any:

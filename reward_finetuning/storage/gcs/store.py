@@ -51,8 +51,8 @@ class GcsStore:
 
     def manifest(self, name: str) -> Manifest | None:
         """See Store."""
-        found = self._bucket.read(self._object(name, MANIFEST))
-        return None if found is None else parse_manifest(found[0], f"{self.uri}/{name}/{MANIFEST}")
+        content = self._bucket.read(self._object(name, MANIFEST))
+        return None if content is None else parse_manifest(content[0], f"{self.uri}/{name}/{MANIFEST}")
 
     def commit(self, name: str, identity: Identity, write: Write) -> Manifest:
         """See Store."""
@@ -90,10 +90,10 @@ class GcsStore:
         manifest = self.manifest(name)
         if manifest is None:
             raise ArtifactError(f"no whole artifact at {self.uri}/{name}: {MANIFEST} is missing")
-        found = {stored.name: stored for stored in self._attempts(name)}
+        objects = {stored.name: stored for stored in self._attempts(name)}
         for file in manifest.files:
             wanted = _stored(manifest, file)
-            if found.get(wanted.name) != wanted:
+            if objects.get(wanted.name) != wanted:
                 raise ArtifactError(
                     f"{file} of {self.uri}/{name} was deleted or replaced: expected gs://{self._bucket.name}/"
                     f"{wanted.name}, generation {wanted.generation}, {wanted.entry.size} bytes"
@@ -105,8 +105,8 @@ class GcsStore:
         if not self._bucket.children(self._object(name)):
             return
         with suppress(ArtifactError):  # a damaged manifest can be deleted, too
-            if (known := self.manifest(name)) is not None:
-                cache.drop(known.checksum)
+            if (committed := self.manifest(name)) is not None:
+                cache.drop(committed.checksum)
         self._bucket.put(marker, b"{}", generation=None)
         self._bucket.delete([manifest])
         self._bucket.delete([stored.name for stored in self._attempts(name)])
@@ -139,8 +139,8 @@ class GcsStore:
         """See Store."""
         where, data = f"{self.uri}/{name}", text.encode()
         if not self._bucket.put(self._object(name), data, generation=0):
-            found = self._bucket.read(self._object(name))
-            if found is None or found[0] != data:
+            content = self._bucket.read(self._object(name))
+            if content is None or content[0] != data:
                 raise ArtifactError(
                     f"{where} holds another text than the one to be written; delete it if it was altered"
                 )
@@ -148,14 +148,14 @@ class GcsStore:
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
         """See Store."""
-        known, generation = self._read_json(name)
-        if known != expected:
+        current, generation = self._read_json(name)
+        if current != expected:
             return False
         return self._bucket.put(self._object(name), to_text(value).encode(), generation=generation)
 
     def _read_json(self, name: str) -> tuple[dict[str, Any] | None, int]:
-        found = self._bucket.read(self._object(name))
-        return (None, 0) if found is None else (from_text(found[0], f"{self.uri}/{name}"), found[1])
+        content = self._bucket.read(self._object(name))
+        return (None, 0) if content is None else (from_text(content[0], f"{self.uri}/{name}"), content[1])
 
     def _publish(
         self, name: str, folder: Path, manifest: Manifest, objects: Mapping[str, str]

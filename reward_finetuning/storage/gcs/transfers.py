@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from reward_finetuning.config.errors import ArtifactError, RetryableError
-from reward_finetuning.storage.gcs.client import TRIES, WORKERS, patiently
-from reward_finetuning.storage.gcs.errors import told
+from reward_finetuning.storage.gcs.client import TRIES, WORKERS, request_options
+from reward_finetuning.storage.gcs.errors import translation
 from reward_finetuning.storage.gcs.objects import Bucket, Stored, as_stored
 from reward_finetuning.storage.manifest import FileEntry, is_whole
 
@@ -37,15 +37,15 @@ def upload(bucket: Bucket, files: Mapping[str, tuple[Path, FileEntry]]) -> dict[
     Raises:
         RetryableError: a file arrived damaged every time, too.
     """
-    with told(bucket.name):
+    with translation(bucket.name):
         blobs = {name: bucket.blob(name) for name in files}
         left = list(files)
         for _ in range(TRIES):
             left = _upload_once({blobs[name]: files[name][0] for name in left}) if left else []
-        found = {name: as_stored(blob) for name, blob in blobs.items() if name not in left}
-    if damaged := [name for name in files if name in left or found[name].entry != files[name][1]]:
+        uploaded = {name: as_stored(blob) for name, blob in blobs.items() if name not in left}
+    if damaged := [name for name in files if name in left or uploaded[name].entry != files[name][1]]:
         raise RetryableError(f"gs://{bucket.name}/{damaged[0]} did not arrive whole in {TRIES} tries; run it again")
-    return {name: stored.generation for name, stored in found.items()}
+    return {name: stored.generation for name, stored in uploaded.items()}
 
 
 def download(bucket: Bucket, wanted: Sequence[Wanted]) -> None:
@@ -55,7 +55,7 @@ def download(bucket: Bucket, wanted: Sequence[Wanted]) -> None:
         ArtifactError: an object is gone, or is not what it should be.
     """
     left = list(wanted)
-    with told(bucket.name):
+    with translation(bucket.name):
         for _ in range(TRIES):
             left = _download_once(bucket, left) if left else []
     if left:
@@ -74,14 +74,14 @@ def _upload_once(files: Mapping[Any, Path]) -> list[str]:
 
     results = transfer_manager.upload_many(
         [(str(path), blob) for blob, path in files.items()],
-        upload_kwargs={"if_generation_match": 0, "checksum": "crc32c", **patiently()},
+        upload_kwargs={"if_generation_match": 0, "checksum": "crc32c", **request_options()},
         worker_type=transfer_manager.THREAD,
         max_workers=WORKERS,
     )  # exceptions come back as results
     damaged = []
     for blob, result in zip(files, results, strict=True):
         if isinstance(result, PreconditionFailed):  # an answer was lost: the name is ours alone
-            blob.reload(**patiently())
+            blob.reload(**request_options())
         elif isinstance(result, BadRequest | DataCorruption):
             damaged.append(blob.name)
         elif isinstance(result, BaseException):
@@ -103,7 +103,7 @@ def _download_once(bucket: Bucket, wanted: Sequence[Wanted]) -> list[Wanted]:
     try:
         results = transfer_manager.download_many(
             list(zip(blobs, map(str, places), strict=True)),
-            download_kwargs={"checksum": "crc32c", **patiently()},
+            download_kwargs={"checksum": "crc32c", **request_options()},
             worker_type=transfer_manager.THREAD,
             max_workers=WORKERS,
         )
