@@ -15,7 +15,7 @@ def test_an_alarm_is_said_and_recorded_and_training_goes_on(tasks, capsys):
     after = one.epoch(plan, 1)
 
     assert after.epoch == 2
-    assert "warning: epoch 2: KL to the pretrained model is" in capsys.readouterr().out
+    assert "warning: epoch 2: KL to the reference is" in capsys.readouterr().out
     assert history(one.run)["monitor/kl"] == [(2, 1.0)]
 
 
