@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
 from reward_finetuning.server_errors import one_line
 
@@ -73,7 +74,8 @@ def leave_failure(error: BaseException) -> None:
     path = os.environ.get(FAILURE_FILE)
     if not path:
         return
-    record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
+    message = redacted(str(error))[:LONGEST]
+    record = {"error": type(error).__name__, "message": message, "rank": os.environ.get("RANK", "0")}
     # The error itself must not be replaced by one of its record.
     with suppress(OSError), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)

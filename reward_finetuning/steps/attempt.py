@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+from reward_finetuning.failures import classify
 from reward_finetuning.steps.memory import Marks, Watch
 from reward_finetuning.storage import Store, open_store
 from reward_finetuning.storage.refusal import read_refusal, remove_refusal, write_refusal
@@ -50,8 +51,9 @@ def attempt(task: str, config: str, arguments: Mapping[str, Any]) -> Iterator[No
         marks.check(task, number)
         with Watch(marks, number):
             yield
-    except (UserError, TrainingError) as error:
-        _record(store, pipeline_run, task, number, error)
+    except Exception as error:
+        if isinstance(failure := classify(error), (UserError, TrainingError)):
+            _record(store, pipeline_run, task, number, failure)
         raise
     if refusal is not None:
         remove_refusal(store)

@@ -24,7 +24,7 @@ def test_an_alarm_ends_the_run_if_that_is_asked_for_and_nothing_is_lost(tasks):
     plan = one.begin()
     one.epoch(plan, 0)
 
-    with pytest.raises(TrainingError, match=r"stopped by the monitor: KL .* monitor.max_kl is 1e-09. To go on"):
+    with pytest.raises(TrainingError, match=r"stopped by the monitor: KL .* monitor.max_kl is 1e-09. To continue"):
         one.epoch(plan, 1)
 
     assert one.run.latest().epoch == 2
