@@ -40,7 +40,8 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempt.py). The run ends FAILED in MLflow. The step also ends when its launcher ends (events.py).
+    attempts after it (attempt.py). The run ends FAILED in MLflow. The step also ends when its launcher ends
+    (events.py).
     """
     parameters = signature(function)
 
