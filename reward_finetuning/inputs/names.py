@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.run import RunConfig
@@ -11,26 +10,19 @@ from reward_finetuning.policy.source import pinned_revision
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 
-_ADDRESSES = frozenset({Kind.SERVICE, Kind.TRACKING, Kind.PLUGIN})
-
 
 def check_names(config: RunConfig | EvaluationRun) -> None:
-    """Refuse a name that no task can follow.
+    """Refuse a hub id that no task can follow. Unknown schemes are refused when the config is read.
 
     Raises:
-        UserError: an unknown scheme, or a hub id without a commit.
+        UserError: it has no commit, or settings that it cannot have.
     """
     for setting in external_settings(config):
-        if setting.external.kind not in _ADDRESSES:
-            _check(setting, config)
+        _check(setting, config)
 
 
 def _check(setting: Setting, config: RunConfig | EvaluationRun) -> None:
-    place = place_of(setting)
-    scheme, separator, _ = setting.value.partition("://")
-    if separator and place is Place.MACHINE:
-        raise UserError(f"{setting.key}={setting.value}: {scheme}:// is unknown; give {setting.external.kind.value}")
-    if place is not Place.HUB:
+    if place_of(setting) is not Place.HUB:
         return
     if setting.external.kind is Kind.MODEL and config.model is not None:
         pinned_revision(config.model)

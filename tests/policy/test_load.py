@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,21 @@ def test_the_digest_covers_the_files_of_a_linked_component_folder(folder, tmp_pa
 def test_targets_that_no_module_has_are_named():
     with pytest.raises(UserError, match=r"model.lora.targets \['nothing'\]"):
         load_policy(ModelConfig(trainable="lora", lora=LoraConfig(targets=("nothing",))), SAMPLING, seed=0)
+
+
+@pytest.mark.slow
+def test_loading_a_model_in_a_new_process_prints_no_warning():
+    program = """
+import warnings
+warnings.simplefilter("always")
+from reward_finetuning.config import RunConfig
+from reward_finetuning.policy.load import load_policy
+config = RunConfig(name="a")
+load_policy(config.model, config.sampling, seed=0)
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "torchvision" not in done.stderr

@@ -102,27 +102,29 @@ def test_a_hub_id_a_bucket_and_a_shared_folder_can_be_read_by_pods(rft, run_file
 
 
 KNOWN = {
-    "run_root=s3://bucket/runs: s3:// is unknown; give a folder, or gs://": {"run_root": "s3://bucket/runs"},
-    "prompts.train=nfs://server/p.txt: nfs:// is unknown": {"prompts": {"train": "nfs://server/p.txt"}},
-    "a hub id needs model.revision, the commit of 40 hex digits": {"model": {"source": "acme/no-such-model"}},
-    "reward.scorers.pickscore: there is no folder acme/score; a hub id needs a revision": {
-        "reward": {"weights": {"pickscore": 1.0}, "scorers": {"pickscore": {"source": "acme/score"}}}
-    },
+    "run_root=s3://bucket/runs": "gs://BUCKET/PREFIX are supported, not s3://",
+    "prompts.train=nfs://server/p.txt": "gs://BUCKET/PREFIX are supported, not nfs://",
+    "model.source=acme/no-such-model": "a hub id needs model.revision, the commit of 40 hex digits",
+    "reward={weights: {pickscore: 1.0}, scorers: {pickscore: {source: acme/score}}}": (
+        "reward.scorers.pickscore: there is no folder acme/score; a hub id needs a revision"
+    ),
 }
 
 
 @pytest.mark.parametrize("service", ["kfp"], indirect=True)
-@pytest.mark.parametrize("why", KNOWN)
-def test_what_is_known_before_submitting_is_said_before_submitting(rft, run_file, service, to_service, why, tmp_path):
-    file = run_file(**KNOWN[why])
+@pytest.mark.parametrize("setting", KNOWN)
+def test_what_is_known_before_submitting_is_said_before_submitting(
+    rft, run_file, service, to_service, setting, tmp_path
+):
+    file = run_file()
 
-    compiled = rft("compile", file, "-o", tmp_path / "package.yaml")
-    submitted = rft("submit", file, *to_service)
-    scheduled = rft("schedule", "create", file, *to_service, "--cron", "0 3 * * 1")
+    compiled = rft("compile", file, "-o", tmp_path / "package.yaml", "-o", setting)
+    submitted = rft("submit", file, *to_service, "-o", setting)
+    scheduled = rft("schedule", "create", file, *to_service, "--cron", "0 3 * * 1", "-o", setting)
 
     for done in (compiled, submitted, scheduled):
         assert done.code == 2
-        assert why in done.err
+        assert KNOWN[setting] in done.err
     assert service.server.requests == []
 
 
