@@ -21,6 +21,7 @@ from pydantic import Field, TypeAdapter
 from rich.progress import Progress as Bar
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.display import redacted
 
 EVENTS = "RFT_EVENTS"
 """Environment variable: the file to which a step appends its events. Not set: text only."""
@@ -67,8 +68,8 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="k
 
 
 def report_news(text: str) -> None:
-    """Tell the user something that stays on the terminal; one line."""
-    _report(News(text=text))
+    """Tell the user something that stays on the terminal; one line, in which secrets are redacted."""
+    _report(News(text=redacted(text)))
 
 
 def report_warning(text: str) -> None:

@@ -12,9 +12,13 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import ArtifactError, RetryableError, TrainingError, UserError
+from reward_finetuning.server_errors import one_line
 
 FAILURE_FILE = "RFT_FAILURE_FILE"
 """Environment variable: the file for the record. In a pod it is /dev/termination-log, which Kubernetes keeps."""
@@ -37,16 +41,28 @@ def classify(error: Exception) -> Exception:
     if isinstance(error, UserError | TrainingError | RetryableError):
         return error
     if _number(error) in _FULL:
-        return RetryableError(f"the disk is full ({_one_line(error)}); free some space")
+        return RetryableError(f"the disk is full ({one_line(error)}); free some space")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return UserError(
-            f"the GPU has too little memory ({_one_line(error)[:200]}); lower training.cells_per_batch, "
+            f"the GPU has too little memory ({one_line(error, 200)}); lower training.cells_per_batch, "
             "sampling.micro_batch_size or reward.batch_size"
         )
     if isinstance(error, MemoryError):
         return RetryableError("the machine had no memory left; end other programs, or use a larger machine")
     return error
+
+
+@contextmanager
+def classified() -> Iterator[None]:
+    """Raise an error of the body as `classify` sees it."""
+    try:
+        yield
+    except Exception as error:
+        failure = classify(error)
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def leave_failure(error: BaseException) -> None:
@@ -58,8 +74,10 @@ def leave_failure(error: BaseException) -> None:
     path = os.environ.get(FAILURE_FILE)
     if not path:
         return
-    record = {"error": type(error).__name__, "message": str(error)[:LONGEST], "rank": os.environ.get("RANK", "0")}
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
+    message = redacted(str(error))[:LONGEST]
+    record = {"error": type(error).__name__, "message": message, "rank": os.environ.get("RANK", "0")}
+    # The error itself must not be replaced by one of its record.
+    with suppress(OSError), open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         earlier = file.read()
         if earlier.strip() and (record["error"] not in _OURS or _is_ours(earlier.decode())):
@@ -93,10 +111,6 @@ def _number(error: Exception) -> int | None:
         return error.errno
     match = _RUST_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
     return None if match is None else int(match.group(1))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _is_ours(text: str) -> bool:

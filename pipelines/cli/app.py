@@ -20,6 +20,7 @@ from pipelines.cli.rewards import register
 from pipelines.cli.schedule import schedule
 from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
+from pipelines.cli.sync import send_rest, sync
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
 from pipelines.targets.services import TargetName
@@ -37,6 +38,7 @@ from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
+    from reward_finetuning.storage import RunDirectory
 
 app = typer.Typer(
     help="Finetune text-to-image diffusion models on a reward, as Kubeflow pipelines.",
@@ -99,6 +101,7 @@ def run(
             console.print(describe(run_config), highlight=False)
             verify_before_training(directory, console)
             _exit_on_failure(run_until_done(directory, runner, console, containers))
+        _send_rest(directory)
     print_evaluation(directory, console)
     print_locations(directory, console)
 
@@ -163,6 +166,7 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(estimate)
 app.command()(submit)
+app.command()(sync)
 app.add_typer(schedule, name="schedule")
 
 
@@ -175,6 +179,16 @@ def _exit_on_failure(outcome: Outcome) -> None:
 def _with_absolute_root(config: Path, override: Sequence[str] | None) -> RunConfig:
     """The config with an absolute run_root, because tasks have other working directories."""
     return absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
+
+
+def _send_rest(run: RunDirectory) -> None:
+    """Send the journal entries that MLflow does not have. The run is done whether or not MLflow answers."""
+    if not run.config.tracking.enabled:
+        return
+    try:
+        send_rest(run)
+    except (UserError, RetryableError) as error:
+        print(f"rft: warning: {error}; rft sync sends the rest", file=sys.stderr)
 
 
 def main() -> None:

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.models import fetch_model
 from reward_finetuning.config import UserError, load_config
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
+from reward_finetuning.policy.published_models import PUBLISHED_MODELS
+from reward_finetuning.policy.source import pinned_revision
 from reward_finetuning.storage import RunDirectory
 
 _GIGABYTE = 1e9
@@ -48,7 +50,7 @@ def fetch_weights(
     models = [name for name in names or [] if "/" in name]
     scorers = [name for name in names or [] if "/" not in name]
     for name in models:
-        fetch_model(name, revision, variant, to, download=download)
+        _fetch_model(name, revision, variant, to, download=download)
     if models and not scorers:
         return
     selected = scorers or list(MODELS)
@@ -68,6 +70,27 @@ def fetch_weights(
             print(f"{name}: set reward.scorers.{name}.source to {folder}")
     if not download:
         print(f"to download them to {to}: {' '.join(['rft fetch-weights', *scorers])} --to {to} --download")
+
+
+def _fetch_model(name: str, revision: str | None, variant: str | None, to: Path, *, download: bool) -> None:
+    """Print the commit and licence of a model on the hub; with `download`, copy the model to `to`/NAME.
+
+    Raises:
+        UserError: `revision` is missing and the commit is unknown, or the hub refuses the model.
+        RetryableError: the hub is not reachable.
+    """
+    commit = pinned_revision(ModelConfig(source=name, revision=revision))
+    model = PUBLISHED_MODELS.get(name)
+    licence = model.licence if model and model.commit == commit else "see its model card"
+    print(f"{name}@{commit[:12]}  licence: {licence}")
+    if not download:
+        command = f"rft fetch-weights {name}" + (f" --revision {revision}" if revision else "")
+        print(f"to download it to {to}: {command} --to {to} --download")
+        return
+    from reward_finetuning.policy.hub import fetch_pipeline
+
+    folder = fetch_pipeline(name, revision, variant, to)
+    print(f"{folder}: set model.source to it")
 
 
 def verify_rewards(

@@ -60,8 +60,8 @@ def _submit(client: Client, config: RunConfig, package: Package, console: Consol
     prefix = run_prefix(config)
     running = unfinished(client, prefix, RunDirectory(config))
     remote = running or submit_next(client, package, prefix)
-    outcome = "already running, nothing was submitted" if running else "submitted"
-    lines = [f"{remote.name}: {outcome}", f"    run  {remote.id}", f"   page  {remote.url}"]
+    state = "already running, nothing was submitted" if running else "submitted"
+    lines = [f"{remote.name}: {state}", f"    run  {remote.id}", f"   page  {remote.url}"]
     if config.retraining is None:
         lines.append(f" follow  {shlex.join(['rft', *sys.argv[1:], '--follow'])}")
     for line in lines:

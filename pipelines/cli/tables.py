@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.local.folder import folder_here
+from reward_finetuning.config.display import redacted
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.refusal import read_refusal
 from reward_finetuning.tracking import MlflowTracker, history
@@ -125,7 +126,7 @@ def print_locations(run: RunDirectory, console: Console) -> None:
     tracker = MlflowTracker(run)
     locations = {"page": page.as_uri(), "policy": f"{run.uri}/{run.latest().name}"}
     if run.config.tracking.enabled and tracker.has_server:
-        locations["MLflow"] = f"mlflow ui --backend-store-uri {tracker.uri}  (run {tracker.run_id})"
+        locations["MLflow"] = f"mlflow ui --backend-store-uri {redacted(tracker.uri)}  (run {tracker.run_id})"
     for label, location in locations.items():
         console.print(f"{label:>7}  {location}", highlight=False, soft_wrap=True, markup=False)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.folder import unet_config
+from reward_finetuning.policy.folder import network_config
 from reward_finetuning.policy.published_models import PUBLISHED_MODELS, Family
 from reward_finetuning.policy.source import configs_of
 
@@ -98,7 +98,7 @@ def network_of(model: ModelConfig) -> Network:
         if published is not None:
             return NETWORKS[published.family]
         raise UserError(f"the cost of {model.source} is unknown: download it, and set model.source to its folder")
-    config = unet_config(configs)
+    config = network_config(configs, "unet")
     shape = (config.get("cross_attention_dim"), tuple(config.get("block_out_channels", ())))
     families: dict[object, Family] = {
         (768, (320, 640, 1280, 1280)): "sd1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -108,7 +108,7 @@ def check_images(client: Any, package: Path) -> list[str]:
 
 
 def container_arguments(client: Any, config: RunConfig, options: ContainerOptions) -> dict[str, Any]:
-    """Arguments of `docker.containers.run`, as JSON can carry them.
+    """Arguments of `docker.containers.run`, as JSON can carry them; the runner adds `passed_environment`.
 
     Args:
         client: of the engine.
@@ -117,13 +117,13 @@ def container_arguments(client: Any, config: RunConfig, options: ContainerOption
     """
     import docker
 
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment: dict[str, str] = {}
     writable, cache = _written(config), _hub_cache()
     if cache.is_dir():
         writable.append(cache)
         environment["HF_HOME"] = str(cache)
     mounts = [docker.types.Mount(str(path), str(path), "bind") for path in writable]
-    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config, environment)]
+    mounts += [docker.types.Mount(str(path), str(path), "bind", read_only=True) for path in _read(config)]
     all_gpus = docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])
     return {
         "user": _user(client),
@@ -137,6 +137,11 @@ def container_arguments(client: Any, config: RunConfig, options: ContainerOption
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
     }
+
+
+def passed_environment() -> dict[str, str]:
+    """The variables of this process that tasks get too. Some hold secrets: they never stand on a command line."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def needs_network(config: RunConfig) -> bool:
@@ -184,12 +189,26 @@ def _written(config: RunConfig) -> list[Path]:
     return root + [path for path in [store] if path is not None and not _inside(path, root)]
 
 
-def _read(config: RunConfig, environment: Mapping[str, str]) -> list[Path]:
-    """Files and folders of this machine that tasks read."""
+def _read(config: RunConfig) -> list[Path]:
+    """Files and folders of this machine that tasks read, and those that links in these folders lead to."""
     settings = [each for each in _settings(config) if each.external.access == "read"]
     paths = {_existing(path) for each in settings if (path := path_of(each)) is not None}
-    paths |= {Path(environment[_CREDENTIALS])} if _CREDENTIALS in environment else set()
+    paths |= {Path(os.environ[_CREDENTIALS])} if _CREDENTIALS in os.environ else set()
+    paths |= _link_targets(paths)
     return sorted(path for path in paths if not _inside(path, _written(config)))
+
+
+def _link_targets(folders: set[Path]) -> set[Path]:
+    """What links below the folders lead to outside of them, and so on: a container has no other way there."""
+    targets: set[Path] = set()
+    open_folders = list(folders)
+    while open_folders:
+        folder = open_folders.pop()
+        links = {path.resolve() for path in folder.rglob("*") if path.is_symlink()}
+        outside = {path for path in links if path.exists() and not path.is_relative_to(folder.resolve())} - targets
+        targets |= outside
+        open_folders += outside
+    return targets
 
 
 def _existing(path: Path) -> Path:

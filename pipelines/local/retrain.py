@@ -17,6 +17,7 @@ from pipelines.local.runner import Runner
 from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.prompts.pointer import follow
 from reward_finetuning.storage import RunDirectory, open_store
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.journal import Journal
 
 
@@ -59,7 +60,10 @@ def print_series(config: RunConfig, console: Console) -> None:
 
     series = open_store(f"{config.run_root}/{config.name}")
     names = series.names("retrainings")
-    retrainings = [Retraining.model_validate(series.read_json(f"retrainings/{name}")) for name in names]
+    retrainings = [
+        as_record(Retraining, series.read_json(f"retrainings/{name}"), f"{series.uri}/retrainings/{name}")
+        for name in names
+    ]
     if not retrainings:
         raise UserError(f"{series.uri} holds no retraining; begin one with: rft run")
     table = Table("begun", "prompts", "from", "epoch", "outcome", box=None, padding=(0, 2, 0, 0))

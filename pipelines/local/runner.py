@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from pipelines.local.containers import passed_environment
 from reward_finetuning.config import RetryableError
 from reward_finetuning.events import EVENTS, SECONDS
 from reward_finetuning.failures import FAILURE_FILE, classify, leave_failure
@@ -102,7 +103,7 @@ def _runner(runner: Runner, arguments: Mapping[str, Any]) -> Any:
 
     docker_task_handler.run_docker_container = run_container
     protocol = {name: os.environ[name] for name in (EVENTS, SECONDS, FAILURE_FILE) if name in os.environ}
-    environment = {**arguments.get("environment", {}), **protocol}
+    environment = {**passed_environment(), **arguments.get("environment", {}), **protocol}
     return local.DockerRunner(**{**arguments, "environment": environment, "labels": {STARTED_BY: str(os.getpid())}})
 
 

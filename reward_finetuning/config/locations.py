@@ -84,7 +84,7 @@ def check_service_url(value: str) -> str:
     if has_secret(value):
         raise ValueError(
             "a run file is stored and shown in many places, so it must hold no password or token: remove it here, and "
-            "let the network or a proxy beside the task authenticate"
+            "name the environment variable that holds the server's token in token_env"
         )
     return value
 

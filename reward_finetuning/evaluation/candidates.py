@@ -20,7 +20,7 @@ from reward_finetuning.policy.source import model_digest
 from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.artifacts.policies import kept_epochs, policy_of_epoch
-from reward_finetuning.storage.run_directory import RUN
+from reward_finetuning.storage.run_directory import RUN, read_description
 
 PRETRAINED = "pretrained"
 
@@ -107,7 +107,7 @@ def _candidates(policy: EvaluatedPolicy) -> Iterator[Candidate]:
 
 def _source(uri: str) -> Source:
     store = open_store(uri)
-    described = store.read_json(RUN)
+    described = read_description(store)
     if described is None:
         raise UserError(f"policies: {uri} is not a run directory: it has no {RUN}")
     root, _, name = store.uri.rpartition("/")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from reward_finetuning.evaluation.contest import Champion, Decision
 from reward_finetuning.evaluation.reports import checkpoint_of, report_name
 from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking.registry import Registry, Version
 
@@ -48,7 +49,7 @@ class RunSeat:
         token = self._run.store.read_json(CHAMPION)
         if token is None:
             return None, None
-        policy = Reference.model_validate(token)
+        policy = as_record(Reference, token, f"{self._run.uri}/{CHAMPION}")
         report = report_name(self._run, policy.epoch)
         return Champion(f"epoch {policy.epoch}", self._run.uri, policy.epoch, report, weights_sha256(policy)), token
 

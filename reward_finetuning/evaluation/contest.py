@@ -15,7 +15,7 @@ from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import Comparison, as_metrics, compare
 from reward_finetuning.storage import Reference, RunDirectory, open_store
-from reward_finetuning.storage.run_directory import RUN
+from reward_finetuning.storage.run_directory import read_description
 
 _PRETRAINED = "the pretrained model"
 
@@ -107,7 +107,7 @@ def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples
     own_start = read_scores(run.uri, report_name(run, 0))
     if own_start is not None and run.fingerprinted().get(DIGEST) == champion.weights_sha256:
         return own_start  # this run began at the champion, and evaluated it on its own prompts
-    own, theirs = run.describe(), open_store(champion.run_directory).read_json(RUN)
+    own, theirs = run.describe(), read_description(open_store(champion.run_directory))
     scores = read_scores(champion.run_directory, champion.report)
     if own is None or theirs is None or scores is None:
         raise ValueError(f"its report {champion.run_directory}/{champion.report} is gone")

@@ -61,7 +61,7 @@ def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Prove
         averaged=averaged,
         weights_sha256=weights_sha256(policy),
         fingerprint=run.fingerprint,
-        code_version=str(described["code_version"]),
+        code_version=str(described.get("code_version")),
         num_prompts=len(prompts.prompts),
         prompts_digest=prompts.digest,
         results=results,

@@ -10,6 +10,7 @@ from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, open_store
 from reward_finetuning.storage.artifact_names import Kind
+from reward_finetuning.storage.documents import entry
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Checkpoint, Dataset, Entry, Evaluation
 
@@ -33,7 +34,7 @@ def settings_digest(run: RunDirectory) -> str:
 def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:
     """Metrics `eval/...` of the report of an epoch; None if it was not evaluated."""
     manifest = run.store.manifest(report_name(run, epoch))
-    return None if manifest is None else dict(manifest.facts["metrics"])
+    return None if manifest is None else entry(manifest.facts, "metrics", dict, report_name(run, epoch))
 
 
 def is_done(run: RunDirectory) -> bool:

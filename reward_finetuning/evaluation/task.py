@@ -12,6 +12,7 @@ from reward_finetuning.inputs import check_inputs
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.rewards.scorer import scorer_digests
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
+from reward_finetuning.storage.documents import as_record, entry
 from reward_finetuning.tracking import code_version
 
 
@@ -51,7 +52,7 @@ def begin_evaluation(evaluation: EvaluationRun) -> Reference:
     """Check all inputs and write (or compare) run.json; returns a reference with the policies, `latest` resolved."""
     candidates = find_candidates(evaluation)
     run = evaluation_directory(evaluation)
-    check_inputs(run.config)
+    check_inputs(run.config, training=False)
     digests = {"model.digest": model_digest(run.config.model)} | scorer_digests(run.config.reward)
     run.begin(digests, {"code_version": code_version()})
     return Reference(epoch=0, facts={"policies": [candidate.model_dump(mode="json") for candidate in candidates]})
@@ -59,4 +60,5 @@ def begin_evaluation(evaluation: EvaluationRun) -> Reference:
 
 def candidates_in(reference: Reference) -> list[Candidate]:
     """The policies in a reference that `begin_evaluation` returned."""
-    return [Candidate.model_validate(each) for each in reference.facts["policies"]]
+    policies = entry(reference.facts, "policies", list, "the reference to the policies")
+    return [as_record(Candidate, each, "the reference to the policies") for each in policies]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.storage.files import read_regular
@@ -38,9 +40,9 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
     return scheduler | ({"_class_name": entry[1]} if isinstance(entry, list) and len(entry) == 2 else {})
 
 
-def unet_config(folder: Path) -> dict[str, Any]:
-    """config.json of a pipeline's UNet."""
-    return _json(folder / "unet" / "config.json")
+def network_config(folder: Path, part: str) -> dict[str, Any]:
+    """config.json of a network of a pipeline, such as `unet`."""
+    return _json(folder / part / "config.json")
 
 
 def check_folder(folder: Path, setting: str) -> None:
@@ -79,6 +81,22 @@ def check_weights(folder: Path, variant: str | None) -> None:
             raise UserError(f"{folder} is no whole pipeline: {part}/config.json missing")
         if variant not in names and None not in names:
             raise UserError(_without_weights(folder, part, sorted(name for name in names if name is not None)))
+
+
+def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], source: str) -> None:
+    """Refuse networks that are no plain text-to-image model, by their configs; a missing key has diffusers' default.
+
+    Raises:
+        UserError: with what is wrong.
+    """
+    in_channels, latent_channels = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    if in_channels != latent_channels:
+        raise UserError(
+            f"model.source {source!r}: its UNet takes {shown(in_channels)} channels, its VAE makes "
+            f"{shown(latent_channels)}: inpainting and editing models are not supported"
+        )
+    if unet.get("time_cond_proj_dim") is not None:
+        raise UserError(f"model.source {source!r} is distilled to take guidance as an input: not supported")
 
 
 def has_checker(folder: Path) -> bool:

@@ -10,7 +10,14 @@ import torch
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
-from reward_finetuning.policy.folder import CHECKER, check_folder, check_weights, has_checker, pipeline_class
+from reward_finetuning.policy.folder import (
+    CHECKER,
+    check_folder,
+    check_networks,
+    check_weights,
+    has_checker,
+    pipeline_class,
+)
 from reward_finetuning.policy.hub import hub_folder
 from reward_finetuning.policy.source import configs_of, locate
 from reward_finetuning.server_errors import one_line
@@ -29,14 +36,7 @@ def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
         RetryableError: the hub cannot be reached.
     """
     pipeline = _load(model, safety_checker=safety_checker)
-    in_channels, latent_channels = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
-    if in_channels != latent_channels:
-        raise UserError(
-            f"model.source {model.source!r}: its UNet takes {in_channels} channels, its VAE makes {latent_channels}: "
-            "inpainting and editing models are not supported"
-        )
-    if pipeline.unet.config.time_cond_proj_dim is not None:
-        raise UserError(f"model.source {model.source!r} is distilled to take guidance as an input: not supported")
+    check_networks(pipeline.unet.config, pipeline.vae.config, model.source)
     if model.adapter is not None and model.trainable == "full":
         merge_file(pipeline, model)
     return pipeline

@@ -11,7 +11,13 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.folder import check_folder, check_weights, scheduler_config
+from reward_finetuning.policy.folder import (
+    check_folder,
+    check_networks,
+    check_weights,
+    network_config,
+    scheduler_config,
+)
 from reward_finetuning.policy.noise_schedule import sampler_grid
 from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.storage.files import Stamp, files_below, stamp
@@ -123,6 +129,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     source = locate(model)
     if source is not None and source.is_dir():
         check_weights(source, model.variant)
+    check_networks(network_config(configs, "unet"), network_config(configs, "vae"), model.source)
     sampler_grid(scheduler_config(configs), sampling)
 
 

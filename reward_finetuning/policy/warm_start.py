@@ -9,7 +9,9 @@ from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.storage import artifact_names, open_store
-from reward_finetuning.storage.run_directory import RUN, RunDirectory
+from reward_finetuning.storage.documents import entry
+from reward_finetuning.storage.manifest import Manifest
+from reward_finetuning.storage.run_directory import RunDirectory, read_description
 
 DIGEST = "warm_start.digest"
 """Key of the fingerprint: sha256 of the initial weights of the run."""
@@ -25,7 +27,7 @@ def warm_start_digest(config: RunConfig) -> dict[str, str]:
     if start is None:
         return {}
     store = open_store(start.run_directory)
-    described, manifest = store.read_json(RUN), store.manifest(_name(start))
+    described, manifest = read_description(store), store.manifest(_name(start))
     if described is None or manifest is None:
         missing = "run" if described is None else f"policy of epoch {start.epoch}; check retention.policies of that run"
         raise UserError(f"warm_start: {start.run_directory} contains no {missing}")
@@ -36,7 +38,7 @@ def warm_start_digest(config: RunConfig) -> dict[str, str]:
     if differing:
         values = "; ".join(f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} in this run" for key in differing)
         raise UserError(f"warm_start: {start.run_directory} trained other weights ({values})")
-    return {DIGEST: str(manifest.facts["weights_sha256"])}
+    return {DIGEST: _weights_sha256(start, manifest)}
 
 
 def warm_start_weights(run: RunDirectory, start: WarmStartConfig, file: str) -> Path:
@@ -51,12 +53,16 @@ def warm_start_weights(run: RunDirectory, start: WarmStartConfig, file: str) -> 
     manifest = store.manifest(_name(start))
     assert manifest is not None
     expected = run.fingerprinted().get(DIGEST)
-    if manifest.facts["weights_sha256"] != expected:
+    if _weights_sha256(start, manifest) != expected:
         raise UserError(
             f"warm_start: epoch {start.epoch} of {start.run_directory} is not the policy with which this run started "
-            f"(weights {manifest.facts['weights_sha256'][:12]}, expected {str(expected)[:12]})"
+            f"(weights {_weights_sha256(start, manifest)[:12]}, expected {str(expected)[:12]})"
         )
     return folder / file
+
+
+def _weights_sha256(start: WarmStartConfig, manifest: Manifest) -> str:
+    return entry(manifest.facts, "weights_sha256", str, f"{start.run_directory}/{_name(start)}")
 
 
 def _name(start: WarmStartConfig) -> str:

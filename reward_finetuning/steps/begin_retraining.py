@@ -17,6 +17,7 @@ from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
 from reward_finetuning.steps.program import Config, run_step, step
 from reward_finetuning.storage import RunDirectory, Store, open_store
+from reward_finetuning.storage.documents import as_record
 
 
 @step
@@ -86,7 +87,7 @@ def find_or_begin(series: RunConfig) -> Retraining:
     is_new = store.read_json(name) is None and store.create_json(
         name, _begin(series, series.retraining, prompts, store, key).model_dump(mode="json", exclude={"is_new"})
     )
-    return Retraining.model_validate({**(store.read_json(name) or {}), "is_new": is_new})
+    return as_record(Retraining, {**(store.read_json(name) or {}), "is_new": is_new}, f"{store.uri}/{name}")
 
 
 def _key(series: RunConfig, prompts: PromptSet) -> str:

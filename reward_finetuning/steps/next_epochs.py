@@ -25,7 +25,7 @@ def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
     """
     run = RunDirectory(parse_config(config))
     described = begin(run, inputs)
-    if (before := described["code_version"]) != (now := code_version()):
+    if (before := described.get("code_version")) != (now := code_version()):
         report_warning(f"the run was begun by code version {before}, this is {now}")
     latest = run.latest()
     write_reference(policy, latest)

@@ -15,7 +15,7 @@ import typer
 
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_run_or_evaluation
 from reward_finetuning.events import end_with_launcher
-from reward_finetuning.failures import classify, leave_failure
+from reward_finetuning.failures import classified, leave_failure
 from reward_finetuning.steps.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
@@ -40,8 +40,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempt.py). The run ends FAILED in MLflow. The step also ends when its launcher ends
-    (events.py).
+    attempts after it (attempt.py). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
     """
     parameters = signature(function)
 
@@ -50,16 +49,12 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
         end_with_launcher()
         arguments = parameters.bind(*args, **options).arguments
         try:
-            with attempt(function.__name__, str(arguments["config"]), arguments):
+            with attempt(function.__name__, str(arguments["config"]), arguments), classified():
                 return function(*args, **options)
         except Exception as error:
-            failure = classify(error)
-            with suppress(OSError):  # e.g. a termination log that this user may not write
-                leave_failure(failure)
+            leave_failure(error)
             _end_tracking(str(arguments["config"]))
-            if failure is error:
-                raise
-            raise failure from error
+            raise
 
     return reporting
 

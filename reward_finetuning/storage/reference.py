@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.storage.documents import entry
 from reward_finetuning.storage.manifest import Manifest
 
 
@@ -55,7 +56,7 @@ def read_reference(path: str) -> Reference:
             f"{path} cannot be read ({error.strerror}); an artifact reference of this project is needed"
         ) from None
     except ValidationError:
-        raise ArtifactError(f"{path} is no artifact reference of this project") from None
+        raise ArtifactError(f"{path[:200]} is no artifact reference of this project") from None
 
 
 def read_references(paths: Sequence[str]) -> list[Reference]:
@@ -66,4 +67,4 @@ def read_references(paths: Sequence[str]) -> list[Reference]:
 
 def weights_sha256(policy: Reference) -> str:
     """sha256 of a policy's weights file; empty for the pretrained model."""
-    return str(policy.facts["weights_sha256"]) if policy.name else ""
+    return entry(policy.facts, "weights_sha256", str, policy.name) if policy.name else ""

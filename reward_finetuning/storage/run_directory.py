@@ -7,16 +7,31 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import NUMERICS, RunConfig
 from reward_finetuning.storage import artifact_names
 from reward_finetuning.storage.artifact_names import Kind
+from reward_finetuning.storage.documents import as_record, entry
 from reward_finetuning.storage.manifest import Identity, Manifest
 from reward_finetuning.storage.open import open_store
 from reward_finetuning.storage.reference import Reference
 from reward_finetuning.storage.store import Store, Write
 
 RUN, LATEST = "run.json", "latest.json"
+
+
+def read_description(store: Store) -> dict[str, Any] | None:
+    """run.json of a run directory; None where there is none.
+
+    Raises:
+        ArtifactError: it does not say what a run is.
+    """
+    described = store.read_json(RUN)
+    if described is not None:
+        for key in ("fingerprint", "config"):
+            entry(described, key, dict, f"{store.uri}/{RUN}")
+    return described
 
 
 class RunDirectory:
@@ -44,7 +59,7 @@ class RunDirectory:
 
     def describe(self) -> dict[str, Any] | None:
         """run.json; None before the run's first task."""
-        return self.store.read_json(RUN)
+        return read_description(self.store)
 
     def begin(self, digests: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
         """Write run.json, or check that the config continues what it says.
@@ -80,7 +95,9 @@ class RunDirectory:
         stored = {key: value for key, value in known["fingerprint"].items() if key in given or fingerprint is not None}
         keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
         if keys:
-            listed = "; ".join(f"{key}: run has {stored.get(key)!r}, config says {given.get(key)!r}" for key in keys)
+            listed = "; ".join(
+                f"{key}: run has {shown(stored.get(key))}, config says {shown(given.get(key))}" for key in keys
+            )
             raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
 
     def fingerprinted(self) -> dict[str, Any]:
@@ -95,7 +112,7 @@ class RunDirectory:
     def latest(self) -> Reference:
         """The newest policy; epoch 0, without a name, is the pretrained model."""
         pointer = self.store.read_json(LATEST)
-        return Reference(epoch=0) if pointer is None else Reference.model_validate(pointer)
+        return Reference(epoch=0) if pointer is None else as_record(Reference, pointer, f"{self.uri}/{LATEST}")
 
     def advance(self, policy: Reference) -> None:
         """Move latest.json one epoch on.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.documents import altered
+from reward_finetuning.tracking.names import mlflow_names
 
 _FOLDER = "journal"
-_SENT = ".sent"
-_REFUSED = re.compile(r"[^\w\-. :/]")  # characters that MLflow does not take in a metric's name
+_SENT, _REFUSED = ".sent", ".refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,20 @@ class Entry:
     evaluation: Evaluation | None = None
 
 
+class _Stored(BaseModel):
+    """An entry as a file; earlier versions wrote fewer fields."""
+
+    epoch: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+    images: dict[str, str]
+    files: dict[str, str] = {}
+    references: dict[str, dict[str, Any]]
+    tags: dict[str, str] = {}
+    datasets: list[Dataset] = []
+    evaluation: Evaluation | None = None
+
+
 class Journal:
     """The entries of a run, and which of them MLflow has."""
 
@@ -84,24 +101,45 @@ class Journal:
         self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
 
     def entries(self) -> list[dict[str, Any]]:
-        """All entries as they were written, by epoch."""
-        return list(self._store.read_all(_FOLDER, ".json").values())
+        """All entries as they were written, by epoch.
 
-    def unsent(self) -> list[str]:
-        """Entries that MLflow may not have."""
+        Raises:
+            ArtifactError: a file was altered.
+        """
+        return [self._checked(name, entry) for name, entry in self._store.read_all(_FOLDER, ".json").items()]
+
+    def unsent(self, *, refused: bool = False) -> list[str]:
+        """Entries that MLflow may not have; with `refused`, those that it has refused too."""
         names = self._store.names(_FOLDER)
-        sent = {name.removesuffix(_SENT) for name in names if name.endswith(_SENT)}
-        return [name for name in names if name.endswith(".json") and name not in sent]
+        marks = (_SENT,) if refused else (_SENT, _REFUSED)
+        done = {name.removesuffix(mark) for mark in marks for name in names if name.endswith(mark)}
+        return [name for name in names if name.endswith(".json") and name not in done]
 
     def read(self, name: str) -> dict[str, Any]:
-        """An entry as it was written."""
+        """An entry as it was written.
+
+        Raises:
+            ArtifactError: the file was altered.
+        """
         entry = self._store.read_json(f"{_FOLDER}/{name}")
-        assert entry is not None
-        return entry
+        if entry is None:
+            raise ArtifactError(f"{self._store.uri}/{_FOLDER}/{name} is gone")
+        return self._checked(name, entry)
 
     def mark_sent(self, name: str) -> None:
         """Remember that MLflow has it."""
         self._store.create_json(f"{_FOLDER}/{name}{_SENT}", {})
+
+    def mark_refused(self, name: str, reason: str) -> None:
+        """Remember that MLflow refuses it, so that it is not sent again with every other entry."""
+        self._store.create_json(f"{_FOLDER}/{name}{_REFUSED}", {"reason": reason})
+
+    def _checked(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        try:
+            _Stored.model_validate(entry)
+        except ValidationError as error:
+            raise altered(f"{self._store.uri}/{_FOLDER}/{name}", error) from None
+        return entry
 
 
 def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
@@ -114,4 +152,5 @@ def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
 
 
 def _accepted(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {_REFUSED.sub("_", key)[:250]: float(value) for key, value in metrics.items()}
+    names = mlflow_names(metrics)
+    return {names[key]: float(value) for key, value in metrics.items()}

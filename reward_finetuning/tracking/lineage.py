@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
 from reward_finetuning.tracking.code import code_version
+from reward_finetuning.tracking.database import sqlite_path
+from reward_finetuning.tracking.names import mlflow_names
 
 _RUN = "mlflow.json"
 _NONCE = "mlflow/lineage.json"
 _EVALUATION = "mlflow/evaluation.json"
+_LONGEST_PARAMETER = 6000  # characters that MLflow takes
+
+
+class DeletedError(UserError):
+    """What a run directory points at in MLflow was deleted there."""
 
 
 class Lineage:
@@ -37,6 +45,36 @@ class Lineage:
         """Id of the run; None until it was created."""
         known = self._run.store.read_json(_RUN)
         return None if known is None else str(known["run_id"])
+
+    def check(self) -> None:
+        """Refuse to send to a run that was deleted.
+
+        Raises:
+            DeletedError: the run, or its experiment, was deleted in MLflow; the text says how to continue.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if (run_id := self.known_run_id()) is None:
+            self._experiment()
+            return
+        anew = (
+            f"to send everything to a new MLflow run, delete {_RUN}, mlflow/ and journal/*.sent in {self._run.uri}, "
+            "then run rft sync"
+        )
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise DeletedError(
+                f"MLflow at {self._uri} has no run {run_id}: its data is gone, or is elsewhere; {anew}"
+            ) from None
+        if run.info.lifecycle_stage != "active":
+            raise DeletedError(
+                f"MLflow's run {run_id} was deleted; restore it with: mlflow runs restore --run-id {run_id} (if its "
+                f"experiment was deleted: mlflow experiments restore --experiment-id {run.info.experiment_id}), "
+                f"then run rft sync; or, {anew}"
+            )
 
     @property
     def run_id(self) -> str:
@@ -97,7 +135,9 @@ class Lineage:
         config = self._run.config
         found = self._created_runs()  # by an attempt that ended before it could claim
         run = found[0] if found else self.client.create_run(self._experiment(), run_name=config.name, tags=self._tags())
-        params = [Param(key, str(value)) for key, value in flatten(config.model_dump(mode="json")).items()]
+        settings = flatten(config.model_dump(mode="json"))
+        names = mlflow_names(settings)
+        params = [Param(names[key], str(value)[:_LONGEST_PARAMETER]) for key, value in settings.items()]
         for start in range(0, len(params), 100):
             self.client.log_batch(run.info.run_id, params=params[start : start + 100])
         return {"run_id": run.info.run_id, "experiment_id": run.info.experiment_id}
@@ -142,11 +182,16 @@ class Lineage:
 
         name = self._run.config.tracking.experiment
         if (known := self.client.get_experiment_by_name(name)) is not None:
+            if known.lifecycle_stage != "active":
+                raise DeletedError(
+                    f"MLflow's experiment {name!r} was deleted; restore it with: mlflow experiments restore "
+                    f"--experiment-id {known.experiment_id}; or set tracking.experiment to another name"
+                )
             return str(known.experiment_id)
         location = None
-        if self._uri.startswith("sqlite:"):
+        if (database := sqlite_path(self._uri)) is not None:
             root = self._run.config.run_root
-            folder = Path(self._uri.removeprefix("sqlite:///")).parent if in_bucket(root) else Path(root)
+            folder = database.parent if in_bucket(root) else Path(root)
             location = (folder.absolute() / "mlflow-artifacts").as_uri()
         try:
             # The kind that the UI would otherwise guess, between training and language models.

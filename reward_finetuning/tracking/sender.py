@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking.lineage import Lineage
+from reward_finetuning.tracking.names import mlflow_name, mlflow_names
 
 _TABLES = "samples"
 _MOST_TABLES = 100  # that the tag of tables names; a tag holds 8000 characters
@@ -34,7 +35,7 @@ class Sender:
         for file, facts in entry["references"].items():
             self._client.log_dict(self._run_id, facts, file)
         for key, value in entry.get("tags", {}).items():
-            self._client.set_tag(self._run_id, key, value)
+            self._client.set_tag(self._run_id, mlflow_name(key), value)
         self._log_datasets(entry.get("datasets", ()))
         if (evaluation := entry.get("evaluation")) is not None:
             self._log_evaluation(entry, evaluation)
@@ -56,7 +57,8 @@ class Sender:
         from mlflow.entities import Metric
 
         at = (entry["timestamp_ms"], entry["epoch"], model_id)
-        points = [Metric(key, value, *at) for key, value in metrics.items()]
+        names = mlflow_names(metrics)  # an earlier version's journal may have others
+        points = [Metric(names[key], value, *at) for key, value in metrics.items()]
         for start in range(0, len(points), 1000):
             self._client.log_batch(run_id, metrics=points[start : start + 1000])
 
@@ -89,7 +91,7 @@ class Sender:
         inputs: dict[str, list[Any]] = {}
         for each in datasets:
             dataset = Dataset(
-                each["name"],
+                each["name"][:500] or "_",
                 each["digest"][:32],  # MLflow takes 36 characters
                 "gs" if each["source"].startswith("gs://") else "local",
                 json.dumps({"uri": each["source"]}),

@@ -41,9 +41,9 @@ def test_latest_and_all_become_epochs_under_names_of_their_own(nudged_run, asked
 @pytest.mark.parametrize(
     ("policies", "said"),
     [
-        ([{"run": "{run}"}, {"run": "{run}", "epoch": 1}], "two policies are called 'tiny': give one of them another"),
+        ([{"run": "{run}"}, {"run": "{run}", "epoch": 1}], "two policies have the name 'tiny': give one of them"),
         ([{"run": "{run}", "epoch": 7}], "has no policy of epoch 7; it has those of epochs 1"),
-        ([{"run": "{run}-no"}], "is no run directory, it has no run.json"),
+        ([{"run": "{run}-no"}], "is not a run directory: it has no run.json"),
     ],
 )
 def test_policies_that_cannot_be_meant_are_refused(nudged_run, asked, policies, said):
@@ -59,7 +59,7 @@ def test_runs_that_draw_differently_need_a_sampling_section(nudged_run, asked):
     other = nudged_run({1: 0.1}, name="other", sampling={"num_steps": 5}, **QUIET)
     policies = [{"run": one.uri}, {"run": other.uri}]
 
-    with pytest.raises(UserError, match=r"num_steps is 3 and 5\): give the evaluation a section sampling of its own"):
+    with pytest.raises(UserError, match=r"num_steps is 3 and 5\): add a section `sampling` to the evaluation file"):
         evaluation_directory(asked(*policies))
 
     assert evaluation_directory(asked(*policies, sampling={"num_steps": 4})).config.sampling.num_steps == 4

@@ -1,3 +1,6 @@
+import sys
+import types
+
 import pytest
 
 from pipelines.local.preflight import check_run
@@ -33,7 +36,7 @@ def test_preflight_the_first_task_and_an_evaluation_refuse_the_same_inputs(run_c
     [
         ({"prompts": {"train": "nowhere.txt"}}, "nowhere.txt does not exist"),
         ({"prompts": {"prompts_per_epoch": 5000}}, "prompts_per_epoch=5000 but shapes:train holds"),
-        ({"warm_start": {"run_directory": "nowhere", "epoch": 1}}, "warm_start: nowhere holds no run"),
+        ({"warm_start": {"run_directory": "nowhere", "epoch": 1}}, "warm_start: nowhere contains no run"),
         ({"run_root": "gs://bucket/runs"}, "cannot hold MLflow's sqlite file"),
     ],
 )
@@ -72,3 +75,39 @@ def test_a_plug_in_may_say_which_prompts_its_scorer_can_judge(run_config, tmp_pa
 
     with pytest.raises(UserError, match=r"scorer mine cannot judge .* circles are not for me"):
         check_run(run_config(reward=reward))
+
+
+class OnlyCats:
+    """A plug-in that judges prompts about cats."""
+
+    def check(self, settings):
+        pass
+
+    def check_prompt(self, prompt):
+        if "cat" not in prompt:
+            raise ValueError("no cat")
+
+    def digest(self, settings):
+        return ""
+
+    def load(self, settings):
+        return lambda images, prompts: [0.0] * len(prompts)
+
+
+@pytest.fixture
+def only_cats(monkeypatch):
+    """reward settings whose scorer is `OnlyCats`."""
+    module = types.ModuleType("only_cats_of_this_test")
+    module.scorer = OnlyCats()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return {"weights": {"cats": 1.0}, "scorers": {"cats": {"use": f"{module.__name__}:scorer"}}}
+
+
+def test_an_evaluation_is_not_refused_for_training_prompts_that_it_does_not_read(run_config, tmp_path, only_cats):
+    (tmp_path / "cats.txt").write_text("a cat\n")
+    config = run_config(reward=only_cats, evaluation={"prompt_sets": {"cats": str(tmp_path / "cats.txt")}})
+
+    begin_own_evaluation(config)
+
+    with pytest.raises(UserError, match="no cat"):
+        check_run(config)

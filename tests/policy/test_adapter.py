@@ -74,7 +74,7 @@ def test_full_finetuning_begins_at_the_base_with_the_adapter_merged(exported):
     [
         ({"rank": 4, "alpha": 8}, r"has ranks \[2\] and alpha 8, .* set model.lora.rank=2 and model.lora.alpha=8"),
         ({"rank": 2, "alpha": 2}, r"set model.lora.rank=2 and model.lora.alpha=8"),
-        ({"rank": 2, "alpha": 8, "targets": ["to_q"]}, r"has 48 weights, model.lora.targets \['to_q'\] make 12"),
+        ({"rank": 2, "alpha": 8, "targets": ["to_q"]}, r"has 48 weights, model.lora.targets \['to_q'\] give 12"),
     ],
 )
 def test_an_adapter_of_another_shape_is_refused_with_what_would_be_right(exported, lora, message):

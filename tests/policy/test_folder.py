@@ -60,6 +60,21 @@ def test_a_part_without_weights_is_refused_before_any_work(folder, part):
         check(folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("unet", {"in_channels": 9}, "its UNet takes 9 channels, its VAE makes 4: inpainting and editing models"),
+        ("vae", {"latent_channels": 16}, "its UNet takes 4 channels, its VAE makes 16"),
+        ("unet", {"time_cond_proj_dim": 256}, "is distilled to take guidance as an input"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_before_any_work(folder, part, change, message):
+    edit(folder / part / "config.json", **change)
+
+    with pytest.raises(UserError, match=message):
+        check(folder)
+
+
 @pytest.mark.parametrize("part", WEIGHTS)
 def test_a_part_without_config_is_refused_before_any_work(folder, part):
     (folder / part / "config.json").unlink()

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -286,6 +287,31 @@ def test_the_digest_covers_the_files_of_a_linked_component_folder(folder, tmp_pa
 
     assert linked == plain  # a link is a way to the same bytes
     assert model_digest(ModelConfig(source=str(folder))) != plain
+
+
+def test_two_prompts_that_are_one_embedding_for_their_length_are_said(capsys):
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    limit = policy.pipeline.tokenizer.model_max_length
+    long = " ".join(["a red circle"] * limit)
+
+    first, second, short = policy.encode([f"{long} above", f"{long} below", "a red circle"]).embeddings
+
+    assert torch.equal(first, second)
+    one, two = capsys.readouterr().out.splitlines()
+    assert one.startswith("warning: prompt 'a red circle")
+    assert re.search(rf"is cut after {limit} of its \d+ tokens, which is all that the text encoder reads$", one)
+    assert two.endswith(", and is the same as another prompt to the model, which differs only after that")
+    assert not torch.equal(first, short)
+
+
+def test_of_very_many_prompts_that_are_cut_a_few_are_said(capsys):
+    policy = load_policy(ModelConfig(), SAMPLING, seed=0)
+    long = " ".join(["a red circle"] * 50)
+
+    policy.encode([f"{n} {long}" for n in range(20)])
+    policy.encode([f"{n} {long}" for n in range(20)])
+
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_targets_that_no_module_has_are_named():

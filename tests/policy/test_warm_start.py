@@ -74,16 +74,16 @@ def test_another_policy_than_the_run_was_begun_with_is_refused(started):
         lambda folder: {"weights_sha256": save_tensors(changed, folder / WEIGHTS)},
     )
 
-    with pytest.raises(UserError, match="is not the policy that this run was begun with"):
+    with pytest.raises(UserError, match="is not the policy with which this run started"):
         policy_at(run, Reference(epoch=0), keep_reference=False)
 
 
 @pytest.mark.parametrize(
     ("start", "changes", "said"),
     [
-        ({"epoch": 2}, {}, "no policy of epoch 2; is it kept"),
-        ({"run_directory": "/nowhere"}, {}, "/nowhere holds no run"),
-        ({}, {"model": LORA}, r"trained other weights .*model.trainable: 'full' there, 'lora' here"),
+        ({"epoch": 2}, {}, "no policy of epoch 2; check retention.policies"),
+        ({"run_directory": "/nowhere"}, {}, "/nowhere contains no run"),
+        ({}, {"model": LORA}, r"trained other weights .*model.trainable: 'full' there, 'lora' in this run"),
     ],
 )
 def test_a_start_that_cannot_work_is_refused_before_anything_is_loaded(nudged_run, run_config, start, changes, said):

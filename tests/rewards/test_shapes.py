@@ -177,5 +177,5 @@ def test_pictures_of_another_form_are_refused():
 
 
 def test_a_prompt_of_another_world_is_refused():
-    with pytest.raises(ValueError, match="not of the world"):
+    with pytest.raises(ValueError, match="does not belong to the world"):
         shapes_reward(np.zeros((1, 32, 32, 3), np.uint8), ["a photo of a cat"])

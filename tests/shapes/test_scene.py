@@ -48,17 +48,17 @@ def test_case_and_space_do_not_matter():
 @pytest.mark.parametrize(
     ("prompt", "reason"),
     [
-        ("", "should be a number, a colour, a kind"),
-        ("a photo of a cat", "should be a number, a colour, a kind"),
-        ("five red squares", "'five' is no number; choose from a, two, three, four"),
-        ("a pink circle", "'pink' is no colour; choose from red, green"),
-        ("a red hexagon", "'hexagon' is no kind after 'a'; choose from circle, square"),
-        ("two red square", "'square' is no kind after 'two'; choose from circles, squares"),
-        ("a red circle in the middle", "'in the middle' is no place; choose from on the left"),
-        ("two red circles on the left", "only a single shape has a place"),
-        ("a red circle and a red circle", "names one thing twice"),
-        ("four red circles and a blue square", "asks for 5 shapes; at most 4"),
-        ("a red circle and a blue cross and a green cross", "names 3 things"),
+        ("", "must be a number, a colour, a kind"),
+        ("a photo of a cat", "must be a number, a colour, a kind"),
+        ("five red squares", "'five' is not a number; choose from a, two, three, four"),
+        ("a pink circle", "'pink' is not a colour; choose from red, green"),
+        ("a red hexagon", "'hexagon' is not a kind after 'a'; choose from circle, square"),
+        ("two red square", "'square' is not a kind after 'two'; choose from circles, squares"),
+        ("a red circle in the middle", "'in the middle' is not a place; choose from on the left"),
+        ("two red circles on the left", "only a single shape can have a place"),
+        ("a red circle and a red circle", "has the same item twice"),
+        ("four red circles and a blue square", "has 5 shapes; the maximum is 4"),
+        ("a red circle and a blue cross and a green cross", "has 3 items"),
     ],
 )
 def test_a_prompt_of_another_world_is_refused_with_what_would_be_right(prompt, reason):

@@ -15,7 +15,7 @@ def test_an_alarm_is_said_and_recorded_and_training_goes_on(tasks, capsys):
     after = one.epoch(plan, 1)
 
     assert after.epoch == 2
-    assert "warning: epoch 2: KL to the pretrained model is" in capsys.readouterr().out
+    assert "warning: epoch 2: KL to the reference is" in capsys.readouterr().out
     assert history(one.run)["monitor/kl"] == [(2, 1.0)]
 
 
@@ -24,7 +24,7 @@ def test_an_alarm_ends_the_run_if_that_is_asked_for_and_nothing_is_lost(tasks):
     plan = one.begin()
     one.epoch(plan, 0)
 
-    with pytest.raises(TrainingError, match=r"stopped by the monitor: KL .* monitor.max_kl is 1e-09. To go on"):
+    with pytest.raises(TrainingError, match=r"stopped by the monitor: KL .* monitor.max_kl is 1e-09. To continue"):
         one.epoch(plan, 1)
 
     assert one.run.latest().epoch == 2

@@ -133,7 +133,7 @@ def test_the_page_names_the_guards_and_the_journal_has_them(tasks, theirs):
     page = Path(one.path("report.html")).read_text()
     metrics = one.run.latest().facts["metrics"]
 
-    assert "Guards, scored and not trained on" in page
+    assert "Guards (not trained)" in page
     assert "1 × shapes" in page
     assert "× costly" not in page
     assert metrics["reward/mean"] == metrics["reward/shapes/mean"] != metrics["reward/costly/mean"]

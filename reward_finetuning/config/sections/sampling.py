@@ -30,7 +30,8 @@ class SamplingConfig(Frozen):
     """eta of DDIM; 0 would be deterministic, and a deterministic step has no log-probability."""
 
     scheduler: Literal["own", "from_model"] = "own"
-    """`own`: the grid of `spacing`, offset 1, final alpha-bar_0. `from_model`: the grid of the model's scheduler."""
+    """`own`: the grid of `spacing`, offset 1, final alpha-bar_0. `from_model`: the steps that
+    diffusers takes with the model's scheduler: DDIM, PNDM, or Euler with leading steps; others are refused."""
 
     spacing: Literal["leading", "quadratic"] = "leading"
     """Of our own grid. `leading`: even strides, as in Stable Diffusion and the papers. `quadratic`: finer towards the

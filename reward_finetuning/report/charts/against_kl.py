@@ -76,8 +76,8 @@ def _evaluated(
             gains = {e: gain for e, gain in history.get(metric_name(row, "gain"), ()) if e < epoch}
             gains[epoch] = row.gain.mean
             # The images of epoch e + 1 are drawn by the policy of epoch e.
-            known = [(kl[e + 1], gain / unit) for e, gain in gains.items() if unit and e + 1 in kl]
-            paths[row.reward] = sorted([(0.0, 0.0), *known])
+            points = [(kl[e + 1], gain / unit) for e, gain in gains.items() if unit and e + 1 in kl]
+            paths[row.reward] = sorted([(0.0, 0.0), *points])
         yield prompt_set, paths
 
 

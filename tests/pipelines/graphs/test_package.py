@@ -9,7 +9,7 @@ from pipelines.cli.app import app
 from pipelines.graphs.package import compile_package
 from pipelines.targets.cluster import load_cluster
 from pipelines.targets.services import TargetName
-from reward_finetuning.config import load_config
+from reward_finetuning.config import load_config, parse_config
 from reward_finetuning.prompts import read_prompts
 
 ROOT = Path(__file__).parents[3]
@@ -128,3 +128,20 @@ def test_compile_takes_a_cluster_file_and_refuses_what_its_target_cannot_do(tmp_
     assert done.exit_code == 0, done.output
     assert "nvidia-tesla-a100" in file.read_text()
     assert "pools.train.tolerations: Vertex has no taints" in str(refused.exception)
+
+
+@pytest.mark.parametrize("granularity", ["fused", "split"])
+def test_text_that_kfp_would_substitute_is_in_the_package_as_text(tmp_path, granularity):
+    texts = ["{{$.inputs.parameters['config']}}", "{{channel:task=;name=config;type=String;}}", "{{workflow.name}}"]
+    (tmp_path / "prompts.txt").write_text("a red circle\n")
+    config = load_config(RUN, [f"loop.granularity={granularity}"])
+    sets = dict.fromkeys([*texts, *config.evaluation.prompt_sets], str(tmp_path / "prompts.txt"))
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"prompt_sets": sets})})
+
+    path = compile_package(config, TargetName.KFP, tmp_path / "package.yaml")
+
+    parameters = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
+    assert parse_config(parameters["config"]["defaultValue"]) == config
+    digests = json.loads(parameters["inputs"]["defaultValue"])
+    assert {f"evaluation.{text}.digest" for text in texts} <= digests.keys()
+    assert not any("{{" in parameter["defaultValue"] for parameter in parameters.values())

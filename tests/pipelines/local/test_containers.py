@@ -1,12 +1,13 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from pipelines.local.containers import ContainerOptions, Gpus, container_arguments, needs_network
+from pipelines.local.containers import ContainerOptions, Gpus, container_arguments, needs_network, passed_environment
 from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.rewards.catalogue import MODELS
@@ -60,6 +61,38 @@ def test_what_the_config_names_on_this_machine_is_mounted_where_it_is(run_config
     assert json.loads(json.dumps(arguments)) == arguments  # it crosses a process by JSON
 
 
+def test_what_links_of_a_model_folder_lead_to_is_mounted_too(run_config, tmp_path):
+    model, shared = tmp_path / "model", tmp_path / "shared"
+    shutil.copytree(BUILT_IN, model)
+    shutil.move(model / "unet", shared / "unet")
+    (model / "unet").symlink_to(shared / "unet")
+    (shared / "unet" / "back").symlink_to(model)
+
+    found = mounts(container_arguments(Engine(), run_config(model={"source": str(model)}), ContainerOptions()))
+
+    assert {str(model): True, str(shared / "unet"): True}.items() <= found.items()
+
+
+@pytest.mark.parametrize("train", ["sets/{date}.txt", "sets/now.pointer", "pickapic:sets/train-*.parquet"])
+def test_the_folder_of_a_pattern_a_date_or_a_pointer_is_mounted(run_config, tmp_path, monkeypatch, train):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "now.pointer").write_text("other.txt\n")
+    config = absolute_paths(run_config(prompts={"train": train}))
+
+    assert mounts(container_arguments(Engine(), config, ContainerOptions()))[str(tmp_path / "sets")] is True
+
+
+def test_passwords_of_the_environment_stand_on_no_command_line(run_config, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cr3t")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:s3cr3t@127.0.0.1:5000")
+
+    arguments = container_arguments(Engine(), run_config(), ContainerOptions())
+
+    assert "s3cr3t" not in json.dumps(arguments)
+    assert passed_environment()["MLFLOW_TRACKING_PASSWORD"] == "s3cr3t"
+
+
 def test_a_model_folder_keeps_its_place(run_config):
     config = absolute_paths(run_config(model={"source": str(BUILT_IN)}))
 
@@ -79,6 +112,8 @@ NEEDS = {
     ),
     "a scorer of the hub": (LOCAL | {"reward": {"weights": {next(iter(MODELS)): 1.0}}}, True),
     "a model of the hub": (LOCAL | {"model": {"source": "someone/sd", "revision": "main"}}, True),
+    "prompts in a bucket": (LOCAL | {"prompts": {"train": "gs://bucket/prompts.txt"}}, True),
+    "an adapter in a bucket": (LOCAL | {"model": {"adapter": "gs://bucket/lora.safetensors"}}, True),
     "a bucket": (LOCAL | {"run_root": "gs://bucket/runs"}, True),
 }
 

@@ -40,7 +40,7 @@ def test_the_card_says_what_was_trained_how_to_load_it_and_what_came_of_it(card)
     assert f"from_pretrained('owner/base', revision='{'a' * 40}')" in text
     assert "load_lora_weights" in text
     assert "| a\\|b | shapes | 0.5 | 0.7 |" in text
-    assert "not known here" in text
+    assert "see the card of the base model" in text
 
 
 def test_the_usage_in_the_card_is_python(card):

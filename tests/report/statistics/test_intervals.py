@@ -215,5 +215,5 @@ def test_what_cannot_be_compared_is_refused_and_named(before, after, prompt_ids,
 
 
 def test_a_confidence_in_per_cent_is_refused():
-    with pytest.raises(ValueError, match=r"such as 0.95, got 95"):
+    with pytest.raises(ValueError, match=r"for example 0.95, got 95"):
         mean_interval([1, 2], ["a", "b"], confidence=95)

@@ -1,0 +1,57 @@
+"""`rft sync`: send the metrics that MLflow does not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.config import UserError, load_config
+from reward_finetuning.config.display import redacted
+from reward_finetuning.config.externals import Kind
+from reward_finetuning.inputs import absolute_paths
+
+if TYPE_CHECKING:
+    from reward_finetuning.storage import RunDirectory
+
+
+def sync(config: ConfigFile, override: Override = None) -> None:
+    """Send everything of a run's journal that MLflow does not have.
+
+    Tasks do this themselves while the server answers. Points that are there already are not stored twice.
+
+    Example: `rft sync pipelines/runs/shapes-prdp.yaml`
+    """
+    from reward_finetuning.storage import RunDirectory
+
+    run = RunDirectory(absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS})))
+    if run.describe() is None:
+        raise UserError(f"{run.uri} holds no run; begin one with: rft run {Path(config)}")
+    if not send_rest(run, again=True):
+        raise typer.Exit(2)
+
+
+def send_rest(run: RunDirectory, *, again: bool = False) -> bool:
+    """Send what MLflow does not have, and print what was sent; False if MLflow refuses a part of it.
+
+    Args:
+        run: the run.
+        again: send entries too that MLflow has refused before; and print something where nothing is left to send.
+
+    Raises:
+        UserError: there is no server, or the run was deleted in MLflow.
+        RetryableError: the server does not answer.
+    """
+    from reward_finetuning.evaluation.reports import is_done
+    from reward_finetuning.tracking import MlflowTracker
+
+    tracker = MlflowTracker(run)
+    if not again and not tracker.num_unsent:
+        return True
+    num_sent, refusals = tracker.sync()
+    if is_done(run):
+        tracker.set_status("FINISHED")  # the last task may have missed that too
+    print(f"{num_sent} journal entries of {run.uri} were sent to MLflow at {redacted(tracker.uri)}", flush=True)
+    return not refusals
