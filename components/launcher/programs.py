@@ -24,7 +24,7 @@ from reward_finetuning.storage import (
 )
 
 _IN_THE_POD = "/tmp/reference.json"
-"""Where a program in the TrainJob writes the references to its outputs. The launcher reads the run directory instead."""
+"""Where a program in the TrainJob writes the references to its outputs; the launcher reads the run directory."""
 
 
 @step
