@@ -37,7 +37,7 @@ COVERAGE = {
     "pipelines/cli/test_app": "pipelines.cli.tables",
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
-    "tracking/test_server": "pipelines.cli.sync tracking.sender",
+    "tracking/test_server": "tracking.sender",
     "pipelines/remote/test_submit": (
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "

@@ -22,14 +22,12 @@ def to_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-def altered(where: str, error: ValidationError) -> ArtifactError:
-    """The error of a stored file whose content is not what was written; the text names the first wrong field."""
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a document: the key, what is expected, and what is there."""
     first = error.errors(include_url=False, include_context=False)[0]
-    field = one_line(".".join(str(part) for part in first["loc"]), 100)
-    given = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
-    return ArtifactError(
-        f"{where} was altered, or is of another version: {field}: {one_line(first['msg'], 200)}{given}"
-    )
+    key = one_line(".".join(str(part) for part in first["loc"]), 100)
+    given = "" if first["type"] in {"missing", "json_invalid"} else f", got {shown(first['input'])}"
+    return f"{f'{key}: ' if key else ''}{one_line(first['msg'], 200)}{given}"
 
 
 def from_text(text: str | bytes, where: str) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def as_record(model: type[Model], value: object, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise altered(where, error) from None
+        raise ArtifactError(f"{where} was altered: {first_problem(error)}") from None
 
 
 def entry(document: Mapping[str, Any], key: str, kind: type[Value], where: str) -> Value:

@@ -45,11 +45,12 @@ class LocalStore:
         if (existing := self.manifest(name)) is not None:
             return adopt(existing, identity, str(self._root / name))
         final = self._root / name
-        final.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(final.parent)
         attempt = final.parent / f".{final.name}.{uuid.uuid4().hex}"
         attempt.mkdir()
         try:
             facts = write(attempt)
+            _sync_below(attempt)  # a manifest names only what is on the disk, whenever the power fails
             manifest = Manifest(identity=identity, facts=dict(facts), files=describe_files(attempt))
             _write_text(attempt / MANIFEST, manifest.model_dump_json(indent=1, exclude={"objects"}))
             return self._publish(attempt, final, manifest)
@@ -114,6 +115,7 @@ class LocalStore:
                 attempt.unlink()
                 return False
             attempt.replace(path)
+            _sync(path.parent)
         return True
 
     def _publish(self, attempt: Path, final: Path, manifest: Manifest) -> Manifest:
@@ -138,11 +140,12 @@ class LocalStore:
             return False
         finally:
             attempt.unlink()
+        _sync(path.parent)
         return True
 
     @staticmethod
     def _attempt(path: Path, text: str) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(path.parent)
         attempt = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         _write_text(attempt, text)
         return attempt
@@ -161,8 +164,24 @@ def _write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it, each of them there after a power failure."""
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync(each.parent)
+
+
+def _sync_below(folder: Path) -> None:
+    """Write all files below a folder to the disk, and the folders that name them."""
+    for place, _, files in os.walk(folder):
+        for file in files:
+            _sync(Path(place, file))
+        _sync(Path(place))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

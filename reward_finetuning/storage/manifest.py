@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import google_crc32c
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.storage.documents import first_problem
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 
 
+def _inside(name: str) -> str:
+    if not name or name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError("is no path below the artifact's folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+"""A file by its path relative to the artifact's folder; never a file elsewhere, whoever wrote the manifest."""
+
+
 class FileEntry(Frozen):
     """One data file."""
 
-    size: int
+    size: NonNegativeInt
     """Bytes."""
 
     crc32c: str
@@ -56,7 +67,7 @@ class Manifest(Frozen):
     facts: dict[str, Any] = Field(default_factory=dict)
     """Small numbers and texts: for lineage pages, and for the step that comes next."""
 
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
 
     objects: dict[str, StoredObject] = Field(default_factory=dict)
     """In a bucket, where each file lies; nothing on disk, where it lies beside the manifest."""
@@ -111,9 +122,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{where} is no manifest of this project ({place}: {first['msg']})") from None
+        raise ArtifactError(f"{where} is no manifest of this project ({first_problem(error)})") from None
     if manifest.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{where} has schema version {manifest.schema_version}; this version reads {SCHEMA_VERSION}"

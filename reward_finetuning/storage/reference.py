@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError
-from reward_finetuning.storage.documents import entry
+from reward_finetuning.storage.documents import entry, first_problem
 from reward_finetuning.storage.manifest import Manifest
 
 
@@ -21,7 +20,7 @@ class Reference(Frozen):
     name: str = ""
     """Artifact below the run directory; empty: none (the pretrained policy, or an epoch that is not done here)."""
 
-    epoch: int
+    epoch: NonNegativeInt
     skip: bool = False
     """True in tasks of a surplus epoch: nothing is done."""
 
@@ -34,6 +33,9 @@ class Reference(Frozen):
     def to(cls, name: str, manifest: Manifest) -> Reference:
         """Reference to a committed artifact."""
         return cls(name=name, epoch=manifest.identity.epoch, checksum=manifest.checksum, facts=manifest.facts)
+
+
+_LIST = TypeAdapter(list[Reference])
 
 
 def write_reference(path: str, reference: Reference) -> Reference:
@@ -60,9 +62,16 @@ def read_reference(path: str) -> Reference:
 
 
 def read_references(paths: Sequence[str]) -> list[Reference]:
-    """All of them; a text in place of a path may also be a JSON list of references."""
-    texts = [json.dumps(item) for path in paths if path.startswith("[") for item in json.loads(path)]
-    return [read_reference(path) for path in [*(path for path in paths if not path.startswith("[")), *texts]]
+    """All of them; a text in place of a path may also be a JSON list of references.
+
+    Raises:
+        ArtifactError: there is no such file, or it is something else.
+    """
+    files = [read_reference(path) for path in paths if not path.startswith("[")]
+    try:
+        return files + [each for path in paths if path.startswith("[") for each in _LIST.validate_json(path)]
+    except ValidationError as error:
+        raise ArtifactError(f"the list of artifact references was altered: {first_problem(error)}") from None
 
 
 def weights_sha256(policy: Reference) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.storage import RunDirectory
-from reward_finetuning.storage.documents import altered
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.names import mlflow_names
 
 _FOLDER = "journal"
@@ -135,10 +135,7 @@ class Journal:
         self._store.create_json(f"{_FOLDER}/{name}{_REFUSED}", {"reason": reason})
 
     def _checked(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        try:
-            _Stored.model_validate(entry)
-        except ValidationError as error:
-            raise altered(f"{self._store.uri}/{_FOLDER}/{name}", error) from None
+        as_record(_Stored, entry, f"{self._store.uri}/{_FOLDER}/{name}")
         return entry
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.display import redacted
+from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
@@ -44,7 +45,7 @@ class Lineage:
     def known_run_id(self) -> str | None:
         """Id of the run; None until it was created."""
         known = self._run.store.read_json(_RUN)
-        return None if known is None else str(known["run_id"])
+        return None if known is None else self._id(_RUN, known, "run_id")
 
     def check(self) -> None:
         """Refuse to send to a run that was deleted.
@@ -67,7 +68,7 @@ class Lineage:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise DeletedError(
-                f"MLflow at {self._uri} has no run {run_id}: its data is gone, or is elsewhere; {anew}"
+                f"MLflow at {redacted(self._uri)} has no run {run_id}: its data is gone, or is elsewhere; {anew}"
             ) from None
         if run.info.lifecycle_stage != "active":
             raise DeletedError(
@@ -79,22 +80,24 @@ class Lineage:
     @property
     def run_id(self) -> str:
         """Id of the run that has all curves."""
-        return str(self.once(_RUN, self._create_run, lambda made: self.client.delete_run(made["run_id"]))["run_id"])
+        made = self.once(_RUN, self._create_run, lambda made: self.client.delete_run(made["run_id"]))
+        return self._id(_RUN, made, "run_id")
 
     @property
     def evaluation_run_id(self) -> str:
         """Id of the nested run of all evaluations."""
         made = self.once(_EVALUATION, self._create_evaluation, lambda made: self.client.delete_run(made["run_id"]))
-        return str(made["run_id"])
+        return self._id(_EVALUATION, made, "run_id")
 
     def model_id(self, checkpoint: Mapping[str, Any]) -> str:
         """Id of the logged model that stands for a checkpoint."""
+        file = f"mlflow/model-{checkpoint['epoch']:04d}.json"
         made = self.once(
-            f"mlflow/model-{checkpoint['epoch']:04d}.json",
+            file,
             lambda: self._create_model(checkpoint),
             lambda made: self.client.delete_logged_model(made["model_id"]),
         )
-        return str(made["model_id"])
+        return self._id(file, made, "model_id")
 
     def set_status(self, status: str) -> None:
         """RUNNING, or FINISHED with all that is nested; runs that were created and never claimed are deleted."""
@@ -151,9 +154,13 @@ class Lineage:
         """What no other run directory has, be it at the same place: someone may delete this one and begin anew."""
         if self._run.store.read_json(_NONCE) is None:
             self._run.store.create_json(_NONCE, {"lineage": uuid4().hex})
-        known = self._run.store.read_json(_NONCE)
-        assert known is not None
-        return str(known["lineage"])
+        return self._id(_NONCE, self._run.store.read_json(_NONCE) or {}, "lineage")
+
+    def _id(self, file: str, content: Mapping[str, Any], key: str) -> str:
+        identifier = content.get(key)
+        if not isinstance(identifier, str):
+            raise ArtifactError(f"{self._run.uri}/{file} was altered: it has no {key}; restore it, or delete it")
+        return identifier
 
     def _create_evaluation(self) -> dict[str, str]:
         tags = {"mlflow.parentRunId": self.run_id, "run_directory": self._run.uri}

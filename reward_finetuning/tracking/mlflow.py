@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.events import report_news, report_warning
 from reward_finetuning.server_errors import one_line
@@ -84,7 +85,7 @@ class MlflowTracker:
         except UserError:
             raise
         except Exception as error:
-            raise RetryableError(f"MLflow at {self.uri}: {_reason(error)}; run it again later") from error
+            raise RetryableError(f"MLflow at {redacted(self.uri)}: {_reason(error)}; run it again later") from error
 
     def _bounded(self, work: Callable[[], object]) -> bool:
         """Do it within `tracking.timeout_seconds`; whether it was done."""
@@ -103,11 +104,11 @@ class MlflowTracker:
             self._paused_until = math.inf
             return False
         except TimeoutError:
-            report_news(f"MLflow at {self.uri} takes longer than {seconds:g} s; points stay in the journal")
+            report_news(f"MLflow at {redacted(self.uri)} takes longer than {seconds:g} s; points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         except Exception as error:  # noqa: BLE001 whatever a client raises, training must go on
-            report_news(f"MLflow at {self.uri} is not reached ({_reason(error)}); points stay in the journal")
+            report_news(f"MLflow at {redacted(self.uri)} is not reached ({_reason(error)}); points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
         return True
@@ -146,7 +147,7 @@ class MlflowTracker:
             if lineage.client.get_run(lineage.run_id).info.status == "RUNNING":
                 lineage.set_status(status)
         except Exception as error:  # noqa: BLE001 whatever a client raises, the user is to read why the run failed
-            report_news(f"MLflow at {self.uri}: status {status} is not written ({type(error).__name__})")
+            report_news(f"MLflow at {redacted(self.uri)}: status {status} is not written ({type(error).__name__})")
 
     @property
     def run_id(self) -> str | None:

@@ -9,8 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import BaseModel
+
+from reward_finetuning.config.display import redacted
 from reward_finetuning.server_errors import error_class, one_line
 from reward_finetuning.storage import RunDirectory, open_store
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.journal import Checkpoint
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.mlflow import mlflow_client, tracking_uri
@@ -24,6 +28,14 @@ class Version:
 
     number: str
     tags: Mapping[str, str]
+
+
+class _Seat(BaseModel):
+    """The file of a promotion."""
+
+    sequence: int
+    version: str
+    settled: bool
 
 
 class Registry:
@@ -82,13 +94,19 @@ class Registry:
     def _settled(self) -> dict[str, Any] | None:
         """Carry out what the seat's file says, until it says that it is done; returns the file's content."""
         moved = False
-        while (seat := self._store.read_json(self._seat)) is not None and (moved or not seat["settled"]):
+        while (seat := self._read_seat()) is not None and (moved or not seat["settled"]):
             with self._reached() as client:
                 client.set_registered_model_alias(self.name, CHAMPION, seat["version"])
             done = seat | {"settled": True}
             if self._store.replace_json(self._seat, done, expected=seat):
                 return done
             moved = True  # another went on meanwhile, and the alias just set may be an old one: set it as it says now
+        return seat
+
+    def _read_seat(self) -> dict[str, Any] | None:
+        seat = self._store.read_json(self._seat)
+        if seat is not None:
+            as_record(_Seat, seat, f"{self._store.uri}/{self._seat}")
         return seat
 
     def _aliased(self) -> Version | None:
@@ -140,4 +158,6 @@ class Registry:
             yield self._lineage.client
         except (MlflowException, RequestException, OSError) as error:
             status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-            raise error_class(status)(f"MLflow at {self._uri}, model {self.name}: {one_line(error)}") from error
+            raise error_class(status)(
+                f"MLflow at {redacted(self._uri)}, model {self.name}: {one_line(error)}"
+            ) from error

@@ -254,8 +254,8 @@ def serving():
     """One of our own servers, in this process."""
 
     @contextmanager
-    def start(scorer, name="served", digest="d"):
-        with running(ScoringServer("127.0.0.1", 0, Served(name, digest, scorer))) as url:
+    def start(scorer, name="served", digest="d", **options):
+        with running(ScoringServer("127.0.0.1", 0, Served(name, digest, scorer, **options))) as url:
             yield url
 
     return start

@@ -1,5 +1,8 @@
 """What can happen to files on a disk."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from reward_finetuning.config import ArtifactError
@@ -52,3 +55,29 @@ def test_a_manifest_on_disk_says_nothing_of_objects(store):
     store.commit("a", IDENTITY, write())
 
     assert '"objects"' not in (store.fetch("a") / MANIFEST).read_text()
+
+
+def test_b19_weights_are_on_the_disk_before_the_manifest_that_names_them(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def remember(descriptor):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(tmp_path).as_posix())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", remember)
+
+    def write(folder):
+        (folder / "part").mkdir()
+        (folder / "part" / "weights.safetensors").write_bytes(b"w")
+        (folder / "state.json").write_bytes(b"{}")
+        return {}
+
+    open_store(str(tmp_path / "run")).commit("epochs/0001/policy", IDENTITY, write)
+
+    names = ["/".join(part for part in each.split("/") if not part.startswith(".")) for each in synced]
+    manifest = names.index("run/epochs/0001/manifest.json")
+    for file in ("part/weights.safetensors", "part", "state.json"):
+        assert names.index(f"run/epochs/0001/{file}") < manifest
+    assert names[-1] == "run/epochs/0001"  # the rename
+    assert {"", "run", "run/epochs"} <= {"" if each == "." else each for each in names[:manifest]}  # new folders

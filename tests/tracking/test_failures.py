@@ -74,7 +74,7 @@ def test_a_journal_file_of_wrong_types_is_one_clear_error(begun, change, field):
     run = begun()
     run.store.create_json("journal/0001-bad.json", stored(1, change))
 
-    with pytest.raises(ArtifactError, match=rf"journal/0001-bad.json was altered.* \({field}"):
+    with pytest.raises(ArtifactError, match=rf"journal/0001-bad.json was altered.*: {field}"):
         Journal(run).entries()
 
 

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 256
+"""Each has a thread, which waits in a read for most of its time."""
+
 MAX_BODY_MEMORY = 320 * 2**20
 """Bytes of all requests that have arrived, wholly or in part, and are not answered yet."""
 
 
 class NoRoomError(Exception):
-    """Requests that have arrived whole take all the memory."""
+    """Requests that have arrived whole take all the room; another try may find some."""
 
 
 @dataclass(eq=False, slots=True)
@@ -69,7 +71,7 @@ class Admission:
             while sum(each.held_bytes for each in self._connections) > MAX_BODY_MEMORY:
                 if not self._drop_oldest(but=connection):
                     connection.held_bytes = 0
-                    raise NoRoomError
+                    raise NoRoomError("requests in hand take all the memory")
 
     def arrived(self, connection: Connection) -> None:
         """Its request is whole: from now on it is never dropped."""

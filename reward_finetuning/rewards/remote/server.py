@@ -1,7 +1,7 @@
 """A small server for one scorer, with the messages of wire.py: standard library, one process, one scorer at a time.
 
 It may be reached by anyone: what a request can cost in memory, time and connections is bounded before the request is
-read, and nothing that it reads can run code. A token and TLS are options. Why no ASGI server: see docs/decisions/0007.
+read, and nothing that it reads can run code. A token and TLS are options. Why no ASGI server: see docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -27,25 +27,30 @@ from reward_finetuning.rewards.checked import one_score_each
 from reward_finetuning.rewards.protocol import Scorer
 from reward_finetuning.rewards.remote.admission import Admission, Connection, NoRoomError
 from reward_finetuning.rewards.remote.deadlines import DeadlineSocket, DeadlineTlsSocket, with_deadlines
+from reward_finetuning.rewards.remote.turns import Turns
 from reward_finetuning.rewards.remote.wire import (
     HEALTH,
     MAX_PIXELS,
     SCORE,
     SCORER,
+    Request,
     WireError,
-    decode_request,
     encode_scores,
+    parse_request,
 )
 from reward_finetuning.server_errors import one_line
 
 MAX_BODY_BYTES = 4 * MAX_PIXELS
 """Three bytes per pixel in base64: pictures that do not compress at all."""
 
-MAX_WAITING = 8
+MAX_WAITING = 32
 """Requests in hand, the one that is scored included."""
 
 MAX_DECODED = 2
 """Requests whose pictures are in memory: one is scored while the next is decoded."""
+
+PIXELS_PER_SECOND = 2**23
+"""What a request is estimated to cost, for its turn."""
 
 REQUEST_SECONDS = 20.0
 """From the connection until the request is whole; and again for the answer."""
@@ -86,7 +91,7 @@ class ScoringServer(ThreadingHTTPServer):
         self.admission = Admission()
         self.waiting = threading.BoundedSemaphore(MAX_WAITING)
         self.decoded = threading.BoundedSemaphore(MAX_DECODED)
-        self.one_decodes, self.one_scores = threading.Lock(), threading.Lock()
+        self.turns, self.one_scores = Turns(), threading.Lock()
         if served.tls is not None:
             with_deadlines(served.tls)
 
@@ -155,11 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _score(self, length: int) -> None:
         try:
-            body = self._body(length)
+            request = parse_request(self._body(length))
             with self._in_hand():
-                scores = self._scores_of(body)
-        except NoRoomError:
-            self._refuse(503, f"{MAX_WAITING} requests are in hand", {"Retry-After": "1"})
+                scores = self._scores_of(request)
+        except NoRoomError as error:
+            self._refuse(503, str(error), {"Retry-After": "1"})
         except WireError as error:
             self._refuse(400, str(error))
         except _ScorerError as error:
@@ -170,21 +175,29 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, encode_scores(scores, self.server.served.digest))
 
-    def _scores_of(self, body: bytearray) -> NDArray[np.float64]:
-        """Scores [B] of a request.
+    def _scores_of(self, request: Request) -> NDArray[np.float64]:
+        """Scores [B] of a request, when it has its turn.
 
         Raises:
             WireError: the request cannot be read.
             _ScorerError: the scorer fails, from its error.
         """
-        served = self.server.served
-        with self.server.one_decodes:
-            images, prompts = decode_request(body)
-        with self.server.one_scores:
+        served, decoded = self.server.served, self.server.decoded
+        with self.server.turns.turn(request.num_pixels / PIXELS_PER_SECOND):
+            decoded.acquire()
             try:
-                return one_score_each(served.name, served.scorer(images, prompts), len(prompts))
-            except Exception as error:
-                raise _ScorerError from error
+                images = request.pictures()
+            except BaseException:
+                decoded.release()
+                raise
+        try:
+            with self.server.one_scores:
+                scores = served.scorer(images, list(request.prompts))
+            return one_score_each(served.name, scores, len(request.prompts))
+        except Exception as error:
+            raise _ScorerError from error
+        finally:
+            decoded.release()
 
     def _body(self, length: int) -> bytearray:
         """The request's body, whole.
@@ -205,12 +218,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     @contextmanager
     def _in_hand(self) -> Iterator[None]:
-        """Room to wait for the scorer, and to be decoded."""
+        """Room to wait for the scorer."""
         if not self.server.waiting.acquire(blocking=False):
-            raise NoRoomError
+            raise NoRoomError(f"{MAX_WAITING} requests are in hand")
         try:
-            with self.server.decoded:
-                yield
+            yield
         finally:
             self.server.waiting.release()
 

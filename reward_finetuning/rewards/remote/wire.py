@@ -21,7 +21,9 @@ import math
 import struct
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from typing import Any, TypeVar
@@ -82,12 +84,51 @@ def encode_request(images: NDArray[np.uint8], prompts: Sequence[str]) -> bytes:
     return json.dumps({"images": [_png(image) for image in images], "prompts": list(prompts)}).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose pictures are still PNGs."""
+
+    images: Sequence[str]
+    prompts: Sequence[str]
+    size: tuple[int, int]
+    """Width and height that every picture must have."""
+
+    @property
+    def num_pixels(self) -> int:
+        """Of all pictures together."""
+        return len(self.images) * self.size[0] * self.size[1]
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """Its pictures [B, H, W, 3].
+
+        Raises:
+            WireError: one of them is damaged, or of another size than the first one.
+        """
+        width, height = self.size
+        pictures = np.empty((len(self.images), height, width, 3), np.uint8)
+        for number, text in enumerate(self.images):
+            with _opened(number, text) as image:
+                if image.mode != "RGB" or image.size != self.size:
+                    raise ValueError(f"it is {image.mode} of {image.size}, RGB of {self.size} is needed")
+                pictures[number] = np.asarray(image)
+        return pictures
+
+
 def decode_request(body: bytes | bytearray) -> tuple[NDArray[np.uint8], list[str]]:
-    """Pictures [B, H, W, 3] and prompts [B] of a request; it may come from anyone.
+    """Pictures [B, H, W, 3] and prompts [B] of a request.
+
+    Raises:
+        WireError: see `parse_request` and Request.pictures.
+    """
+    request = parse_request(body)
+    return request.pictures(), list(request.prompts)
+
+
+def parse_request(body: bytes | bytearray) -> Request:
+    """A request, which may come from anyone. Only the header of the first picture is read, which says the size of all.
 
     Args:
-        body: of POST /v1/score. A bytearray is emptied once it is parsed: it may have a quarter of a gigabyte, which is
-            not needed while the pictures are decoded.
+        body: of POST /v1/score. A bytearray is emptied once it is parsed: it may have a quarter of a gigabyte.
 
     Raises:
         WireError: it is something else, or is larger than the limits of this module; the text says what.
@@ -100,7 +141,10 @@ def decode_request(body: bytes | bytearray) -> tuple[NDArray[np.uint8], list[str
         raise WireError(f"one picture a prompt is needed, got {len(images)} images and {len(prompts)} prompts")
     if len(images) > MAX_PICTURES:
         raise WireError(f"{len(images)} pictures are more than {MAX_PICTURES}; send fewer at once")
-    return _pictures(images), prompts
+    with _opened(0, images[0]) as first:
+        size = first.size
+        _check_size(*size, len(images))
+    return Request(images, prompts, size)
 
 
 def encode_scores(scores: NDArray[np.float64], digest: str) -> bytes:
@@ -151,26 +195,20 @@ def _png(image: NDArray[np.uint8]) -> str:
     return b64encode(file.getvalue()).decode()
 
 
-def _pictures(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Pictures [B, H, W, 3]; memory is taken and a picture decoded only after its size was checked."""
+@contextmanager
+def _opened(number: int, text: str) -> Iterator[Any]:
+    """A picture as PIL's image, of which only the header is read yet.
+
+    Raises:
+        WireError: it cannot be read, or the block raises ValueError.
+    """
     from PIL import Image
 
-    pictures: NDArray[np.uint8] | None = None
-    for number, text in enumerate(texts):
-        try:
-            with Image.open(BytesIO(b64decode(text, validate=True)), formats=["PNG"]) as image:
-                width, height = image.size
-                if pictures is None:
-                    _check_size(width, height, len(texts))
-                    pictures = np.empty((len(texts), height, width, 3), np.uint8)
-                size = (pictures.shape[2], pictures.shape[1])
-                if image.mode != "RGB" or image.size != size:
-                    raise ValueError(f"it is {image.mode} of {image.size}, RGB of {size} is needed")
-                pictures[number] = np.asarray(image)
-        except (*_UNREADABLE, Image.DecompressionBombError) as error:
-            raise WireError(f"image {number} cannot be used: {one_line(error)}") from None
-    assert pictures is not None
-    return pictures
+    try:
+        with Image.open(BytesIO(b64decode(text, validate=True)), formats=["PNG"]) as image:
+            yield image
+    except (*_UNREADABLE, Image.DecompressionBombError) as error:
+        raise WireError(f"image {number} cannot be used: {one_line(error)}") from None
 
 
 def _check_size(width: int, height: int, num: int) -> None:

@@ -195,5 +195,7 @@ class GcsStore:
 
 
 def _stored(manifest: Manifest, file: str) -> Stored:
-    place = manifest.objects[file]
+    place = manifest.objects.get(file)
+    if place is None:
+        raise ArtifactError(f"the manifest of this artifact was altered: it does not say which object holds {file}")
     return Stored(place.object, place.generation, manifest.files[file])
