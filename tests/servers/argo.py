@@ -6,19 +6,24 @@ Argo (WORKFLOW-FNV1a of the full name); the records confirm it for every node of
 """
 
 import uuid
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 MOMENT = "2026-11-27T00:17:39Z"
 
 
-def node_id(workflow, name):
+Nodes = dict[str, tuple[str, list[str]]]
+"""Full name of a node -> its state and the names of its children."""
+
+
+def node_id(workflow: str, name: str) -> str:
     """Workflow.NodeID of Argo."""
     if name == workflow:
         return workflow
     return f"{workflow}-{reduce(lambda h, byte: ((h ^ byte) * 16777619) % 2**32, name.encode(), 2166136261)}"
 
 
-def details(run_id, workflow, tasks):
+def details(run_id: str, workflow: str, tasks: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
     """task_details of a run.
 
     Args:
@@ -27,7 +32,7 @@ def details(run_id, workflow, tasks):
         tasks: name of a task below the root -> states of its attempts; a name that ends in `-driver` is a driver.
     """
     root = f"{workflow}(0).root"
-    nodes = {workflow: ("RUNNING", [f"{workflow}(0)"]), f"{workflow}(0)": ("RUNNING", [f"{root}-driver", root])}
+    nodes: Nodes = {workflow: ("RUNNING", [f"{workflow}(0)"]), f"{workflow}(0)": ("RUNNING", [f"{root}-driver", root])}
     nodes |= {root: ("RUNNING", [f"{root}(0)"]), f"{root}(0)": ("RUNNING", [])}
     nodes |= _retried(f"{root}-driver", ["SUCCEEDED"])
     for task, states in tasks.items():
@@ -40,10 +45,10 @@ def details(run_id, workflow, tasks):
         nodes |= {path: (states[-1], [f"{path}(0)"]), f"{path}(0)": (states[-1], [f"{path}(0).executor"])}
         nodes |= _retried(f"{path}(0).executor", states)
         nodes[f"{root}(0)"][1].extend([f"{path}-driver", path])
-    return [_detail(run_id, workflow, name, state, below) for name, (state, below) in nodes.items()]
+    return [_detail(run_id, workflow, name, state, children) for name, (state, children) in nodes.items()]
 
 
-def log_node(workflow, task, attempt):
+def log_node(workflow: str, task: str, attempt: int) -> str:
     """Id of the node that holds the log of an attempt, 0 being the first."""
     root = f"{workflow}(0).root"
     if task == "root-driver":
@@ -52,15 +57,15 @@ def log_node(workflow, task, attempt):
     return node_id(workflow, f"{root}(0).{task}{inside}({attempt})")
 
 
-def _retried(path, states):
+def _retried(path: str, states: Sequence[str]) -> Nodes:
     attempts = [f"{path}({number})" for number in range(len(states))]
     whole = "RUNNING" if states[-1] == "PENDING" else states[-1]
     return {path: (whole, attempts)} | {name: (state, []) for name, state in zip(attempts, states, strict=True)}
 
 
-def _detail(run_id, workflow, name, state, below):
-    children = {"child_tasks": [{"pod_name": node_id(workflow, child)} for child in below]} if below else {}
+def _detail(run_id: str, workflow: str, name: str, state: str, children: Sequence[str]) -> dict[str, object]:
     times = {"create_time": MOMENT, "start_time": MOMENT, "end_time": MOMENT}
-    history = {"state_history": [{"update_time": MOMENT, "state": state}]}
     head = {"run_id": run_id, "task_id": str(uuid.uuid4()), "display_name": name.rpartition(".")[2]}
-    return head | times | {"state": state} | history | children
+    history = {"state_history": [{"update_time": MOMENT, "state": state}]}
+    tasks = {"child_tasks": [{"pod_name": node_id(workflow, child)} for child in children]} if children else {}
+    return {**head, **times, "state": state, **history, **tasks}
