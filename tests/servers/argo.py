@@ -11,7 +11,6 @@ from functools import reduce
 
 MOMENT = "2026-11-27T00:17:39Z"
 
-
 Nodes = dict[str, tuple[str, list[str]]]
 """Full name of a node -> its state and the names of its children."""
 

@@ -25,7 +25,6 @@ WEBHOOK = "validator.trainjob.trainer.kubeflow.org"
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 URI_PATH = re.compile(r"([A-Za-z0-9/\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
 
-
 Manifest = dict[str, Any]
 """A Kubernetes object."""
 
