@@ -142,9 +142,9 @@ def parse_request(body: bytes | bytearray) -> Request:
     if len(images) > MAX_PICTURES:
         raise WireError(f"{len(images)} pictures are more than {MAX_PICTURES}; send fewer at once")
     with _opened(0, images[0]) as first:
-        size = first.size
-        _check_size(*size, len(images))
-    return Request(images, prompts, size)
+        width, height = first.size
+        _check_size(width, height, len(images))
+    return Request(images, prompts, (width, height))
 
 
 def encode_scores(scores: NDArray[np.float64], digest: str) -> bytes:
