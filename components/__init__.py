@@ -1,5 +1,5 @@
 """The KFP contract of each step: plain typed functions, decorated late by pipelines.targets.target.
 
-A component has the name and the parameters of its step, and a body of one call; nothing else. It is given KFP's
-artifacts, and hands over their paths. A `launch_` component is its step on several nodes: it takes them as `job`.
+A component has the name and the parameters of its step, and a body of one call. KFP passes artifacts, and the component
+passes their paths on. A `launch_` component runs its step on several nodes, which its parameter `job` describes.
 """

@@ -62,6 +62,7 @@ class _Queue:
             if task is not None:
                 if run_task(task) != 0:
                     self.failed.add(task.result)
+                self._share(task)
             elif waits:
                 time.sleep(2)
             else:
@@ -70,12 +71,27 @@ class _Queue:
     def _next(self) -> tuple[Task | None, bool]:
         with self._lock:
             missing = self.missing()
+            running = [task for task in missing if task.result in self._begun]
             for task in missing:
-                if task.settings is not None and task.result not in self._begun:
+                waits_for_twin = any(_same_run(task, other) for other in running)
+                if task.settings is not None and task.result not in self._begun and not waits_for_twin:
                     self._begun.add(task.result)
                     return task, False
-            running = {task.result for task in missing} & self._begun
-            return None, bool(running) and any(task.settings is None for task in missing)
+            return None, bool(running) and len(running) < len(missing)
+
+    def _share(self, done: Task) -> None:
+        """Give an arm of another claim that is the same run its result; two arms may have been tuned to one cell."""
+        with self._lock:
+            for task in self.missing():
+                if done.result.exists() and _same_run(task, done):
+                    content = json.loads(done.result.read_text(encoding="utf-8"))
+                    content |= {"claim": task.claim, "arm": task.arm, "same_run_as": f"{done.claim}/{done.result.name}"}
+                    task.result.parent.mkdir(parents=True, exist_ok=True)
+                    task.result.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _same_run(task: Task, other: Task) -> bool:
+    return task.settings is not None and (task.settings, task.seed) == (other.settings, other.seed)
 
 
 def run_task(task: Task, *, folder: Path = RESULTS) -> int:

@@ -12,7 +12,7 @@ from components.launcher.settings import TrainJobSettings
 
 API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
 DIGEST = "reward-finetuning/spec-digest"
-"""Annotation: sha256 of the spec as it was asked for. Kueue and the webhooks change a spec afterwards."""
+"""Annotation: sha256 of the spec as the launcher sent it. Kueue and webhooks change a spec afterwards."""
 
 MANAGER = "reward-finetuning/launcher"
 """Owner of our runtime patch. Kubeflow Trainer refuses a name that is not a domain-prefixed path (DNS-1123/path)."""

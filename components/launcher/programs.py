@@ -24,7 +24,7 @@ from reward_finetuning.storage import (
 )
 
 _IN_THE_POD = "/tmp/reference.json"
-"""Where a program in the TrainJob writes its outputs' references: nobody reads them, the run directory has it all."""
+"""Where a program in the TrainJob writes the references to its outputs; the launcher reads the run directory."""
 
 
 @step

@@ -17,7 +17,7 @@ from reward_finetuning.config import RunConfig
 
 
 def offline(target: Target, config: RunConfig) -> Any:
-    """A block of epochs_per_run passes; the images of an earlier pipeline run are found, not drawn again."""
+    """A block of epochs_per_run passes; the images of an earlier pipeline run are reused."""
     next_epochs = target.component(next_epochs_component)
     evaluation_due = target.component(evaluation_due_component)
     draw_and_score = rollouts_and_rewards(target)

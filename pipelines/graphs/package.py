@@ -20,7 +20,7 @@ from pipelines.targets.services import TargetName
 from pipelines.targets.target import Target
 from reward_finetuning.config import EvaluationRun, RunConfig
 from reward_finetuning.config.base import without_placeholders
-from reward_finetuning.inputs import compiled_digests
+from reward_finetuning.inputs import check_names, compiled_digests
 
 
 def graph(config: RunConfig | EvaluationRun) -> Callable[[Target, Any], Any]:
@@ -48,8 +48,11 @@ def compile_package(
     the pipeline has one: KFP never looks at contents, so the first task compares them with what it finds.
 
     Raises:
-        UserError: the run or the cluster asks for something that the target cannot do.
+        UserError: the run or the cluster asks for something that the target cannot do, or names something that no task
+            can follow.
     """
+    if target is not TargetName.LOCAL:  # here, the checks of a run see the names themselves
+        check_names(config)
     if isinstance(config, RunConfig):
         refuse_graph(config, target)
     pipeline = (build or graph(config))(Target(target, cluster or Cluster()), config)

@@ -1,4 +1,4 @@
-"""Cron as everybody writes it, five fields, and what each service wants instead. Nothing here knows a service."""
+"""Cron expressions of five fields, and the forms that each service takes instead."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def parse_cron(text: str) -> Cron:
     Raises:
         UserError: the field that is wrong, and what it may hold.
     """
-    given = text.split()
-    if len(given) != len(_NAMES):
+    words = text.split()
+    if len(words) != len(_NAMES):
         fields = ", ".join(_NAMES)
-        raise UserError(f"cron {text!r} has {len(given)} fields; five are needed: {fields}, e.g. '0 3 * * 1'")
-    values = tuple(_values(field, at, text) for at, field in enumerate(given))
-    minute, hour, day, month, weekday = (_canonical(f, v) for f, v in zip(given, values, strict=True))
+        raise UserError(f"cron {text!r} has {len(words)} fields; five are needed: {fields}, e.g. '0 3 * * 1'")
+    values = tuple(_values(field, at, text) for at, field in enumerate(words))
+    minute, hour, day, month, weekday = (_canonical(f, v) for f, v in zip(words, values, strict=True))
     cron = Cron((minute, hour, day, month, weekday), values)
     if cron.next_after(datetime(2024, 1, 1, tzinfo=UTC)) is None:
         raise UserError(f"cron {text!r} never comes: none of its months has that day")
@@ -126,15 +126,15 @@ def parse_timezone(name: str) -> tzinfo:
 
 def _values(field: str, at: int, text: str) -> frozenset[int]:
     low, high = _BOUNDS[at]
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in field.split(","):
         match = _PART.fullmatch(part)
         first, last = _ends(match, at) if match else (-1, -1)
         step = int(match["step"] or 1) if match else 0
         if not low <= first <= last <= high or step == 0:
             raise _wrong(field, at, text)
-        found |= set(range(first, last + 1, step))
-    return frozenset(value % 7 for value in found) if at == 4 else frozenset(found)
+        numbers |= set(range(first, last + 1, step))
+    return frozenset(value % 7 for value in numbers) if at == 4 else frozenset(numbers)
 
 
 def _ends(match: re.Match[str], at: int) -> tuple[int, int]:

@@ -58,8 +58,8 @@ def find(client: Client, name: str) -> list[Schedule]:
         UserError: there is none; the text lists those that there are.
     """
     known = client.schedules()
-    if found := _of(known, name):
-        return found
+    if schedules := _of(known, name):
+        return schedules
     names = ", ".join(dict.fromkeys(one.name for one in known)) or "none"
     raise UserError(f"there is no schedule {name!r}; there are: {names}")
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +18,11 @@ from pipelines.remote.preflight import check_package, check_sources
 from pipelines.remote.service import Service, settings_of
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.services import TargetName
-from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.storage import RunDirectory
+from reward_finetuning.config import RetryableError, RunConfig, UserError
+from reward_finetuning.config.externals import Kind, external_settings
+from reward_finetuning.inputs import Place, check_names, place_of
+from reward_finetuning.prompts.pointer import read_now
+from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.storage.refusal import Refusal, read_refusal
 
 _LONGEST_NAME = 90
@@ -48,12 +52,35 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
     Raises:
         UserError: a pod could not read something, or the service would refuse the package.
     """
+    check_names(config)
     check_sources(config, settings_of(target, cluster))
     with TemporaryDirectory() as folder:
         path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
         package = Package(path, {"config": config.model_dump_json()})
         check_package(package)
+        look_up_prompts(config)
         yield package
+
+
+def look_up_prompts(config: RunConfig) -> None:
+    """Read the prompt sets in buckets, as far as this machine may.
+
+    Raises:
+        UserError: a prompt set does not exist, or cannot be trained on.
+    """
+    today = datetime.now(UTC).date()
+    for setting in external_settings(config):
+        if setting.external.kind is Kind.PROMPTS and place_of(setting) is Place.BUCKET and _is_readable(setting.value):
+            read_now(setting.value, today)
+
+
+def _is_readable(uri: str) -> bool:
+    """Whether this machine may list the folder of a file in a bucket."""
+    try:
+        open_store(uri[uri.index("gs://") :].rpartition("/")[0]).names("")
+    except (RetryableError, UserError):
+        return False
+    return True
 
 
 def unfinished(client: Client, prefix: str, run: RunDirectory) -> RemoteRun | None:

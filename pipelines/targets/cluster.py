@@ -1,4 +1,4 @@
-"""What a team says of its cluster, in a cluster.yaml: nothing in it changes a number."""
+"""The cluster file, cluster.yaml: machines, images and services of a team. No setting in it changes results."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def components_of(image: str) -> list[str]:
 
 
 def local_name(image: str) -> str:
-    """What `make images` calls an image if nobody says otherwise."""
+    """The name and tag that `make images` gives an image by default."""
     return f"reward-finetuning-{image}:{version('reward-finetuning')}"
 
 

@@ -79,7 +79,7 @@ class Pool(Frozen):
     """Google's name of the machine, e.g. g2-standard-8. On Vertex it turns the task into a CustomJob."""
 
     spot: bool = False
-    """Cheap machines that Google may take back at any moment; every step goes on where it was."""
+    """Cheap machines that Google may take back at any moment; every step resumes after its last commit."""
 
     num_nodes: PositiveInt = 1
     """Machines that train together; for the role train alone."""

@@ -1,4 +1,4 @@
-"""What a target cannot do for a pool is refused when a package is compiled: nothing a team asks for is left out."""
+"""Refuse, when a package is compiled, what a target cannot do for a pool, so that no setting is ignored."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def refuse(cluster: Cluster, target: TargetName) -> None:
         UserError: naming every setting, why not, and what would be right.
     """
     rules = {TargetName.LOCAL: _nothing, TargetName.KFP: _on_kfp, TargetName.VERTEX: _on_vertex}[target]
-    found: dict[str, list[str]] = {}
+    roles_by_text: dict[str, list[str]] = {}
     for role in ROLES:
         for text in rules(role, cluster.pools.of(role)):
-            found.setdefault(text, []).append(role)
-    if found:
-        lines = [f"pools.{_one_or_several(roles)}.{text}" for text, roles in found.items()]
+            roles_by_text.setdefault(text, []).append(role)
+    if roles_by_text:
+        lines = [f"pools.{_one_or_several(roles)}.{text}" for text, roles in roles_by_text.items()]
         raise UserError(f"--target {target}: " + "; ".join(lines))
 
 

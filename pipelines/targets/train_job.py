@@ -1,4 +1,4 @@
-"""The train pool as a TrainJob's nodes: what the launching task is told where training spans machines of a cluster."""
+"""The train pool as the nodes of a TrainJob: the parameter `job` of the task that launches it."""
 
 from __future__ import annotations
 

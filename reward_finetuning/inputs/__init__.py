@@ -2,6 +2,7 @@
 
 from reward_finetuning.inputs.check import check_inputs
 from reward_finetuning.inputs.digests import check_compiled, compiled_digests, input_digests
+from reward_finetuning.inputs.names import check_names
 from reward_finetuning.inputs.places import Place, absolute_paths, path_of, place_of
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "absolute_paths",
     "check_compiled",
     "check_inputs",
+    "check_names",
     "compiled_digests",
     "input_digests",
     "path_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -42,8 +43,6 @@ def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
 
 
 def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
-    import diffusers
-
     source, configs = locate(model), configs_of(model)
     if source is None:
         source = configs = hub_folder(model)
@@ -51,12 +50,29 @@ def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
         check_weights(source, model.variant)
     assert configs is not None
     name = pipeline_class(configs)
-    options: dict[str, Any] = {"torch_dtype": torch.float32}
+    options: dict[str, Any] = {"dtype": torch.float32}
     if name == "StableDiffusionPipeline" and not (safety_checker and has_checker(source)):
         options |= {"requires_safety_checker": False, **dict.fromkeys(CHECKER)}
     try:
         if source.is_file():
-            return getattr(diffusers, name).from_single_file(source, config=str(configs), **options)
-        return getattr(diffusers, name).from_pretrained(source, variant=model.variant, use_safetensors=True, **options)
+            return _diffusers_class(name).from_single_file(source, config=str(configs), **options)
+        return _diffusers_class(name).from_pretrained(source, variant=model.variant, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"model.source {model.source!r} cannot be loaded: {one_line(error, 500)}") from error
+
+
+def _diffusers_class(name: str) -> Any:
+    """A pipeline class of diffusers.
+
+    The import of diffusers.loaders.ip_adapter reports that two image processors lack torchvision. No pipeline that is
+    loaded here uses them, so the report is left out; every other one is printed.
+    """
+    import diffusers
+
+    reports = logging.getLogger("transformers.utils.import_utils")
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        return getattr(diffusers, name)
+    finally:
+        reports.setLevel(level)

@@ -13,7 +13,7 @@ STUDY = Path(__file__).parents[2] / "benchmarks" / "study"
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(STUDY))
-    for name in ("plan", "tuning", "results", "judge", "offsets"):
+    for name in ("plan", "tuning", "results", "judge", "offsets", "run"):
         sys.modules.pop(name, None)
 
 
@@ -92,3 +92,35 @@ def test_every_arm_of_the_study_is_a_valid_run_once_its_grid_is_done(monkeypatch
     for task in found:
         task.config()
     assert all(task.config().num_images == 256 for task in found if task.claim in "abo")
+
+
+def test_two_arms_that_are_one_run_share_its_result(tmp_path, monkeypatch):
+    import run
+    from plan import Task
+
+    written = []
+
+    def result_in(self, folder):
+        return tmp_path / self.claim / f"{self.arm}-seed{self.seed}.json"
+
+    def run_task(task):
+        written.append(task.arm)
+        task.result.parent.mkdir(exist_ok=True)
+        task.result.write_text(json.dumps({"claim": task.claim, "arm": task.arm}))
+        return 0
+
+    arms = [
+        ("a", "first", 1, {"x": 1}),
+        ("b", "same", 1, {"x": 1}),
+        ("b", "seed", 2, {"x": 1}),
+        ("b", "waits", 1, None),
+    ]
+    monkeypatch.setattr(Task, "result_in", result_in)
+    monkeypatch.setattr(run, "run_task", run_task)
+    monkeypatch.setattr(run, "tasks", lambda study: [Task(*arm) for arm in arms])
+
+    run._Queue(None).work(deadline=float("inf"))
+
+    assert written == ["first", "seed"]
+    shared = json.loads((tmp_path / "b" / "same-seed1.json").read_text())
+    assert shared == {"claim": "b", "arm": "same", "same_run_as": "a/first-seed1.json"}

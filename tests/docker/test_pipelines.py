@@ -25,7 +25,7 @@ SMALL = {
     "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
     "evaluation": {"images_per_prompt": 1},
     "promotion": {"improve_on": ["own"], "keep_on": []},
-    "loop": {"epochs": 1, "evaluate_every": 1},
+    "loop": {"epochs": 1, "epochs_per_run": 1, "evaluate_every": 1},
     "tracking": {"enabled": False},
 }
 PPOD = {"name": "ppod"}

@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -315,3 +317,21 @@ def test_of_very_many_prompts_that_are_cut_a_few_are_said(capsys):
 def test_targets_that_no_module_has_are_named():
     with pytest.raises(UserError, match=r"model.lora.targets \['nothing'\]"):
         load_policy(ModelConfig(trainable="lora", lora=LoraConfig(targets=("nothing",))), SAMPLING, seed=0)
+
+
+@pytest.mark.slow
+def test_loading_a_model_in_a_new_process_prints_no_warning():
+    program = """
+import warnings
+warnings.simplefilter("always")
+from reward_finetuning.config import RunConfig
+from reward_finetuning.policy.load import load_policy
+config = RunConfig(name="a")
+load_policy(config.model, config.sampling, seed=0)
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "torchvision" not in done.stderr

@@ -1,14 +1,18 @@
 """Run packages for real, through kfp.local in a child process; or end them as a test likes."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,19 +22,23 @@ class Job:
     """What a server was given to run."""
 
     name: str
-    spec: dict
-    platform: dict | None
-    parameters: dict
+    spec: dict[str, Any]
+    platform: dict[str, Any] | None
+    parameters: dict[str, Any]
+
+
+Execute = Callable[[Job], str]
+"""Runs a job; returns its error, or an empty text."""
 
 
 class LocalExecution:
     """job -> error text, empty where it succeeded; kfp.local on a copy of the package."""
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        self._processes = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __call__(self, job):
+    def __call__(self, job: Job) -> str:
         folder = self.folder / job.name
         folder.mkdir(parents=True)
         documents = [_without_retries(job.spec), *([job.platform] if job.platform else [])]
@@ -50,32 +58,32 @@ class LocalExecution:
             return ""
         return "the node was lost" if status < 0 else (folder / "log.txt").read_text(errors="replace")[-300:]
 
-    def kill(self, name):
+    def kill(self, name: str) -> None:
         """End everything of a run at once, as when its node goes away."""
         os.killpg(self._processes[name].pid, signal.SIGKILL)
 
-    def close(self):
+    def close(self) -> None:
         """End what is left."""
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def in_background(execute, job, ended):
-    """Call `ended` with the error text once the job is done."""
+def in_background(execute: Execute, job: Job, end: Callable[[str], None]) -> None:
+    """Call `end` with the error text once the job is done."""
 
-    def run():
+    def run() -> None:
         try:
             error = execute(job)
-        except Exception as failed:
-            ended(repr(failed))
+        except Exception as failure:
+            end(repr(failure))
             raise
-        ended(error)
+        end(error)
 
     threading.Thread(target=run, daemon=True).start()
 
 
-def _without_retries(spec):
+def _without_retries(spec: object) -> object:
     """kfp.local would wait the pauses of a cluster's retries."""
     if isinstance(spec, dict):
         return {key: _without_retries(value) for key, value in spec.items() if key != "retryPolicy"}
@@ -86,6 +94,6 @@ if __name__ == "__main__":
     from kfp import local
     from kfp.components import load_component_from_file
 
-    here = Path(sys.argv[1])
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(here / "root"), raise_on_error=True)
-    load_component_from_file(str(here / "package.yaml"))(**json.loads((here / "parameters.json").read_text()))
+    folder = Path(sys.argv[1])
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "root"), raise_on_error=True)
+    load_component_from_file(str(folder / "package.yaml"))(**json.loads((folder / "parameters.json").read_text()))

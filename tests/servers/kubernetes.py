@@ -13,31 +13,38 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import yaml
-from servers.trainjob_rules import WEBHOOK, refusal_of_schema, refusal_of_webhook
+from servers.trainjob_rules import WEBHOOK, Manifest, refusal_of_schema, refusal_of_webhook
 
 TRAINJOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/([^/]+))?$")
 PODS = re.compile(r"/api/v1/namespaces/([^/]+)/pods$")
+
+Answer = tuple[int, Manifest]
+"""Status code and body."""
 
 
 class KubernetesServer:
     """`with KubernetesServer(folder) as server`: KUBECONFIG for it is `server.kubeconfig`."""
 
-    def __init__(self, folder, executes=False):
-        self.folder, self.executes = Path(folder), executes
-        self.jobs, self.nodes = {}, {}
+    def __init__(self, folder: Path, executes: bool = False) -> None:
+        self.folder, self.executes = folder, executes
+        self.jobs: dict[str, Manifest] = {}
+        self.nodes: dict[str, list[subprocess.Popen[bytes]]] = {}
         self.life = ["Complete"]  # states at one look after the other; the last one stays
-        self.words = []  # what pods left in their termination logs
+        self.words: list[str] = []  # what pods left in their termination logs
         self.lost = 0  # requests whose connection breaks without an answer
-        self.answers = []  # (status code, message or whole answer): sent instead of an answer to the request
-        self.requests = []  # (method, name of the job)
+        # (status code, message or whole answer): sent instead of an answer to the request
+        self.answers: list[tuple[int, str | Manifest]] = []
+        self.requests: list[tuple[str, str | None]] = []  # (method, name of the job; None if it is created)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.kubeconfig = self.folder / "kubeconfig"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{self._http.server_port}"
         context = {"cluster": "loopback", "user": "tester", "namespace": "team"}
@@ -50,24 +57,24 @@ class KubernetesServer:
         self.kubeconfig.write_text(yaml.safe_dump(config))
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
         for name in list(self.nodes):
             self.end(name)
 
-    def made(self):
+    def made(self) -> int:
         """How many jobs were created."""
         return sum(method == "POST" for method, _ in self.requests)
 
-    def create(self, namespace, job):
+    def create(self, namespace: str, job: Manifest) -> Answer:
         name = job["metadata"]["name"]
         if name in self.jobs:
             return 409, status("AlreadyExists", f'trainjobs.trainer.kubeflow.org "{name}" already exists', 409)
-        if wrong := refusal_of_schema(job):
-            return 422, status("Invalid", f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {wrong}', 422)
-        if wrong := refusal_of_webhook(job):
-            return 403, denied(wrong)
+        if refusal := refusal_of_schema(job):
+            return 422, status("Invalid", f'TrainJob.trainer.kubeflow.org "{name}" is invalid: {refusal}', 422)
+        if refusal := refusal_of_webhook(job):
+            return 403, denied(refusal)
         job["metadata"] |= {"namespace": namespace, "uid": f"uid-{len(self.requests)}"}
         job["looks"] = 0
         self.jobs[name] = job
@@ -75,7 +82,7 @@ class KubernetesServer:
             self.nodes[name] = _start_nodes(job, self.folder / name)
         return 201, job
 
-    def look(self, name):
+    def look(self, name: str) -> Answer:
         """The job as it is now."""
         if name not in self.jobs:
             return 404, status("NotFound", f'trainjobs.trainer.kubeflow.org "{name}" not found', 404)
@@ -84,24 +91,24 @@ class KubernetesServer:
         job["looks"] += 1
         return 200, {key: value for key, value in job.items() if key != "looks"} | {"status": _job_status(state)}
 
-    def delete(self, name):
+    def delete(self, name: str) -> Answer:
         if self.jobs.pop(name, None) is None:
             return 404, status("NotFound", "not found", 404)
         self.end(name)
         return 200, {"kind": "Status", "status": "Success"}
 
-    def end(self, name):
+    def end(self, name: str) -> None:
         for node in self.nodes.pop(name, []):
             node.terminate()
             node.wait()
 
-    def pods(self, selector):
+    def pods(self, selector: str) -> Answer:
         name = selector.partition("=")[2]
         logs = sorted((self.folder / name).glob("*.termination"))
         words = [path.read_text() for path in logs] if self.executes else self.words
         return 200, {"kind": "PodList", "apiVersion": "v1", "items": [_pod(i, text) for i, text in enumerate(words)]}
 
-    def _of_nodes(self, name):
+    def _of_nodes(self, name: str) -> str:
         codes = [node.poll() for node in self.nodes[name]]
         if any(codes):
             for node in self.nodes[name]:
@@ -110,26 +117,26 @@ class KubernetesServer:
         return "Complete" if codes == [0] * len(codes) else "started"
 
 
-def _start_nodes(job, folder):
+def _start_nodes(job: Manifest, folder: Path) -> list[subprocess.Popen[bytes]]:
     folder.mkdir(exist_ok=True)
     trainer = job["spec"]["trainer"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {"PET_NNODES": trainer["numNodes"], "PET_NPROC_PER_NODE": trainer["numProcPerNode"]}
-    told |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
-    given = {e["name"]: e["value"] for e in trainer["env"]}
+    rendezvous = {"PET_NNODES": trainer["numNodes"], "PET_NPROC_PER_NODE": trainer["numProcPerNode"]}
+    rendezvous |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
+    variables = {variable["name"]: variable["value"] for variable in trainer["env"]}
     command = [sys.executable, *trainer["command"][1:], *trainer["args"]]
     nodes = []
     for rank in range(trainer["numNodes"]):
         own = {"PET_NODE_RANK": rank, "RFT_FAILURE_FILE": folder / f"{rank}.termination"}
-        environment = os.environ | {key: str(value) for key, value in (given | told | own).items()}
+        environment = os.environ | {key: str(value) for key, value in (variables | rendezvous | own).items()}
         with (folder / f"{rank}.log").open("w") as log:
             nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
     return nodes
 
 
-def _job_status(state):
+def _job_status(state: str) -> Manifest:
     if state == "started":
         return {
             "jobsStatus": [
@@ -142,24 +149,26 @@ def _job_status(state):
     return {"conditions": [condition | {"lastTransitionTime": "2026-11-22T00:00:00Z"}]}
 
 
-def _pod(number, words):
+def _pod(number: int, words: str) -> Manifest:
     ended = {"terminated": {"exitCode": 1, "message": words}}
     container = {"name": "node", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
     return {"metadata": {"name": f"pod-{number}"}, "status": {"containerStatuses": [container]}}
 
 
-def status(reason, message, code, details=None):
+def status(reason: str, message: str, code: int, details: Mapping[str, str] | None = None) -> Manifest:
     """A Kubernetes Status."""
     head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     return head | {"message": message, "reason": reason} | ({"details": details} if details else {}) | {"code": code}
 
 
-def denied(reason):
+def denied(reason: str) -> Manifest:
     """What the API server answers (403) if a webhook denies an object."""
     return status("Forbidden", f'admission webhook "{WEBHOOK}" denied the request: {reason}', 403)
 
 
-def forbidden(verb, account="system:serviceaccount:kubeflow:rft-evaluator", namespace="kubeflow"):
+def forbidden(
+    verb: str, account: str = "system:serviceaccount:kubeflow:rft-evaluator", namespace: str = "kubeflow"
+) -> Manifest:
     """What the API server answers (403) if the account has no right."""
     message = (
         f'trainjobs.trainer.kubeflow.org is forbidden: User "{account}" cannot {verb} resource "trainjobs" '
@@ -168,18 +177,18 @@ def forbidden(verb, account="system:serviceaccount:kubeflow:rft-evaluator", name
     return status("Forbidden", message, 403, {"group": "trainer.kubeflow.org", "kind": "trainjobs"})
 
 
-def _handler(server):
+def _handler(server: KubernetesServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             self._answer("GET")
 
-        def do_POST(self):
+        def do_POST(self) -> None:
             self._answer("POST")
 
-        def do_DELETE(self):
+        def do_DELETE(self) -> None:
             self._answer("DELETE")
 
-        def _answer(self, method):
+        def _answer(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path, _, query = self.path.partition("?")
             if server.lost > 0:
@@ -194,7 +203,7 @@ def _handler(server):
             self.end_headers()
             self.wfile.write(text)
 
-        def _routed(self, method, path, query, body):
+        def _routed(self, method: str, path: str, query: str, body: bytes) -> Answer:
             if self.headers.get("Authorization") != "Bearer secret":
                 return 401, status("Unauthorized", "Unauthorized", 401)
             if server.answers:
@@ -202,13 +211,15 @@ def _handler(server):
                 return code, answer if isinstance(answer, dict) else status("", answer, code)
             if PODS.match(path):
                 return server.pods(query.partition("labelSelector=")[2].replace("%3D", "=").replace("%2F", "/"))
-            namespace, name = TRAINJOBS.match(path).groups()
+            match = TRAINJOBS.match(path)
+            assert match is not None, f"no route {method} {path}"
+            namespace, name = match.groups()
             server.requests.append((method, name))
             if method == "POST":
                 return server.create(namespace, json.loads(body))
             return server.look(name) if method == "GET" else server.delete(name)
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             return
 
     return Handler

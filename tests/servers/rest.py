@@ -1,11 +1,26 @@
 """An HTTP server on loopback whose routes are the methods of a class; what can go wrong on the way, on request."""
 
+from __future__ import annotations
+
 import json
 import re
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
+
+JsonObject = dict[str, Any]
+Query = dict[str, str]
+"""Parameters of a request's URL."""
+
+
+class Multipart(NamedTuple):
+    """A body that is no JSON."""
+
+    content_type: str
+    data: bytes
 
 
 class PlainText(str):
@@ -15,39 +30,80 @@ class PlainText(str):
 class RestError(Exception):
     """An answer other than 200."""
 
-    def __init__(self, status, message):
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class RestServer:
-    """Serves `routes`: (method, path pattern) -> name of a method (groups, query, body) -> JSON object."""
+class Handler(BaseHTTPRequestHandler):
+    server: RestServer
+    protocol_version = "HTTP/1.1"
 
-    def __init__(self, routes):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content_type = self.headers.get("Content-Type", "")
+        body = Multipart(content_type, data) if "multipart" in content_type else json.loads(data or b"null")
+        try:
+            status, text = 200, self.server.answer(self.command, self.path, self.headers["Authorization"], body)
+        except RestError as error:
+            status, text = error.status, json.dumps(self.server.error(error.status, str(error)))
+        if self.server.lose_next_answer_to == self.command:
+            self.server.lose_next_answer_to = None
+            self.close_connection = True
+            return
+        answer = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
+
+class RestServer(ThreadingHTTPServer):
+    """Serves `routes`: (method, path pattern) -> name of a method (groups, query, body) -> JSON object.
+
+    The body of a request is a JSON object, None if there is none, or Multipart.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, routes: Mapping[tuple[str, str], str]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self._routes = routes
-        self.requests = []  # (method, path, Authorization)
-        self.token = None  # required of every request
-        self.failures = []  # (status, message) of the next answers
-        self.refuse_next = None  # method: answered with 503
-        self.lose_next_answer_to = None  # method: done, but the connection breaks before the answer
+        self.requests: list[tuple[str, str, str | None]] = []  # (method, path, Authorization)
+        self.token: str | None = None  # required of every request
+        self.failures: list[tuple[int, str]] = []  # (status, message) of the next answers
+        self.refuse_next: str | None = None  # method: answered with 503
+        self.lose_next_answer_to: str | None = None  # method: done, but the connection breaks before the answer
         self.lock = threading.RLock()
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def __enter__(self):
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
 
-    def error(self, status, message):
+    def error(self, status: int, message: str) -> JsonObject:
         """The body of an error."""
         return {"code": status, "message": message}
 
-    def _answer(self, method, url, authorization, body):
+    def answer(self, method: str, url: str, authorization: str | None, body: JsonObject | Multipart | None) -> str:
+        """Do what a request asks for; returns the text of the answer."""
         parts = urlsplit(url)
         self.requests.append((method, parts.path, authorization))
         if self.failures:
@@ -65,39 +121,7 @@ class RestServer:
                     return answer if isinstance(answer, PlainText) else json.dumps(answer)
         raise RestError(404, f"no route {method} {parts.path}")
 
-    def _handler(self):
-        server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def _do(self):
-                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                kind = self.headers.get("Content-Type", "")
-                body = (kind, raw) if "multipart" in kind else json.loads(raw or b"null")
-                try:
-                    status, told = 200, server._answer(self.command, self.path, self.headers["Authorization"], body)
-                except RestError as error:
-                    status, told = error.status, json.dumps(server.error(error.status, str(error)))
-                if server.lose_next_answer_to == self.command:
-                    server.lose_next_answer_to = None
-                    self.close_connection = True
-                    return
-                answer = told.encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-        for method in ("GET", "POST", "DELETE", "PATCH"):
-            setattr(Handler, f"do_{method}", Handler._do)  # the names that http.server calls
-        return Handler
-
-
-def now():
+def now() -> str:
     """As JSON of protocol buffers has it."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -15,6 +15,7 @@ Replicated jobs and containers are those of the runtime in infra/kubernetes/trai
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,17 +25,20 @@ WEBHOOK = "validator.trainjob.trainer.kubeflow.org"
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 URI_PATH = re.compile(r"([A-Za-z0-9/\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
 
+Manifest = dict[str, Any]
+"""A Kubernetes object."""
 
-def refusal_of_schema(job):
+
+def refusal_of_schema(job: Manifest) -> str:
     """Why the CRD does not admit the object; empty if it does."""
     from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
     from pydantic import ValidationError
 
     try:
-        known = TrainerV1alpha1TrainJob.from_dict(job).to_dict()
+        document = TrainerV1alpha1TrainJob.from_dict(job).to_dict()
     except ValidationError as error:
         return str(error)
-    if known != job:
+    if document != job:
         return "unknown field"
     name, spec = job["metadata"]["name"], job["spec"]
     trainer, patches = spec["trainer"], spec["runtimePatches"]
@@ -43,7 +47,7 @@ def refusal_of_schema(job):
     words = [*trainer["command"], *trainer["args"]]
     rules = {
         # self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')
-        "metadata.name must match RFC 1035 DNS label format": re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name),
+        "metadata.name must match RFC 1035 DNS label format": bool(re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)),
         # size(self.metadata.name) <= 63
         "metadata.name must be no more than 63 characters": len(name) <= 63,
         # self >= 1
@@ -64,7 +68,7 @@ def refusal_of_schema(job):
     return next((message for message, holds in rules.items() if not holds), "")
 
 
-def refusal_of_webhook(job):
+def refusal_of_webhook(job: Manifest) -> str:
     """Why Trainer's webhook denies the object; empty if it does not."""
     runtime = yaml.safe_load(RUNTIME.read_text(encoding="utf-8"))
     containers = {
@@ -98,7 +102,7 @@ def refusal_of_webhook(job):
     return f"spec.trainer.env: must not have reserved envs, invalid envs configured: {reserved}" if reserved else ""
 
 
-def is_domain_prefixed_path(text):
+def is_domain_prefixed_path(text: str) -> bool:
     """IsDomainPrefixedPath of k8s.io/apimachinery/pkg/util/validation."""
     host, _, path = text.partition("/")
     return bool(SUBDOMAIN.fullmatch(host) and len(host) <= 253 and URI_PATH.fullmatch(path))

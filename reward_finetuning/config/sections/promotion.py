@@ -20,7 +20,8 @@ class PromotionConfig(Frozen):
     """Evaluation prompt sets on which the trained reward's interval must not lie below 0."""
 
     guard_margins: dict[str, NonNegativeFloat] = Field(default={})
-    """Reward -> how far its mean may fall on any of these sets, in its own units; rewards not named may fall."""
+    """Reward -> how far below 0 its interval may reach on any of these sets, in its own units, compared with the model
+    to beat and with the pretrained one; rewards not named may fall."""
 
     registered_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9{][A-Za-z0-9._{}-]{0,127}$")] | None = "{name}"
     """MLflow registered model whose alias `champion` is moved; `{name}` stands for the run's name. Runs that compete

@@ -95,9 +95,58 @@ def test_a_hub_id_a_bucket_and_a_shared_folder_can_be_read_by_pods(rft, run_file
     root = {"run_root": str(tmp_path / "runs")} if service.target == "kfp" else {}
     reward = {"weights": {"pickscore": 1.0}, "scorers": {"pickscore": {"source": "gs://weights/pickscore"}}}
 
-    done = rft("submit", run_file(model={"source": "owner/name"}, reward=reward, **root), *to_service)
+    model = {"source": "owner/name", "revision": "0" * 40}
+    done = rft("submit", run_file(model=model, reward=reward, **root), *to_service)
 
     assert done.code == 0, done.err
+
+
+KNOWN = {
+    "run_root=s3://bucket/runs": "gs://BUCKET/PREFIX are supported, not s3://",
+    "prompts.train=nfs://server/p.txt": "gs://BUCKET/PREFIX are supported, not nfs://",
+    "model.source=acme/no-such-model": "a hub id needs model.revision, the commit of 40 hex digits",
+    "reward={weights: {pickscore: 1.0}, scorers: {pickscore: {source: acme/score}}}": (
+        "reward.scorers.pickscore: there is no folder acme/score; a hub id needs a revision"
+    ),
+}
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+@pytest.mark.parametrize("setting", KNOWN)
+def test_what_is_known_before_submitting_is_said_before_submitting(
+    rft, run_file, service, to_service, setting, tmp_path
+):
+    file = run_file()
+
+    compiled = rft("compile", file, "-o", tmp_path / "package.yaml", "-o", setting)
+    submitted = rft("submit", file, *to_service, "-o", setting)
+    scheduled = rft("schedule", "create", file, *to_service, "--cron", "0 3 * * 1", "-o", setting)
+
+    for done in (compiled, submitted, scheduled):
+        assert done.code == 2
+        assert KNOWN[setting] in done.err
+    assert service.server.requests == []
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+def test_prompts_in_a_bucket_are_looked_up_where_that_may_be_read(rft, run_file, gcs, service, to_service):
+    file = run_file(prompts={"train": "gs://bucket/prompts/absent.txt"})
+
+    done = rft("submit", file, *to_service)
+
+    assert done.code == 2
+    assert "gs://bucket/prompts/absent.txt does not exist" in done.err
+    assert service.server.requests == []
+
+
+@pytest.mark.parametrize("service", ["kfp"], indirect=True)
+def test_a_retraining_prints_no_line_to_follow_it_by(rft, run_file, service, to_service):
+    promotion = {"improve_on": ["train"], "keep_on": []}
+    done = rft("submit", run_file(retraining={}, promotion=promotion), *to_service)
+
+    assert done.code == 0, done.err
+    assert "page  http" in done.out
+    assert "--follow" not in done.out
 
 
 def test_what_is_too_large_for_the_service_is_refused(rft, run_file, tmp_path, service, to_service):
@@ -126,7 +175,7 @@ def test_interrupting_leaves_the_run_alone_and_says_so(
     looking.join()
 
     assert done.code == 130
-    assert "the run goes on there. The same command follows it again" in done.err
+    assert "the pipeline run continues. Run the same command to follow it again" in done.err
     assert runs(service)[0]["state"] == "RUNNING"
 
 
