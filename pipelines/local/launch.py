@@ -71,6 +71,8 @@ def run_until_done(
     Raises:
         UserError: run.json is of other settings; they are listed.
     """
+    if runner is Runner.DOCKER:
+        engine()  # a missing engine is refused before anything is written
     attempt = Attempt.begin(run)
     arguments = compile_here(run, attempt, runner, console, containers)
     while not is_done(run):
