@@ -39,7 +39,8 @@ class Metadata(TypedDict):
 class ArchiveInfo(TypedDict):
     """The archive that pip would install."""
 
-    hashes: dict[str, str]  # algorithm -> hexadecimal digest
+    hashes: dict[str, str]
+    """Algorithm -> hexadecimal digest."""
 
 
 class DownloadInfo(TypedDict):

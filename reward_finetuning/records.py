@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 class Conditioning:
     """M encoded prompts, one row per prompt. Only denoisers read the content."""
 
-    embeddings: Tensor  # [M, L, D]
-    pooled: Tensor | None = None  # [M, P] one vector per prompt, for models with two text encoders (SDXL)
+    embeddings: Tensor
+    """[M, L, D]."""
+
+    pooled: Tensor | None = None
+    """[M, P] one vector per prompt, for models with two text encoders (SDXL)."""
 
     def __len__(self) -> int:
         """M."""
@@ -66,7 +69,9 @@ class Prompt:
     """One line of a prompt set."""
 
     id: str
-    text: str  # untrusted
+    text: str
+    """Untrusted."""
+
     category: str = ""
     split: str = ""
 
@@ -75,19 +80,29 @@ class Prompt:
 class Sample:
     """One image to sample. Its fields are the key of its noise."""
 
-    index: int  # index among the B images of the epoch, or of the evaluation
+    index: int
+    """Index among the B images of the epoch, or of the evaluation."""
+
     prompt: Prompt
-    image_index: int  # k-th image of its prompt
+    image_index: int
+    """K-th image of its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
     """Denoising trajectories of M (or B) images."""
 
-    latents: Tensor  # [B, T + 1, C, H, W] in the stored dtype: x_T first, x_0 last
-    log_probs: Tensor  # [B, T] float32 nats per latent element, under the policy that sampled
-    log_probs_ref: Tensor  # [B, T] the same under the reference
-    kl: Tensor  # [B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element
+    latents: Tensor
+    """[B, T + 1, C, H, W] in the stored dtype: x_T first, x_0 last."""
+
+    log_probs: Tensor
+    """[B, T] float32 nats per latent element, under the policy that sampled."""
+
+    log_probs_ref: Tensor
+    """[B, T] the same under the reference."""
+
+    kl: Tensor
+    """[B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,60 +110,115 @@ class Rollouts:
     """The images of an epoch, as input of training."""
 
     trajectories: Trajectories
-    samples: tuple[Sample, ...]  # [B] in the order of Sample.index
+    samples: tuple[Sample, ...]
+    """[B] in the order of Sample.index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
     """Rewards of B images."""
 
-    scores: dict[str, NDArray[np.float64]]  # scorer -> [B]
-    combined: NDArray[np.float64]  # [B] weighted sum, the trained reward
+    scores: dict[str, NDArray[np.float64]]
+    """Scorer -> [B]."""
+
+    combined: NDArray[np.float64]
+    """[B] weighted sum, the trained reward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Input of an objective."""
 
-    log_probs_old: Tensor  # [B, T] under the policy that sampled
-    log_probs_ref: Tensor  # [B, T]
-    rewards: Tensor  # [B] float64
-    prompt_index: Tensor  # [B] int64, equal for images of one prompt
-    prompt_keys: Tensor  # [B] int64 digest of the id of the prompt, equal in every epoch
+    log_probs_old: Tensor
+    """[B, T] under the policy that sampled."""
+
+    log_probs_ref: Tensor
+    """[B, T]."""
+
+    rewards: Tensor
+    """[B] float64."""
+
+    prompt_index: Tensor
+    """[B] int64, equal for images of one prompt."""
+
+    prompt_keys: Tensor
+    """[B] int64 digest of the id of the prompt, equal in every epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
     """M (image, step) cells of one forward pass, as input of `cell_loss` of an objective."""
 
-    images: Tensor  # [M] int64, rows of Batch
-    steps: Tensor  # [M] int64, 0 is the step with the most noise
-    x_t: Tensor  # [M, C, H, W]
-    x_0: Tensor  # [M, C, H, W] final latent of the image
-    timesteps: Tensor  # [M]
-    alpha_bars: Tensor  # [M] alpha-bar at x_t
-    std: Tensor  # [M] sigma_t
-    prompts: Conditioning  # M prompts
-    mean: Tensor | None = None  # [M, C, H, W] mean of the step, with gradient; if uses_log_probs
-    mean_ref: Tensor | None = None  # [M, C, H, W] mean under the reference; if needs_reference
-    unguided: Denoiser | None = None  # conditional prediction of the policy without guidance, for a denoising loss
+    images: Tensor
+    """[M] int64, rows of Batch."""
+
+    steps: Tensor
+    """[M] int64, 0 is the step with the most noise."""
+
+    x_t: Tensor
+    """[M, C, H, W]."""
+
+    x_0: Tensor
+    """[M, C, H, W] final latent of the image."""
+
+    timesteps: Tensor
+    """[M]."""
+
+    alpha_bars: Tensor
+    """[M] alpha-bar at x_t."""
+
+    std: Tensor
+    """[M] sigma_t."""
+
+    prompts: Conditioning
+    """M prompts."""
+
+    mean: Tensor | None = None
+    """[M, C, H, W] mean of the step, with gradient; if uses_log_probs."""
+
+    mean_ref: Tensor | None = None
+    """[M, C, H, W] mean under the reference; if needs_reference."""
+
+    unguided: Denoiser | None = None
+    """Conditional prediction of the policy without guidance, for a denoising loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedSamples:
     """The S images of one policy on the evaluation prompt sets, and their rewards."""
 
-    epoch: int  # 0: pretrained
-    policy: str  # sha256 of the policy's weights, or PRETRAINED
-    prompt_sets: tuple[str, ...]  # [S]
-    prompt_ids: tuple[str, ...]  # [S]
-    prompts: tuple[str, ...]  # [S] untrusted
-    categories: tuple[str, ...]  # [S]
-    image_indices: tuple[int, ...]  # [S]; images with equal (prompt set, prompt id, image index) have the same noise
-    rewards: dict[str, NDArray[np.float64]]  # "reward" is the combined reward, the others are scorers; each [S]
-    image_size: tuple[int, int]  # (H, W)
-    images: Pictures  # [S]; read on access
-    measures: dict[str, NDArray[np.float64]] = field(
-        default_factory=dict
-    )  # measures that are not rewards: "diversity", "kl"; [S]
-    kl: NDArray[np.float32] | None = None  # [S, T] KL of each step to the reference, nats per latent element
+    epoch: int
+    """0: pretrained."""
+
+    policy: str
+    """sha256 of the policy's weights, or PRETRAINED."""
+
+    prompt_sets: tuple[str, ...]
+    """[S]."""
+
+    prompt_ids: tuple[str, ...]
+    """[S]."""
+
+    prompts: tuple[str, ...]
+    """[S] untrusted."""
+
+    categories: tuple[str, ...]
+    """[S]."""
+
+    image_indices: tuple[int, ...]
+    """[S]; images with equal (prompt set, prompt id, image index) have the same noise."""
+
+    rewards: dict[str, NDArray[np.float64]]
+    """"reward" is the combined reward, the others are scorers; each [S]."""
+
+    image_size: tuple[int, int]
+    """(H, W)."""
+
+    images: Pictures
+    """[S]; read on access."""
+
+    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Measures that are not rewards: "diversity", "kl"; [S]."""
+
+    kl: NDArray[np.float32] | None = None
+    """[S, T] KL of each step to the reference, nats per latent element."""

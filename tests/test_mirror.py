@@ -103,7 +103,7 @@ COVERAGE = {
     "storage/gcs/test_store": "storage.gcs.client storage.gcs.errors storage.gcs.objects storage.gcs.transfers",
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",
-    "steps/test_attempt": "storage.refusal",
+    "steps/attempts/test_attempt": "storage.refusal",
     "pipelines/cli/test_report": "storage.artifacts.evaluations",
     "tracking/test_mlflow": "tracking.journal tracking.lineage tracking.system tracking.table tracking.tracker",
 }  # fmt: skip

@@ -30,8 +30,11 @@ class Cost:
     """Cost of one role."""
 
     flops: float
-    hours: float  # hours of one GPU
-    memory: float  # GB per GPU
+    hours: float
+    """Hours of one GPU."""
+
+    memory: float
+    """GB per GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,9 @@ class Estimate:
     """Cost of a run."""
 
     roles: dict[str, Cost]
-    disk: float  # GB, maximum at the end of the run
+    disk: float
+    """GB, maximum at the end of the run."""
+
     assumptions: tuple[str, ...]
 
     @property

@@ -20,15 +20,24 @@ class Network:
     architectures with torch.utils.flop_counter on the meta device. A test repeats the count.
     """
 
-    size: int  # pixels per side, if the run does not set it
+    size: int
+    """Pixels per side, if the run does not set it."""
+
     parameters: int
     fixed: float
     linear: float
     quadratic: float
-    activation_bytes: tuple[float, float]  # float32 bytes per latent cell for the backward pass: full, LoRA
-    lora_parameters: int  # per rank, with the default targets
-    frozen_parameters: int  # text encoders and VAE
-    factor: int = 8  # pixels per latent cell, along a side
+    activation_bytes: tuple[float, float]
+    """Float32 bytes per latent cell for the backward pass: full, LoRA."""
+
+    lora_parameters: int
+    """Per rank, with the default targets."""
+
+    frozen_parameters: int
+    """Text encoders and VAE."""
+
+    factor: int = 8
+    """Pixels per latent cell, along a side."""
 
     def flops(self, cells: int) -> float:
         """FLOPs of the forward pass of one branch on P = `cells` latent cells."""
@@ -66,9 +75,14 @@ SCORER_FLOPS = {
 class Accelerator:
     """A GPU with the dense performance of its data sheet."""
 
-    float32: float  # FLOP/s without tensor cores: TF32 is disabled, because log-probs need float32
-    half: float  # FLOP/s in bfloat16 and float16
-    memory: float  # GB
+    float32: float
+    """FLOP/s without tensor cores: TF32 is disabled, because log-probs need float32."""
+
+    half: float
+    """FLOP/s in bfloat16 and float16."""
+
+    memory: float
+    """GB."""
 
 
 ACCELERATORS = {

@@ -16,10 +16,17 @@ Spacing = Literal["leading", "trailing", "linspace", "quadratic"]
 class Grid:
     """The T steps of a sampler, noisiest first; float64 so that every consumer rounds from the same numbers."""
 
-    timesteps: NDArray[np.int64]  # [T] scheduler units, descending
-    alpha_bars: NDArray[np.float64]  # [T] alpha-bar at x_t
-    alpha_bars_prev: NDArray[np.float64]  # [T] alpha-bar at x_{t-1}
-    stds: NDArray[np.float64]  # [T] sigma_t
+    timesteps: NDArray[np.int64]
+    """[T] scheduler units, descending."""
+
+    alpha_bars: NDArray[np.float64]
+    """[T] alpha-bar at x_t."""
+
+    alpha_bars_prev: NDArray[np.float64]
+    """[T] alpha-bar at x_{t-1}."""
+
+    stds: NDArray[np.float64]
+    """[T] sigma_t."""
 
     @property
     def num_steps(self) -> int:

@@ -30,7 +30,9 @@ class Champion:
     label: str
     run_directory: str
     epoch: int
-    report: str  # report artifact of that run directory
+    report: str
+    """Report artifact of that run directory."""
+
     weights_sha256: str
 
 

@@ -183,7 +183,9 @@ class _Drawn:
     """What is kept of a micro-batch once its pictures are written and scored."""
 
     features: dict[str, NDArray[np.float32]]
-    kl: NDArray[np.float32]  # [M, T]
+    kl: NDArray[np.float32]
+    """[M, T]."""
+
     size: tuple[int, int]
 
 

@@ -19,17 +19,26 @@ class Denoisers:
     """The networks that a training step may evaluate."""
 
     policy: Denoiser
-    unguided: Denoiser | None = None  # the policy's conditional prediction alone
-    reference: Denoiser | None = None  # guided as the policy is; given where the objective needs_reference
+    unguided: Denoiser | None = None
+    """The policy's conditional prediction alone."""
+
+    reference: Denoiser | None = None
+    """Guided as the policy is; given where the objective needs_reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellSource:
     """Where cells are read from: an epoch's trajectories, on the CPU, and its encoded prompts."""
 
-    latents: Tensor  # [B, T + 1, C, H, W]
-    prompts: Conditioning  # N of them
-    prompt_index: Tensor  # [B] int64, rows of prompts
+    latents: Tensor
+    """[B, T + 1, C, H, W]."""
+
+    prompts: Conditioning
+    """N of them."""
+
+    prompt_index: Tensor
+    """[B] int64, rows of prompts."""
+
     grid: Grid
     device: torch.device
     dtype: torch.dtype = torch.float32

@@ -15,8 +15,11 @@ from reward_finetuning.config.errors import TrainingError
 class Pairs:
     """M pairs as rows of a Batch; r[winners] > r[losers]."""
 
-    winners: Tensor  # [M] int64
-    losers: Tensor  # [M] int64
+    winners: Tensor
+    """[M] int64."""
+
+    losers: Tensor
+    """[M] int64."""
 
     @property
     def rows(self) -> Tensor:

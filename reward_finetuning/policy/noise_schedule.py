@@ -31,8 +31,11 @@ _OTHER_GRIDS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"
 class NoiseSchedule:
     """What the network was trained with."""
 
-    alpha_bars: NDArray[np.float64]  # [num_train_timesteps]
-    prediction: Prediction  # what the network's output is
+    alpha_bars: NDArray[np.float64]
+    """[num_train_timesteps]."""
+
+    prediction: Prediction
+    """What the network's output is."""
 
 
 def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:

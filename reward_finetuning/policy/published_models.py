@@ -15,7 +15,8 @@ class PublishedModel:
     commit: str
     licence: str
     family: Family
-    size: int  # pixels per side
+    size: int
+    """Pixels per side."""
 
 
 _SD15 = PublishedModel("451f4fe16113bff5a5d2269ed5ad43b0592e9a14", "creativeml-openrail-m", "sd1", 512)

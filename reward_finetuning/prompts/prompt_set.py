@@ -23,9 +23,14 @@ class PromptSet:
 
     source: str
     prompts: tuple[Prompt, ...]
-    digest: str  # sha256 of what was kept; the set's identity
-    duplicates: int  # entries left out because their text came before
-    empties: int  # entries without text
+    digest: str
+    """sha256 of what was kept; the set's identity."""
+
+    duplicates: int
+    """Entries left out because their text came before."""
+
+    empties: int
+    """Entries without text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,12 @@ class Entry:
     """A prompt as a file has it."""
 
     text: str
-    where: str  # file and line, for messages
-    id: str = ""  # empty: the sha256 of the text
+    where: str
+    """File and line, for messages."""
+
+    id: str = ""
+    """Empty: the sha256 of the text."""
+
     category: str = ""
     split: str = ""
 

@@ -48,7 +48,9 @@ def cached_scorers(
 class _CachedScorer:
     name: str
     scorer: Scorer
-    identity: str  # all that its scores depend on, besides picture and prompt
+    identity: str
+    """All that its scores depend on, besides picture and prompt."""
+
     cache: ScoreCache
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:

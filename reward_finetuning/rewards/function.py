@@ -15,8 +15,11 @@ class FunctionScorer:
     """A scorer without weights. It has no settings and no digest, so its scores are not cached."""
 
     name: str
-    find: Callable[[], Scorer]  # called when the scorer is loaded, so that checking a config imports nothing
-    find_check: Callable[[], Callable[[str], object]] | None = None  # gives a check of a prompt; None accepts all
+    find: Callable[[], Scorer]
+    """Called when the scorer is loaded, so that checking a config imports nothing."""
+
+    find_check: Callable[[], Callable[[str], object]] | None = None
+    """Gives a check of a prompt; None accepts all."""
 
     def check(self, settings: ScorerConfig) -> None:
         """Refuse every setting except `use`, which selects the function."""

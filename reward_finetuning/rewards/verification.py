@@ -36,8 +36,11 @@ class Comparison:
 
     scorer: str
     prompts: Sequence[str]
-    ours: NDArray[np.float64]  # [N]
-    official: NDArray[np.float64]  # [N]
+    ours: NDArray[np.float64]
+    """[N]."""
+
+    official: NDArray[np.float64]
+    """[N]."""
 
     @property
     def largest_difference(self) -> float:

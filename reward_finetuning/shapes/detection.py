@@ -32,11 +32,20 @@ _DIRECTIONS = np.array([COLOURS[name] for name in _COLOUR_NAMES], dtype=np.float
 class Blob:
     """One connected blob of a picture."""
 
-    colour: str  # colour of most of its pixels
-    purity: float  # share of its pixels with this colour
-    ious: dict[Kind, float]  # intersection over union with each kind, rendered in its box
-    x: float  # centre of its box, share of the width of the picture
-    y: float  # centre of its box, share of the height of the picture
+    colour: str
+    """Colour of most of its pixels."""
+
+    purity: float
+    """Share of its pixels with this colour."""
+
+    ious: dict[Kind, float]
+    """Intersection over union with each kind, rendered in its box."""
+
+    x: float
+    """Centre of its box, share of the width of the picture."""
+
+    y: float
+    """Centre of its box, share of the height of the picture."""
 
     @property
     def kind(self) -> Kind | None:

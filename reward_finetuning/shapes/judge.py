@@ -24,12 +24,17 @@ class ShapesScore:
     whichever is larger. A missing shape and a superfluous shape reduce every part by the same amount.
     """
 
-    reward: float  # the mean of the parts, squared
-    exact: bool  # the picture contains all requested shapes and no others
+    reward: float
+    """The mean of the parts, squared."""
+
+    exact: bool
+    """The picture contains all requested shapes and no others."""
+
     number: float
     kind: float
     colour: float
-    place: float | None  # None if the prompt has no place
+    place: float | None
+    """None if the prompt has no place."""
 
 
 def judge(images: NDArray[np.uint8], prompts: Sequence[str]) -> list[ShapesScore]:

@@ -54,8 +54,12 @@ WORDS: tuple[str, ...] = (
 class Item:
     """A number of equal shapes."""
 
-    number: int  # 1 to MAX_SHAPES
-    colour: str  # a key of COLOURS
+    number: int
+    """1 to MAX_SHAPES."""
+
+    colour: str
+    """A key of COLOURS."""
+
     kind: Kind
     place: Place | None = None
 

@@ -60,10 +60,17 @@ def build_scheduler() -> Any:
 class Batch:
     """B latents with captions, and the noise to predict."""
 
-    latents: Tensor  # [B, 4, 8, 8] scaled
-    tokens: Tensor  # [B, L] int64
-    timesteps: Tensor  # [B] int64, 0 to 999
-    noise: Tensor  # [B, 4, 8, 8] unit normal
+    latents: Tensor
+    """[B, 4, 8, 8] scaled."""
+
+    tokens: Tensor
+    """[B, L] int64."""
+
+    timesteps: Tensor
+    """[B] int64, 0 to 999."""
+
+    noise: Tensor
+    """[B, 4, 8, 8] unit normal."""
 
 
 class Examples:

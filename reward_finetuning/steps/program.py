@@ -16,7 +16,7 @@ import typer
 from reward_finetuning.config import RetryableError, RunConfig, TrainingError, UserError, parse_run_or_evaluation
 from reward_finetuning.events import end_with_launcher
 from reward_finetuning.failures import classified, leave_failure
-from reward_finetuning.steps.attempt import attempt
+from reward_finetuning.steps.attempts.attempt import attempt
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -40,7 +40,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempt.py). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
+    attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
     """
     parameters = signature(function)
 

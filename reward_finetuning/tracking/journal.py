@@ -23,10 +23,13 @@ class Dataset:
     """A prompt set that went into the run."""
 
     name: str
-    digest: str  # sha256, hex
+    digest: str
+    """Sha256, hex."""
+
     source: str
     num_prompts: int
-    context: str  # "training" or "evaluation"
+    context: str
+    """"training" or "evaluation"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class Checkpoint:
 
     epoch: int
     uri: str
-    checksum: str  # of the artifact
+    checksum: str
+    """Of the artifact."""
+
     weights_sha256: str
 
 
@@ -43,10 +48,15 @@ class Checkpoint:
 class Evaluation:
     """What an evaluation says beyond its curves; MLflow shows it as a run of its own, below the run's."""
 
-    metrics: Mapping[str, float]  # all of them, those of the prompts' categories too
-    report: str  # report artifact of the run directory
+    metrics: Mapping[str, float]
+    """All of them, those of the prompts' categories too."""
+
+    report: str
+    """Report artifact of the run directory."""
+
     pretrained_report: str
-    checkpoint: Checkpoint | None = None  # None: the pretrained model
+    checkpoint: Checkpoint | None = None
+    """None: the pretrained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +66,15 @@ class Entry:
     task: str
     epoch: int
     metrics: Mapping[str, float]
-    images: Mapping[str, str] = field(default_factory=dict)  # name of the series -> picture, see RunDirectory.file
-    files: Mapping[str, str] = field(default_factory=dict)  # MLflow file -> file, see RunDirectory.file
-    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # MLflow file -> what it says, e.g. a URI
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Name of the series -> picture, see RunDirectory.file."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    """MLflow file -> file, see RunDirectory.file."""
+
+    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """MLflow file -> what it says, e.g. a URI."""
+
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
     evaluation: Evaluation | None = None

@@ -45,9 +45,15 @@ class Part:
 class PartScores:
     """What is known of a part's M images besides their pictures."""
 
-    scores: dict[str, NDArray[np.float64]]  # by scorer, and the combined reward; each [M]
-    features: dict[str, NDArray[np.float32]]  # space -> [M, D]: where distances between pictures are measured
-    kl: NDArray[np.float32] | None  # [M, T]
+    scores: dict[str, NDArray[np.float64]]
+    """By scorer, and the combined reward; each [M]."""
+
+    features: dict[str, NDArray[np.float32]]
+    """Space -> [M, D]: where distances between pictures are measured."""
+
+    kl: NDArray[np.float32] | None
+    """[M, T]."""
+
     image_size: tuple[int, int]
 
 

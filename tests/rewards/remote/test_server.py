@@ -149,7 +149,7 @@ def test_the_command_serves_a_scorer_of_ours_and_ends_gently(rft_serve):
 
     assert (scores == colourfulness(images, PROMPTS)).all()
     assert process.returncode == 0
-    assert "every request in hand was answered" in rest
+    assert "all open requests were answered" in rest
 
 
 @pytest.mark.slow

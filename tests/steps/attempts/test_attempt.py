@@ -3,7 +3,7 @@
 import pytest
 
 from reward_finetuning.config import ArtifactError, RetryableError, TrainingError, UserError
-from reward_finetuning.steps.attempt import attempt
+from reward_finetuning.steps.attempts.attempt import attempt
 from reward_finetuning.steps.program import step
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.refusal import read_refusal

@@ -3,7 +3,7 @@
 import pytest
 
 from reward_finetuning.config import UserError
-from reward_finetuning.steps.memory import Mark, Marks, Usage, Watch, usage
+from reward_finetuning.steps.attempts.memory import Mark, Marks, Usage, Watch, usage
 from reward_finetuning.storage import RunDirectory
 
 GIB = 2**30

@@ -15,7 +15,7 @@ from typing import Any
 
 from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
 from reward_finetuning.failures import classify
-from reward_finetuning.steps.memory import Marks, Watch
+from reward_finetuning.steps.attempts.memory import Marks, Watch
 from reward_finetuning.storage import Store, open_store
 from reward_finetuning.storage.refusal import read_refusal, remove_refusal, write_refusal
 
