@@ -53,8 +53,8 @@ class Outcome:
     def advice(self) -> str:
         """What the user can do about it."""
         if self.exit_code in {2, 3}:
-            return "no retry helps"
-        return BUG if self.exit_code == 1 else "the same command continues where this ended"
+            return "a retry cannot help"
+        return BUG if self.exit_code == 1 else "run the same command again to resume"
 
 
 def run_until_done(

@@ -8,7 +8,6 @@ from typing import Any
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.evaluation.objections import find_fallen_guards, find_objections
-from reward_finetuning.evaluation.parts import join, parts_of
 from reward_finetuning.evaluation.reports import read_scores, report_name
 from reward_finetuning.evaluation.subjects import NOISE, Subject
 from reward_finetuning.policy.warm_start import DIGEST
@@ -94,6 +93,8 @@ def _comparison(before: EvaluatedSamples, after: EvaluatedSamples) -> Comparison
 
 def _pretrained_scores(run: RunDirectory) -> EvaluatedSamples:
     """The pretrained model's, under the run's own evaluation; ValueError: it was not evaluated."""
+    from reward_finetuning.evaluation.parts import join, parts_of  # begin_retraining needs no tensors
+
     if run.config.warm_start is None:
         scores = read_scores(run.uri, report_name(run, 0))
         if scores is None:

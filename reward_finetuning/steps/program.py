@@ -77,7 +77,7 @@ def _end_tracking(config: str) -> None:
 def run_step(function: Callable[..., Any]) -> None:
     """Run a step from the command line and print what it returns, lists and facts as JSON.
 
-    Exit code 2: the user's mistake, 3: no retry helps, 75: a retry may help, 1: a bug.
+    Exit code 2: the user's mistake, 3: a retry cannot help, 75: a retry may help, 1: a bug.
     """
 
     @wraps(function)
