@@ -16,7 +16,7 @@ def main() -> None:
         opened(browser, page, "light", 1100, 1000).screenshot(path=folder / "report.png")
         pairs = opened(browser, page, "dark", 1100, 800)
         pairs.get_by_label("Order").select_option("best")
-        pairs.locator(".pictures").first.click()
+        pairs.locator(".pictures").nth(4).click()
         pairs.screenshot(path=folder / "report-pair.png")
         opened(browser, page, "light", 375, 812).screenshot(path=folder / "report-phone.png")
         kl = opened(browser, page, "light", 620, 800).locator("section[aria-labelledby=against-kl]")
