@@ -34,7 +34,7 @@ def evaluation(target: Target, num_shards: int) -> Callable[..., Any]:
     evaluate_shard = target.component(evaluate_shard_component)
     evaluate = target.component(evaluate_component, "export")  # all pictures are there: no GPU
 
-    # A pipeline of its own, because no task can come after one inside a loop.
+    # A nested pipeline, because no task can come after one inside a loop.
     @dsl.pipeline(name="evaluation-shards")
     def shards(config: str, policy: Input[Model]) -> None:
         with dsl.ParallelFor(list(range(num_shards))) as shard:

@@ -1,4 +1,4 @@
-"""Run a compiled package once through kfp.local. A process of its own: kfp.local redirects its caller's stdout."""
+"""Run a compiled package once through kfp.local. A separate process, because kfp.local redirects stdout."""
 
 from __future__ import annotations
 

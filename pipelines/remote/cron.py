@@ -157,7 +157,7 @@ def _number(word: str, at: int) -> int:
 
 
 def _canonical(field: str, values: frozenset[int]) -> str:
-    """A field with `*` in front as it is, since that has a meaning of its own; another in digits, runs as ranges."""
+    """A field with `*` in front as it is, because it has a special meaning; another in digits, runs as ranges."""
     if field.startswith("*"):
         return field
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in _runs(sorted(values)))

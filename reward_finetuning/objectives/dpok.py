@@ -4,7 +4,7 @@
     A_it = alpha r_i - V(x_t, t, prompt_i)
     KL_t = KL(p_theta(x_{t-1} | x_t, c) || p_ref(x_{t-1} | x_t, c)) = |mu_theta - mu_ref|^2 / (2 sigma_t^2)
 
-The KL is a mean over C, H, W, as log-probs are. It is a function of the means, not of log_probs: a term of its own.
+The KL is a mean over C, H, W, as log-probs are. It is a function of the means, not of log_probs: a cell_loss.
 The authors' published code clamps the ratio without a maximum and takes the KL from another tensor; this is the paper.
 """
 

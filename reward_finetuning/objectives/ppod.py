@@ -97,7 +97,7 @@ class Ppod(Objective):
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
         """Hold images out for the convergence check; `source` is not needed.
 
-        A further pass over the same images (offline) holds out the same ones and goes on counting; other images begin
+        A further pass over the same images (offline) holds out the same ones and continues to count; other images begin
         a stage of their own.
         """
         self._rng, self._batch = rng, batch

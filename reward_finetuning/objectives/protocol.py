@@ -85,7 +85,7 @@ class Objective(Protocol):
 
     def cell_loss(self, cells: Cells) -> Tensor:
         """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""
-        raise NotImplementedError(f"{type(self).__name__} has no term of its own, but {len(cells.images)} cells came")
+        raise NotImplementedError(f"{type(self).__name__} has no cell_loss, but got {len(cells.images)} cells")
 
     def merge(self, total: Callable[[Tensor], Tensor]) -> None:
         """Replace what `cell_loss` has counted for `metrics` by its `total` over the processes that share the cells."""

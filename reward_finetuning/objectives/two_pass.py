@@ -85,7 +85,7 @@ def backpropagate(
     """Pass 2: accumulate grad L, given g = `coefficients` [B, T] float64; `backward` is called once a batch of cells.
 
     Each process accumulates the gradient of its share; their sum is grad L, for g carries every 1/n of the loss.
-    Cells with g = 0 (clipped, or of a tied prompt) are left out where the objective has no term of its own: exact, and
+    Cells with g = 0 (clipped, or of a tied prompt) are left out if the objective has no cell_loss: exact, and
     it costs nothing.
     """
     flat = coefficients.reshape(-1)

@@ -61,7 +61,7 @@ class _CachedScorer:
         if missing:
             fresh = self.scorer(images[missing], [prompts[row] for row in missing])
             scores[missing] = one_score_each(self.name, fresh, len(missing))
-            # A NaN goes on to whoever names its sample; remembered, it would outlive its cause.
+            # A NaN is returned, so that the caller can name its sample. It is not cached: its cause may be temporary.
             self.cache.add((keys[row], float(scores[row])) for row in missing if np.isfinite(scores[row]))
         return scores
 

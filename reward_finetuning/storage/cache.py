@@ -1,6 +1,6 @@
 """The folder of this machine that holds what was read from, or written to, a bucket.
 
-    artifacts/<checksum>/   files of artifacts, by what they are: never of two minds, whoever writes them
+    artifacts/<checksum>/   files of artifacts, named by their checksum: every writer writes the same content
     sources/<key>/          models, scorer weights, prompt sets; the key covers every object's generation
     attempts/<random>/      artifacts that are being made
 

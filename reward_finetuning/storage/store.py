@@ -77,7 +77,7 @@ class Store(Protocol):
         ...
 
     def replace_json(self, name: str, value: Mapping[str, Any], *, expected: Mapping[str, Any] | None) -> bool:
-        """Move a JSON object from `expected` to `value` atomically; False where it was something else.
+        """Move a JSON object from `expected` to `value` atomically; False if its value was different.
 
         After False look again: over a network that loses answers it may have moved to `value`, and on from there.
         """

@@ -25,7 +25,7 @@ def pipeline_run() -> dict[str, str]:
 
 
 def code_version() -> str:
-    """Git commit of the code, which an image is told as RFT_CODE_VERSION; else the package's version."""
+    """Git commit of the code, in an image from RFT_CODE_VERSION; else the package's version."""
     if commit := os.environ.get("RFT_CODE_VERSION"):
         return commit
     if git := shutil.which("git"):

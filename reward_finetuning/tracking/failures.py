@@ -29,7 +29,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def within(seconds: float, work: Callable[[], object]) -> None:
-    """Do it in a thread of its own, and wait for at most `seconds`.
+    """Run it in a separate thread, and wait for at most `seconds`.
 
     Raises:
         TimeoutError: it is not done by then. The thread continues; it does not keep the process alive.

@@ -46,7 +46,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation says beyond its curves; MLflow shows it as a run of its own, below the run's."""
+    """What an evaluation says beyond its curves; MLflow shows it as a nested run."""
 
     metrics: Mapping[str, float]
     """All of them, those of the prompts' categories too."""

@@ -52,7 +52,7 @@ class MlflowTracker:
     def flush(self) -> bool:
         """Send what has not been sent, for at most `tracking.timeout_seconds`; False if some of it could not be sent.
 
-        Never raises for that. What takes longer continues in a thread of its own, and dies with the process: an entry
+        Never raises for that. What takes longer continues in a separate thread, and ends with the process: an entry
         that was not marked as sent is sent again.
         """
         return self._bounded(self._send)
@@ -107,7 +107,7 @@ class MlflowTracker:
             report_news(f"MLflow at {redacted(self.uri)} takes longer than {seconds:g} s; points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False
-        except Exception as error:  # noqa: BLE001 whatever a client raises, training must go on
+        except Exception as error:  # noqa: BLE001 whatever a client raises, training continues
             report_news(f"MLflow at {redacted(self.uri)} is not reached ({_reason(error)}); points stay in the journal")
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return False

@@ -150,7 +150,7 @@ class Registry:
 
     @contextmanager
     def _reached(self) -> Iterator[Any]:
-        """An MlflowClient; what goes wrong is told apart by whether a retry helps."""
+        """An MlflowClient; its errors are raised by whether a retry can help."""
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 

@@ -1,6 +1,6 @@
 """How busy the machine is, once an epoch.
 
-MLflow's own SystemMetricsMonitor is not used: it asks the server whether the run goes on at every sample, and its
+MLflow's own SystemMetricsMonitor is not used: it asks the server whether the run is active at every sample, and its
 thread ends for good at the first answer that does not come; and its steps are samples, not epochs.
 """
 

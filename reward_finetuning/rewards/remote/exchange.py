@@ -38,7 +38,7 @@ class Answer:
 
 
 def exchange(url: str, method: str, path: str, body: bytes, seconds: float, token: str | None = None) -> Answer:
-    """Send one request over a connection of its own.
+    """Send one request over a new connection.
 
     Args:
         url: of the server; what it has after the host comes before `path`.

@@ -1,6 +1,6 @@
 """Files of evaluations: parts with pictures and scores as they are drawn, and the table that joins them.
 
-A part is an artifact of its own, so that a retry draws only what is missing; a report names its parts, and reads their
+A part is a separate artifact, so that a retry draws only what is missing; a report names its parts, and reads their
 pictures when a page asks for them.
 """
 

@@ -1,7 +1,7 @@
 """Scores that were paid for already, so that neither a retry nor a second evaluation pays again.
 
 An artifact holds many scores, each with its key: the sha256 of all that it depends on. A few artifacts are written as
-the work goes on, whole or absent, named by what they hold. They are read all at once: an epoch's are some hundred
+the work continues, whole or absent, named by what they hold. They are read all at once: an epoch's are some hundred
 kilobytes.
 """
 
