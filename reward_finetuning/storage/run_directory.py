@@ -78,7 +78,7 @@ class RunDirectory:
         return self._described()
 
     def check(self, fingerprint: dict[str, Any] | None = None) -> None:
-        """Refuse settings that give other numbers than those of run.json; without `fingerprint`, the config's part is compared.
+        """Refuse settings that give other numbers than run.json; without `fingerprint`, those of the config.
 
         Raises:
             UserError: listing each key that differs, with both values; or the run is of another NUMERICS.

@@ -37,10 +37,10 @@ def fails(number: int):
     from reward_finetuning.steps.program import step
 
     @step
-    def body():
+    def body(config):
         raise {2: UserError, 3: TrainingError, 75: RetryableError, 1: KeyError}[number]("for a reason")
 
-    body()
+    body("{}")
 
 
 def is_killed(number: int):
@@ -57,11 +57,11 @@ def works_on(number: int):
     from reward_finetuning.steps.program import step
 
     @step
-    def body():
+    def body(config):
         Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
         time.sleep(600)
 
-    body()
+    body("{}")
 
 
 @pytest.fixture
