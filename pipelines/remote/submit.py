@@ -23,6 +23,7 @@ from reward_finetuning.config.externals import Kind, external_settings
 from reward_finetuning.inputs import Place, check_names, place_of
 from reward_finetuning.prompts.pointer import read_now
 from reward_finetuning.storage import RunDirectory, open_store
+from reward_finetuning.storage.gcs.client import is_reachable
 from reward_finetuning.storage.refusal import Refusal, read_refusal
 
 _LONGEST_NAME = 90
@@ -68,10 +69,13 @@ def look_up_prompts(config: RunConfig) -> None:
     Raises:
         UserError: a prompt set does not exist, or cannot be trained on.
     """
+    prompts = [setting for setting in external_settings(config) if setting.external.kind is Kind.PROMPTS]
+    in_buckets = [setting.value for setting in prompts if place_of(setting) is Place.BUCKET]
+    if not in_buckets or not is_reachable():  # a request would wait for minutes
+        return
     today = datetime.now(UTC).date()
-    for setting in external_settings(config):
-        if setting.external.kind is Kind.PROMPTS and place_of(setting) is Place.BUCKET and _is_readable(setting.value):
-            read_now(setting.value, today)
+    for uri in filter(_is_readable, in_buckets):
+        read_now(uri, today)
 
 
 def _is_readable(uri: str) -> bool:
