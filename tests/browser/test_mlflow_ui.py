@@ -65,6 +65,8 @@ def reported(nudged_run, server, tmp_path):
         model={"trainable": "lora"},
         tracking={"uri": server, "timeout_seconds": 60},
         loop={"epochs": 2},
+        evaluation={"images_per_prompt": 8},
+        promotion={"keep_on": []},
     )
     tracker = MlflowTracker(run)
     tracker.log(Entry("begin", 0, {}, datasets=prompt_datasets(run)))
