@@ -186,7 +186,7 @@ def test_a_reward_that_is_not_finite_names_the_sample(tasks, monkeypatch):
 
     monkeypatch.setattr("reward_finetuning.steps.reward.load_scorers", lambda names: {"shapes": scorer})
 
-    with pytest.raises(TrainingError, match=r"scorer shapes gave nan for sample 1 \(image 1 of"):
+    with pytest.raises(TrainingError, match=r"scorer shapes returned nan for sample 1 \(image 1 of"):
         reward(one.config, one.path("rollouts"), one.path("rewards"))
 
 

@@ -99,7 +99,13 @@ def test_a_pod_that_was_not_told_of_the_server_keeps_its_points_and_says_so_once
 
 
 def test_without_tracking_policies_compete_in_the_bucket(gcs, nudged_run, tmp_path):
-    run = nudged_run({1: 0.5}, run_root="gs://bucket/runs", tracking={"enabled": False})
+    run = nudged_run(
+        {1: 0.5},
+        run_root="gs://bucket/runs",
+        tracking={"enabled": False},
+        evaluation={"images_per_prompt": 8},
+        promotion={"keep_on": []},
+    )
     path = str(tmp_path / "policy.json")
     write_reference(path, run.latest())
 
