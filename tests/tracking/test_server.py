@@ -79,7 +79,11 @@ def test_two_writers_at_once_and_a_resumed_run_end_in_one_run_with_every_point_o
 def test_pictures_pages_and_the_champion_go_through_the_server(nudged_run, server, free_port, tmp_path):
     server()
     run = nudged_run(
-        {1: 0.5}, model={"trainable": "lora"}, tracking={"uri": f"http://127.0.0.1:{free_port}", "timeout_seconds": 30}
+        {1: 0.5},
+        model={"trainable": "lora"},
+        tracking={"uri": f"http://127.0.0.1:{free_port}", "timeout_seconds": 30},
+        evaluation={"images_per_prompt": 8},
+        promotion={"keep_on": []},
     )
     policy = policy_of_epoch(run, 1)
     tracker = MlflowTracker(run)

@@ -102,7 +102,12 @@ def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudge
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_store")
 def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, monkeypatch, noise, stock):
-    run = nudged_run({1: 0.5}, model={"trainable": "lora"})
+    run = nudged_run(
+        {1: 0.5},
+        model={"trainable": "lora"},
+        evaluation={"images_per_prompt": 8},
+        promotion={"keep_on": []},
+    )
     policy = policy_of_epoch(run, 1)
     write_reference(str(tmp_path / "policy"), policy)
     promote(run.config.model_dump_json(), str(tmp_path / "policy"))
