@@ -103,9 +103,9 @@ def test_a_reward_that_is_not_finite_stops_before_training_and_before_evaluation
     one = begun()
     theirs.script(nan=True)
 
-    with pytest.raises(TrainingError, match=r"scorer costly gave nan for sample 3 \(image 0 of '"):
+    with pytest.raises(TrainingError, match=r"scorer costly returned nan for sample 3 \(image 0 of '"):
         reward(one.config, one.path("rollouts"), one.path("rewards"))
-    with pytest.raises(TrainingError, match=r"scorer costly gave nan for sample 1 \(image 0 of 'a blue square'\)"):
+    with pytest.raises(TrainingError, match=r"scorer costly returned nan for sample 1 \(image 0 of 'a blue square'\)"):
         evaluate(one.config, one.path("policy"), one.path("report.html"))
 
     assert one.run.latest().epoch == 0
