@@ -65,7 +65,7 @@ def gradient(config, processes, drawn, batch, dtype):
     policy.keep_reference()
     policy.unet.to(dtype)
     policy._reference_unet.to(dtype)
-    policy._encoder._known[""] = cast(policy.encode([""]), dtype)
+    policy._encoder._rows[""] = cast(policy.encode([""]), dtype)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in policy.trainable().values():
