@@ -132,7 +132,7 @@ test-docker: .venv/.images ## build the light and trainer images and run pipelin
 
 lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images,fuzz]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
