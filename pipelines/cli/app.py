@@ -21,6 +21,7 @@ from pipelines.cli.schedule import schedule
 from pipelines.cli.serve_rewards import serve_rewards
 from pipelines.cli.submit import submit
 from pipelines.cli.sync import send_rest, sync
+from pipelines.cli.tune import tune
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
 from pipelines.targets.services import TargetName
@@ -167,6 +168,7 @@ app.command()(export)
 app.command()(estimate)
 app.command()(submit)
 app.command()(sync)
+app.command()(tune)
 app.add_typer(schedule, name="schedule")
 
 

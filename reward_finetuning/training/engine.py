@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from reward_finetuning.config.errors import ArtifactError, TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.training.doctor.measures import Moments
 from reward_finetuning.training.processes import Processes
 
 
@@ -90,11 +89,6 @@ class Engine:
             for index, name in enumerate(self._names)
             for entry, value in states.get(index, {}).items()
         }
-
-    def moments(self) -> Iterator[Moments]:
-        """AdamW's state of each weight that had a step, as it is."""
-        for entries in self._optimizer.state_dict()["state"].values():
-            yield Moments(entries["exp_avg"], entries["exp_avg_sq"], int(entries["step"]))
 
     def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Go on from `state`.

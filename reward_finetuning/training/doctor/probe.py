@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,7 @@ from reward_finetuning.objectives.two_pass import Share
 from reward_finetuning.records import Batch
 from reward_finetuning.training.doctor.measures import (
     GradientPart,
+    Moments,
     adam_step,
     log_prob_move,
     noise_share,
@@ -58,7 +59,7 @@ class Probe:
 
     def metrics(self, batch: Batch, num_elements: int) -> dict[str, float]:
         """`doctor/...` of the epoch; what was not measured is left out."""
-        step = adam_step(self._engine.moments(), betas=self._training.betas, epsilon=self._training.epsilon)
+        step = adam_step(_moments(self._engine.state()), betas=self._training.betas, epsilon=self._training.epsilon)
         measured = {
             "reference_pull": self._pull(batch, num_elements),
             "log_prob_move": max(self._moves, default=None),
@@ -105,6 +106,14 @@ class _Halves:
 
     def _gradients(self) -> list[tuple[str, Tensor]]:
         return [(name, weight.grad.detach()) for name, weight in self._weights.items() if weight.grad is not None]
+
+
+def _moments(state: Mapping[str, Tensor]) -> Iterator[Moments]:
+    """Of each weight that had a step, from `Engine.state`."""
+    for key, first in state.items():
+        name, _, entry = key.rpartition("/")
+        if entry == "exp_avg":
+            yield Moments(first, state[f"{name}/exp_avg_sq"], int(state[f"{name}/step"]))
 
 
 def _squared_norm(gradient: Tensor) -> float:
