@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import ConfigFile, Override
+from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from pipelines.cli.terminal import make_console
 from pipelines.local.runner import Runner
-from reward_finetuning.config import load_config
-from reward_finetuning.config.externals import Kind
-from reward_finetuning.inputs import absolute_paths
 
 LONGEST = 16
 """Epochs of a cell by default, if the run file has as many."""
@@ -29,27 +28,27 @@ def tune(
     runner: Annotated[
         Runner, typer.Option(help="Run tasks as processes, or in containers of the images of `make images`.")
     ] = Runner.SUBPROCESS,
-    force: Annotated[bool, typer.Option("--force", help="Replace CONFIG-tuned.yaml, whoever wrote it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace NAME-tuned.yaml, whoever wrote it.")] = False,
 ) -> None:
     """Choose learning rate, updates per epoch and the method's own setting by short runs.
 
     The runs lie below the run root in the folder NAME-tune. The same command resumes: a finished run is not repeated.
-    Writes CONFIG-tuned.yaml with the settings of the highest gain on training prompts, and the table of all runs.
+    Writes NAME-tuned.yaml to the working directory, with the settings of the highest gain on training prompts, and the table of all runs.
 
-    Example: `rft tune pipelines/runs/shapes-prdp.yaml --cells 7 --epochs 8`
+    Example: `rft tune shapes-prdp --cells 7 --epochs 8`
     """
     from pipelines.tuning.search import Search, Trial, best_of
     from pipelines.tuning.tuned import check_target, run_file, table, tuned_path
     from reward_finetuning.config.load import apply_override, read_sections
     from reward_finetuning.report.summary import markdown_page
 
-    run_config = absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS}))
+    run_config = load_with_absolute_root(config, override)
     target = tuned_path(config)
     if not force:
         check_target(target)
     search = Search(run_config, num_cells=cells, num_epochs=epochs or min(LONGEST, run_config.loop.epochs))
     search.check()
-    console = Console()
+    console = make_console()
     budget = (
         f"{len(search.grid)} runs of {search.num_epochs} epochs of {run_config.num_images} images, seed "
         f"{search.run_of(search.grid[0]).seed}"
@@ -58,7 +57,7 @@ def tune(
     trials: list[Trial] = []
     for trial in search.trials(runner, console):
         if not isinstance(trial, Trial):
-            typer.echo(f"rft: {trial.error}; {trial.advice}", err=True)
+            print(f"rft: {trial.error}; {trial.advice}", file=sys.stderr)
             raise typer.Exit(trial.exit_code)
         trials.append(trial)
     best, (heading, *rows) = best_of(trials), table(trials)

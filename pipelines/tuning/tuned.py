@@ -16,8 +16,8 @@ _FIRST_LINE = "# Chosen by rft tune; sha256 of the lines below: "
 
 
 def tuned_path(config_file: Path) -> Path:
-    """RUN-tuned.yaml beside RUN.yaml."""
-    return config_file.with_name(f"{config_file.stem}-tuned.yaml")
+    """RUN-tuned.yaml in the working directory, as paths in a run file are relative to it."""
+    return Path(f"{config_file.stem}-tuned.yaml")
 
 
 def check_target(path: Path) -> None:

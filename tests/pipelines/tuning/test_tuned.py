@@ -42,8 +42,8 @@ def test_nothing_is_selected_where_every_run_stopped():
 
 
 def test_only_a_file_that_tune_wrote_and_nobody_changed_is_replaced(tmp_path):
-    path = tuned_path(tmp_path / "mine.yaml")
-    assert path.name == "mine-tuned.yaml"
+    path = tmp_path / tuned_path(tmp_path / "mine.yaml")
+    assert path == tmp_path / "mine-tuned.yaml"
     check_target(path)
     path.write_text(run_file({"name": "mine"}, best_of(TRIALS), 3, 16), encoding="utf-8")
     check_target(path)
