@@ -61,6 +61,15 @@ class Search:
         self.root = f"{config.run_root}/{config.name}-tune"
         self.folder = folder_here(RunDirectory(config.model_copy(update={"name": f"{config.name}-tune"})))
 
+    @property
+    def budget(self) -> str:
+        """What is run, in a line."""
+        images = self.num_epochs * self.config.num_images
+        return (
+            f"{self.config.name}: {len(self.grid)} runs of {self.num_epochs} epochs, {images} images each, "
+            f"seed {self.config.seed + OTHER_SEED}"
+        )
+
     def check(self) -> None:
         """Check the inputs of every cell before the first one runs.
 

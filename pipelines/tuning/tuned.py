@@ -12,6 +12,11 @@ import yaml
 from pipelines.tuning.search import Trial
 from reward_finetuning.config import UserError
 
+NOTE = (
+    "Gain in mean reward on training prompts. The highest of several is biased upwards: a run of the tuned file, which "
+    "has another seed, gives an honest one."
+)
+
 _FIRST_LINE = "# Chosen by rft tune; sha256 of the lines below: "
 
 
