@@ -53,7 +53,7 @@ def learn(
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
         updates.check_policy(batch, on_policy=on_policy)
-        measured = updates.probe.metrics(batch, source.latents[0, 0].numel())
+        measured = updates.probe.metrics(batch, source.latents[0, 0].numel(), on_policy=on_policy)
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}

@@ -38,7 +38,7 @@ class NoProbe:
     def after_step(self, grad_norm):
         return
 
-    def metrics(self, batch, num_elements):
+    def metrics(self, batch, num_elements, *, on_policy):
         return {}
 
 

@@ -31,13 +31,14 @@ class Probe:
         self._moves: list[float] = []  # after update 1, 2, ...
         self._parts: list[GradientPart] | None = None  # of the gradient before the next step, of this process
         self._noise: float | None = None
+        self._has_stepped = False
         self.watches_gradient = False
         """Whether the next step's gradient is taken in two halves; True at an epoch's first update on policy."""
 
     def after_update(self, log_probs: Tensor, batch: Batch, *, on_policy: bool) -> None:
         """Take log-probs [B, T] that were evaluated after an update, NaN where they were not."""
         objective = self._objective
-        if on_policy and objective.uses_log_probs and objective.clip_range != float("inf"):
+        if self._has_stepped and on_policy and objective.uses_log_probs and objective.clip_range != float("inf"):
             self._moves.append(log_prob_move(log_probs, batch.log_probs_old, clip_range=objective.clip_range))
 
     @contextmanager
@@ -53,15 +54,17 @@ class Probe:
 
     def after_step(self, grad_norm: float) -> None:
         """Take the norm of the gradient that the newest step was along."""
+        self._has_stepped = True
         if self._parts is not None:
             parts = [part for own in self._engine.processes.gathered(self._parts) for part in own]
             self._noise, self._parts = noise_share(parts, grad_norm**2), None
 
-    def metrics(self, batch: Batch, num_elements: int) -> dict[str, float]:
+    def metrics(self, batch: Batch, num_elements: int, *, on_policy: bool) -> dict[str, float]:
         """`doctor/...` of the epoch; what was not measured is left out."""
-        step = adam_step(_moments(self._engine.state()), betas=self._training.betas, epsilon=self._training.epsilon)
+        state = self._engine.state() if self._has_stepped else {}
+        step = adam_step(_moments(state), betas=self._training.betas, epsilon=self._training.epsilon)
         measured = {
-            "reference_pull": self._pull(batch, num_elements),
+            "reference_pull": self._pull(batch, num_elements) if on_policy else None,
             "log_prob_move": max(self._moves, default=None),
             "log_prob_move_first": self._moves[0] if self._moves else None,
             "gradient_noise": self._noise,
