@@ -43,8 +43,10 @@ def tune(
 
     Example: `rft tune shapes-prdp --cells 7 --epochs 8`
     """
+    from pipelines.cli.rewards import verify_before_training
     from pipelines.tuning.search import Search
     from pipelines.tuning.tuned import check_target, tuned_path
+    from reward_finetuning.storage import RunDirectory
 
     run_config = load_with_absolute_root(config, override)
     target = tuned_path(config)
@@ -53,6 +55,7 @@ def tune(
     search = Search(run_config, num_cells=cells, num_epochs=epochs or min(LONGEST, run_config.loop.epochs))
     search.check()
     console = make_console()
+    verify_before_training(RunDirectory(search.run_of(search.grid[0])), console)
     console.print(f"{search.budget}  ({search.root})", highlight=False, soft_wrap=True)
     trials = _trials(search, runner, console)
     _write(target, config, override or [], search, trials)
