@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.progress import Progress as Bar
 
 from reward_finetuning.config.base import Frozen
@@ -133,9 +133,13 @@ class EventFile:
         self._file.close()
 
     def read(self) -> list[Event]:
-        """The events since the last call."""
+        """The events since the last call; a line that is none, such as half a line of a full disk, is left out."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        return [_EVENT.validate_json(line) for line in lines]
+        events: list[Event] = []
+        for line in lines:
+            with suppress(ValidationError):
+                events.append(_EVENT.validate_json(line))
+        return events
 
 
 def end_with_launcher() -> None:
