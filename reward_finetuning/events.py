@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -83,6 +84,25 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def movements() -> int | None:
+    """How often this process has reported something; None while it waits for others (`waiting`)."""
+    return None if _WAITING.is_set() else _MOVEMENTS[0]
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """The body waits for processes that report themselves."""
+    _WAITING.set()
+    try:
+        yield
+    finally:
+        _WAITING.clear()
+
+
+_MOVEMENTS = [0]
+_WAITING = threading.Event()
+
+
 class Progress:
     """`with Progress("sample", "epoch 3", total=128, unit="images") as progress: progress.advance(8)`."""
 
@@ -106,6 +126,7 @@ class Progress:
 
     def advance(self, num: int) -> None:
         """`num` more units are done."""
+        _MOVEMENTS[0] += 1
         self._now = self._now.model_copy(update={"done": self._now.done + num})
         if self._bar is not None:
             self._bar.advance(self._id, num)
@@ -167,6 +188,7 @@ def _end_at_the_lock(path: Path) -> None:
 
 
 def _report(event: Event) -> None:
+    _MOVEMENTS[0] += 1
     print(event.text, flush=True)
     path = os.environ.get(EVENTS)
     if not path:
