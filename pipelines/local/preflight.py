@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.inputs import check_inputs, input_digests
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
@@ -17,6 +18,7 @@ def check_run(config: RunConfig) -> RunDirectory:
     """
     check_verification(config.reward)
     check_inputs(config)
+    check_promotion(config)
     run = RunDirectory(config)
     if run.describe() is not None:
         run.check(config.numbers() | input_digests(config))
