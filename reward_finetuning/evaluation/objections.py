@@ -58,7 +58,7 @@ def check_promotion(config: RunConfig) -> None:
     Raises:
         UserError: naming the prompt set and the setting.
     """
-    promotes = config.loop.granularity == "staged" or config.warm_start is not None or config.retraining is not None
+    promotes = config.loop.granularity == "staged" or config.retraining is not None
     if promotes and (objection := next(find_small_sets(config), None)) is not None:
         raise UserError(f"promotion.improve_on: {objection}")
 
