@@ -79,7 +79,10 @@ def contents_of(where: object, *errors: type[Exception]) -> Iterator[None]:
         raise ArtifactError(f"{where} does not hold what this version writes there ({reason})") from error
 
 
-_FOREIGN = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, OSError, NotImplementedError)
+_FOREIGN = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError),
+    *(OSError, NotImplementedError, BufferError),
+)
 """What readers of columns and tensors raise for a file that is well formed and holds something else."""
 
 
