@@ -175,9 +175,14 @@ class StoredPictures:
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `SAMPLES`, without the pictures."""
-    rows: list[dict[str, Any]] = _read(folder).to_pylist()
-    return rows
+    """The rows of `SAMPLES`, without the pictures.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / SAMPLES):
+        rows: list[dict[str, Any]] = _read(folder).to_pylist()
+        return rows
 
 
 def _prefixed(columns: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
