@@ -31,7 +31,7 @@ from reward_finetuning.storage.artifacts.rewards import read_rewards
 from reward_finetuning.storage.artifacts.rollouts import read_samples
 from reward_finetuning.storage.artifacts.scores import ScoreCache
 from reward_finetuning.storage.documents import as_record
-from reward_finetuning.storage.manifest import Identity, Manifest, describe_files
+from reward_finetuning.storage.manifest import FileEntry, Identity, Manifest, describe_files
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.storage.refusal import read_refusal
 from reward_finetuning.tracking.journal import history
@@ -40,7 +40,9 @@ from reward_finetuning.tracking.registry import read_seat
 _IDENTITY = Identity(kind="policy", fingerprint="f", epoch=1)
 _FACTS = {"weights_sha256": "ab" * 32, "metrics": {"reward/mean": 0.5}, "seconds": 1.5, "rollouts": "c"}
 _POLICY = Reference(name="epochs/0001/policy", epoch=1, checksum="c" * 64, facts=_FACTS)
-_MANIFEST = Manifest(identity=_IDENTITY, facts=_FACTS, files={"policy.safetensors": {"size": 3, "crc32c": "00000000"}})  # type: ignore[dict-item]
+_MANIFEST = Manifest(
+    identity=_IDENTITY, facts=_FACTS, files={"policy.safetensors": FileEntry(size=3, crc32c="00000000")}
+)
 _JOURNAL = {
     "epoch": 1,
     "timestamp_ms": 1_790_000_000_000,
