@@ -30,6 +30,7 @@ def run_config_in():
             "training": {"cells_per_batch": 8, "learning_rate": 1e-4, "gate_cells": 6},
             "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
             "evaluation": {"prompt_sets": {"train": str(_few_prompts(folder))}, "images_per_prompt": 1},
+            "promotion": {"min_gain": 1e-9},  # sets of two prompts: any gain counts
             "loop": {"epochs": 2, "evaluate_every": 2},
         }
         for key, value in changes.items():

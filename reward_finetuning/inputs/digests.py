@@ -13,14 +13,14 @@ from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.places import Place, place_of
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.source import MODEL, model_digest, model_digests
 from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
 from reward_finetuning.storage.gcs.client import is_reachable
 
-MODEL, PROMPTS = "model.digest", "prompts.digest"
+PROMPTS = "prompts.digest"
 
 
 def input_digests(config: RunConfig) -> dict[str, str]:
@@ -30,7 +30,7 @@ def input_digests(config: RunConfig) -> dict[str, str]:
         UserError: one of them is not there or not whole.
         RetryableError: a served scorer does not answer.
     """
-    digests = _model(config) | _training_prompts(config)
+    digests = model_digests(config.model) | _training_prompts(config)
     return digests | scorer_digests(config.reward) | warm_start_digest(config)
 
 
