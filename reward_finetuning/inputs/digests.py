@@ -12,13 +12,14 @@ from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.inputs.places import Place, place_of
+from reward_finetuning.inputs.places import Place, bucket_uri_of, place_of
 from reward_finetuning.policy.source import model_digest
 from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
-from reward_finetuning.storage.gcs.client import is_reachable
+from reward_finetuning.storage.folders import is_reachable
+from reward_finetuning.storage.uri import scheme_of
 
 MODEL, PROMPTS = "model.digest", "prompts.digest"
 
@@ -89,11 +90,11 @@ def _readers(config: RunConfig) -> Iterator[tuple[Sequence[str], Callable[[], di
         yield (f"reward.{name}.digest",), partial(scorer_digests, alone)
 
 
-def _readable(setting: Setting, storage_answers: Callable[[], bool]) -> bool:
+def _readable(setting: Setting, storage_answers: Callable[[str], bool]) -> bool:
     """Whether what is named can be read on a machine that only compiles."""
     place = place_of(setting)
-    if place is Place.BUCKET:
-        return setting.external.kind is Kind.PROMPTS and storage_answers()
+    if (uri := bucket_uri_of(setting)) is not None:
+        return setting.external.kind is Kind.PROMPTS and storage_answers(scheme_of(uri))
     # A plug-in may import torch.
     return place is not Place.NETWORK and setting.external.kind is not Kind.PLUGIN
 

@@ -1,0 +1,63 @@
+"""Whether a store keeps the conditions that run directories rely on."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+
+from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.storage.buckets.bucket import Bucket
+from reward_finetuning.storage.buckets.service import ABSENT
+from reward_finetuning.storage.manifest import Generation
+
+_CONSEQUENCE = (
+    "two tasks could overwrite each other's results; docs/storage.md lists what a store must offer, and stores that do"
+)
+
+
+def check_conditions(bucket: Bucket, folder: str) -> None:
+    """Try conditional writes on an object below `folder`, which is deleted afterwards.
+
+    Raises:
+        UserError: the store writes although the condition does not hold, or refuses although it does.
+    """
+    name = f"{folder}/.conditions-{uuid.uuid4().hex}".lstrip("/")
+    try:
+        _check(bucket, name)
+    finally:
+        with suppress(UserError, RetryableError):  # an account may be allowed to write and not to delete
+            bucket.delete([name])
+
+
+def _check(bucket: Bucket, name: str) -> None:
+    bucket.put(name, b"1", condition=ABSENT)
+    first = _generation(bucket, name)
+    if bucket.put(name, b"2", condition=ABSENT):
+        raise UserError(
+            f"{bucket.uri}: the store overwrites an object that was to be created only where there is none "
+            f"(If-None-Match: * is ignored): {_CONSEQUENCE}"
+        )
+    if not bucket.put(name, b"3", condition=first):
+        raise UserError(
+            f"{bucket.uri}: the store refuses to replace an unchanged object (If-Match with its ETag fails): "
+            "no run could advance; docs/storage.md lists what a store must offer"
+        )
+    if bucket.put(name, b"4", condition=first):
+        raise UserError(
+            f"{bucket.uri}: the store replaces an object that has changed since it was read "
+            f"(If-Match is ignored): {_CONSEQUENCE}"
+        )
+
+
+def _generation(bucket: Bucket, name: str) -> Generation:
+    stored = bucket.find(name)
+    if stored is None:
+        raise UserError(
+            f"{bucket.uri}: an object that was just written is not there ({name}): the store is not consistent"
+        )
+    if not stored.metadata:
+        raise UserError(
+            f"{bucket.uri}: the store does not keep the metadata of objects (x-amz-meta-...): a write whose answer is "
+            "lost could not be recognised; docs/storage.md lists what a store must offer"
+        )
+    return stored.generation
