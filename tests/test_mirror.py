@@ -102,8 +102,7 @@ COVERAGE = {
     "steps/test_monitor": "training.monitor",
     "storage/buckets/test_store": (
         "storage.buckets.bucket storage.buckets.patience storage.buckets.schemes storage.buckets.transfers "
-        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service "
-        "storage.buckets.s3.service"
+        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
     ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",

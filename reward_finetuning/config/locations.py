@@ -19,7 +19,7 @@ PROMPT_FORMATS = ("hpdv2", "pickapic")
 """What may stand before the path of a prompt set and a colon: the format of its file."""
 
 BUCKET_SCHEMES = ("gs", "s3")
-"""What stands before `://` where something is in a bucket; reward_finetuning/storage/buckets has the service of each."""
+"""What stands before `://` where something is in a bucket; storage/buckets has the service of each."""
 
 BUCKET_EXAMPLES = " or ".join(f"{scheme}://BUCKET/PREFIX" for scheme in BUCKET_SCHEMES)
 """How messages show what is possible."""

@@ -1,8 +1,8 @@
 """S3 on loopback: moto's server behind a layer that does one request at a time, checks digests and makes faults.
 
-moto keeps `If-None-Match: *` and `If-Match` of PutObject, and `If-None-Match: *` of CompleteMultipartUpload, but it looks
-and writes in two steps without a lock, and takes damaged data, whatever digest came with it: the layer adds both. moto's
-objects are those of the process, so a second server empties the first.
+moto keeps `If-None-Match: *` and `If-Match` of PutObject, and `If-None-Match: *` of CompleteMultipartUpload. But it
+looks and writes in two steps without a lock, and takes damaged data, whatever digest came with it: the layer adds both.
+moto's objects are those of the process, so a second server empties the first.
 
 In a test: `with S3Server() as server:`, and the variables of `server.environment`. By hand:
 
@@ -39,6 +39,10 @@ class Handler(BucketHandler):
         kind = self.kind(query, key)
         if not self.handle_request(kind, key or query.get("prefix", "")):
             return
+        if self.server.refuse_with and self.server.refusals:
+            self.server.refusals -= 1
+            self.send(error(*self.server.refuse_with))
+            return
         with self.server.lock:
             response = self.response(kind, body)
         self.send(response)
@@ -57,7 +61,8 @@ class Handler(BucketHandler):
             body = self.damaged(body)
             if not self.is_whole(body):
                 return error(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
-        headers = {name: value for name, value in self.headers.items() if name not in self.server.ignored_headers}
+        ignored = {name.lower() for name in self.server.ignored_headers}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ignored}
         pages = f"&max-keys={self.server.page_size}" if self.server.page_size and kind == "list" else ""
         environ = EnvironBuilder(path=self.path + pages, method=self.command, headers=headers, data=body).get_environ()
         blocks, status, answer = run_wsgi_app(self.server.app, environ, buffered=True)
@@ -90,6 +95,10 @@ class S3Server(BucketServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(Handler, port)
         self.app = DomainDispatcherApplication(create_backend_app)
+        self.refuse_with: tuple[int, str, str] | None = None
+        """Status, code and message of every answer, as far as `refusals` go."""
+
+        self.refusals = 10**6
         self.ignored_headers: set[str] = set()
         """Of requests, as a store that does not know them does: If-Match, If-None-Match, X-Amz-Meta-Writing."""
 

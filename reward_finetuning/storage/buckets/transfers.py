@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from reward_finetuning.config.errors import ArtifactError, RetryableError
+from reward_finetuning.config.errors import ArtifactError, RetryableError, UserError
 from reward_finetuning.storage.buckets.bucket import Bucket
 from reward_finetuning.storage.buckets.patience import TRIES, WORKERS, retry_damaged
 from reward_finetuning.storage.buckets.service import ABSENT, CRC32C, ConflictError, DamagedError, MissingError, Stored
@@ -40,6 +40,8 @@ def upload(bucket: Bucket, files: Mapping[str, tuple[Path, FileEntry]]) -> dict[
 
     Raises:
         RetryableError: a file arrived damaged every time, too.
+        UserError: an object of that name exists, with another content.
+        UserError: an object of that name exists, with another content.
     """
     uploaded = _in_parallel(lambda name: _upload(bucket, name, *files[name]), list(files))
     return dict(zip(files, uploaded, strict=True))
@@ -72,8 +74,8 @@ def _upload(bucket: Bucket, name: str, path: Path, entry: FileEntry) -> Generati
     def write() -> Generation:
         try:
             stored = bucket.service.write(name, path, metadata={CRC32C: entry.crc32c}, condition=ABSENT)
-        except ConflictError:  # an answer was lost: the name is ours alone
-            stored = _written(bucket, name)
+        except ConflictError:  # an answer was lost, or the name is not ours alone
+            stored = _written(bucket, name, entry)
         if not is_same(stored, entry):
             raise DamagedError(f"{stored.size} bytes with crc32c {stored.crc32c} are there")
         return stored.generation
@@ -87,11 +89,15 @@ def _upload(bucket: Bucket, name: str, path: Path, entry: FileEntry) -> Generati
             ) from error
 
 
-def _written(bucket: Bucket, name: str) -> Stored:
+def _written(bucket: Bucket, name: str, entry: FileEntry) -> Stored:
+    """The object that a write found in its way, which must be its own."""
     try:
-        return bucket.service.stat(name)
+        stored = bucket.service.stat(name)
     except MissingError:
         raise DamagedError("there is no such object") from None
+    if (stored.size, stored.crc32c) != (entry.size, entry.crc32c):
+        raise UserError(f"{bucket.uri}/{name} exists already, with another content; give another place")
+    return stored
 
 
 def _download(bucket: Bucket, wanted: Wanted) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from reward_finetuning.storage.buckets import patience
 
-
 FILES = ("GOOGLE_APPLICATION_CREDENTIALS",)
 ENVIRONMENT = (*FILES, "GOOGLE_CLOUD_PROJECT", "STORAGE_EMULATOR_HOST")
 """Variables that select server and account."""

@@ -17,11 +17,11 @@ _DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch",
 _KEYS = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"}
 )
-_DENIED = (
-    "access is denied",
+_ACTIONS = (
     "allow s3:GetObject, s3:ListBucket and, where it writes, s3:PutObject, s3:DeleteObject and "
-    "s3:AbortMultipartUpload, or use other keys; docs/storage.md lists who needs what",
+    "s3:AbortMultipartUpload, or use other keys; docs/storage.md lists who needs what"
 )
+_DENIED = ("access is denied", _ACTIONS)
 _RIGHT = {
     401: _DENIED,
     403: _DENIED,
@@ -61,7 +61,7 @@ def outcomes() -> Iterator[None]:
     try:
         yield
     except FlexibleChecksumError as error:
-        raise DamagedError(one_line(error)) from error
+        raise DamagedError(_line(error)) from error
     except ClientError as error:
         code = code_of(error)
         if code in {"NoSuchKey", "404"}:
@@ -69,7 +69,7 @@ def outcomes() -> Iterator[None]:
         if code in {"PreconditionFailed", "412"}:
             raise ConflictError from error
         if code in _DAMAGED:
-            raise DamagedError(one_line(error)) from error
+            raise DamagedError(_line(error)) from error
         raise
 
 
@@ -90,9 +90,7 @@ def translation(where: str) -> Iterator[None]:
     try:
         yield
     except RetryError as error:
-        raise RetryableError(
-            f"{where} does not answer ({one_line(error.cause or error)}); run it again later"
-        ) from error
+        raise RetryableError(f"{where} does not answer ({_line(error.cause or error)}); run it again later") from error
     except DamagedError as error:
         raise RetryableError(f"{where}: what arrives is damaged every time ({error}); run it again") from error
     except ClientError as error:
@@ -104,7 +102,7 @@ def translation(where: str) -> Iterator[None]:
 
 
 def _of_answer(where: str, error: Any) -> UserError | RetryableError:
-    code, status, line = code_of(error), status_of(error), one_line(error)
+    code, status, line = code_of(error), status_of(error), _line(error)
     if code == "NoSuchUpload":
         return RetryableError(f"{where}: an upload was ended by another task ({line}); run it again")
     if is_temporary(error):
@@ -124,3 +122,13 @@ def _without_answer(error: BaseException) -> str:
             "source that boto3 reads; on a cluster from a Kubernetes secret, or by a role of the service account"
         )
     return f"the request cannot be made ({one_line(error)})"
+
+
+def _line(error: BaseException) -> str:
+    from botocore.exceptions import ClientError
+
+    if not isinstance(error, ClientError):
+        return one_line(error)
+    code, status = code_of(error), status_of(error)
+    answer = f"HTTP {status}" if code == str(status) else f"HTTP {status} {code}"
+    return one_line(f"{answer}: {error.response.get('Error', {}).get('Message') or 'no message'}")

@@ -8,11 +8,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
+import google_crc32c
+
 from reward_finetuning.storage.buckets import patience
 from reward_finetuning.storage.buckets.s3.client import client, request
 from reward_finetuning.storage.buckets.s3.errors import is_temporary, outcomes, translation
 from reward_finetuning.storage.buckets.s3.multipart import PART_BYTES, abort_uploads, content_md5, write_parts
-from reward_finetuning.storage.buckets.service import ABSENT, CRC32C, ConflictError, Listing, MissingError, Stored
+from reward_finetuning.storage.buckets.service import (
+    ABSENT,
+    CRC32C,
+    ConflictError,
+    DamagedError,
+    Listing,
+    MissingError,
+    Stored,
+)
 from reward_finetuning.storage.manifest import Generation
 
 _BLOCK_BYTES = 1 << 20
@@ -41,7 +51,10 @@ class S3Service:
 
         def read() -> tuple[bytes, Generation]:
             answer = client().get_object(**self._target(name))
-            return answer["Body"].read(), _generation(answer)
+            data = answer["Body"].read()
+            if (expected := _crc32c(answer)) not in {None, _checksum(data)}:
+                raise DamagedError(f"its crc32c is not {expected}")
+            return data, _generation(answer)
 
         with outcomes():
             return patience.retry(is_temporary)(read)()
@@ -71,7 +84,7 @@ class S3Service:
                     answer = write_parts(target, source, metadata, arguments)
                 else:
                     data = source if isinstance(source, bytes) else source.read_bytes()
-                    size = len(data)
+                    size, metadata = len(data), {CRC32C: _checksum(data), **metadata}
                     body = {"Body": data, "ContentMD5": content_md5(data), "Metadata": metadata}
                     answer = request("put_object", **target, **body, **arguments)
         except MissingError as error:  # what was to be replaced was deleted
@@ -135,6 +148,10 @@ def _condition(generation: Generation | None) -> dict[str, str]:
     if generation is None:
         return {}
     return {"IfNoneMatch": "*"} if generation == ABSENT else {"IfMatch": f'"{generation}"'}
+
+
+def _checksum(data: bytes) -> str:
+    return str(google_crc32c.Checksum(data).hexdigest().decode())
 
 
 def _generation(answer: Mapping[str, Any]) -> str:
