@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from pipelines.targets.roles import ROLES, Role
 from reward_finetuning.config.base import Frozen
@@ -25,7 +33,12 @@ def _written(pattern: str, example: str) -> AfterValidator:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Cores = Annotated[str, Field(coerce_numbers_to_str=True), _written(r"\d+(\.\d+)?|\d+m", "8, 0.5 or 500m")]
+Cores = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    _written(r"\d+(\.\d+)?|\d+m", "8, 0.5 or 500m"),
+    WithJsonSchema({"type": ["string", "number"]}),
+]
 Bytes = Annotated[str, _written(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)", "16G or 16Gi")]
 Duration = Annotated[str, _written(r"[1-9]\d*[smhd]", "90m, 6h or 2d")]
 Accelerator = Annotated[str, _written(r"[a-z0-9]+(-[a-z0-9]+)+", "nvidia-l4, as GKE names it")]

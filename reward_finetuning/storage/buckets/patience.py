@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from reward_finetuning.storage.buckets.service import DamagedError
 
@@ -17,8 +15,6 @@ WORKERS = 8
 
 TRIES = 3
 """For what arrived damaged, which the clients do not try again by themselves."""
-
-_WAY_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +57,3 @@ def retry_damaged(act: Callable[[], T]) -> T:
         except DamagedError:
             continue
     return act()
-
-
-def accepts_connections(url: str) -> bool:
-    """Whether a server accepts connections. It takes seconds, where a request would wait for minutes."""
-    server = urlsplit(url)
-    port = server.port or (80 if server.scheme == "http" else 443)
-    try:
-        socket.create_connection((server.hostname or "", port), timeout=_WAY_SECONDS).close()
-    except OSError:
-        return False
-    return True

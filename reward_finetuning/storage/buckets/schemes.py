@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reward_finetuning.server_errors import accepts_connections
 from reward_finetuning.storage.buckets.bucket import Bucket
 from reward_finetuning.storage.buckets.gcs import client as gcs_client
 from reward_finetuning.storage.buckets.gcs.service import GcsService
-from reward_finetuning.storage.buckets.patience import accepts_connections
 from reward_finetuning.storage.buckets.s3 import client as s3_client
 from reward_finetuning.storage.buckets.s3.service import S3Service
 from reward_finetuning.storage.buckets.service import Service
