@@ -62,7 +62,7 @@ class Handler(BucketHandler):
             if not self.is_whole(body):
                 return error(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
         ignored = {name.lower() for name in self.server.ignored_headers}
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ignored}
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in ignored]
         pages = f"&max-keys={self.server.page_size}" if self.server.page_size and kind == "list" else ""
         environ = EnvironBuilder(path=self.path + pages, method=self.command, headers=headers, data=body).get_environ()
         blocks, status, answer = run_wsgi_app(self.server.app, environ, buffered=True)

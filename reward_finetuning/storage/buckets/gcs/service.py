@@ -28,20 +28,20 @@ class GcsService:
 
     def stat(self, name: str) -> Stored:
         """See Service."""
-        with _outcomes():
+        with _absence():
             return _reloaded(self._blob(name))
 
     def read(self, name: str) -> tuple[bytes, Generation]:
         """See Service."""
         blob = self._blob(name)
-        with _outcomes():
+        with _absence(), _refusals():
             data = blob.download_as_bytes(checksum="crc32c", **request_options())
         return data, int(blob.generation)
 
     def download(self, stored: Stored, path: Path) -> str | None:
         """See Service."""
-        with _outcomes():
-            blob = self._blob(stored.name, stored.generation)
+        blob = self._blob(stored.name, stored.generation)
+        with _absence(), _refusals():
             blob.download_to_filename(str(path), checksum="crc32c", **request_options())
         return stored.crc32c
 
@@ -53,7 +53,7 @@ class GcsService:
         blob.metadata = dict(metadata)
         options = {} if condition is None else {"if_generation_match": condition}
         options |= {"checksum": "crc32c", **request_options()}
-        with _outcomes():
+        with _refusals():  # what is not found is the bucket
             if isinstance(source, bytes):
                 blob.upload_from_string(source, content_type="application/json", **options)
             else:
@@ -68,7 +68,7 @@ class GcsService:
 
     def delete(self, name: str) -> None:
         """See Service."""
-        with _outcomes():
+        with _absence():
             self._blob(name).delete(**request_options())
 
     def abort_uploads(self, prefix: str, matches: Callable[[str], object]) -> None:
@@ -83,15 +83,24 @@ class GcsService:
 
 
 @contextmanager
-def _outcomes() -> Iterator[None]:
-    """Answers that concern the object alone, as the errors of Service."""
+def _absence() -> Iterator[None]:
+    """A request for an object that is not there, as an error of Service."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        yield
+    except NotFound as error:
+        raise MissingError from error
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Other answers that concern the object alone, as errors of Service."""
     from google.api_core import exceptions as api
     from google.cloud.storage.exceptions import DataCorruption
 
     try:
         yield
-    except api.NotFound as error:
-        raise MissingError from error
     except api.PreconditionFailed as error:
         raise ConflictError from error
     except (api.BadRequest, DataCorruption) as error:  # 400: the checksum of the request is not that of its data
