@@ -47,7 +47,7 @@ class KfpService(Frozen):
     """Time zone in which the installation reads cron: CRON_SCHEDULE_TIMEZONE of ml-pipeline-scheduledworkflow."""
 
     shared_folders: tuple[str, ...] = ()
-    """Folders that this machine and every pod mount at the same path (NFS); a run may live there instead of a bucket."""
+    """Folders that this machine and every pod mount at the same path (NFS); they may hold runs, as a bucket does."""
 
 
 class VertexService(Frozen):
