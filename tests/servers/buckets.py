@@ -100,7 +100,8 @@ class BucketHandler(BaseHTTPRequestHandler):
         self.wfile.write(response.body[: len(response.body) // 2] if self.fault == "truncate" else response.body)
         if self.fault == "truncate":
             self.wfile.flush()
-            self.reset()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def reset(self) -> None:
         self.close_connection = True

@@ -60,16 +60,16 @@ class S3Service:
             return patience.retry(is_temporary)(read)()
 
     def download(self, stored: Stored, path: Path) -> str | None:
-        """See Service; after a break it resumes with the byte that is missing."""
-        without_progress = 0
+        """See Service; after a break it resumes with the byte that is missing, as long as bytes arrive."""
+        from google.api_core.exceptions import RetryError
+
         with path.open("wb") as file:
             while True:
                 before = file.tell()
                 try:
-                    return self._download_rest(stored, file)
-                except Exception as error:
-                    without_progress = 0 if file.tell() > before else without_progress + 1
-                    if not is_temporary(error) or without_progress == patience.TRIES:
+                    return patience.retry(is_temporary)(self._download_rest)(stored, file)
+                except RetryError:
+                    if file.tell() <= before:
                         raise
 
     def write(
