@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import sys
+import time
 import urllib.parse
 from typing import Any
 
@@ -43,6 +44,9 @@ class Handler(BucketHandler):
             self.server.refusals -= 1
             self.send(error(*self.server.refuse_with))
             return
+        if self.server.in_two_steps and kind == "upload" and {"If-Match", "If-None-Match"} & set(self.headers):
+            self.send(self.response_in_two_steps(key, body))
+            return
         with self.server.lock:
             response = self.response(kind, body)
         self.send(response)
@@ -69,6 +73,17 @@ class Handler(BucketHandler):
         sent = {name: value for name, value in answer.items() if name.lower() not in HOP_BY_HOP}
         data = b"".join(blocks)
         return Response(self.damaged(data) if kind == "read" else data, int(status.split()[0]), sent)
+
+    def response_in_two_steps(self, key: str, body: bytes) -> Response:
+        """Check the condition, give others time to do the same, and write."""
+        there = self.server.objects.get_object("bucket", key)
+        expected = self.headers.get("If-Match")
+        if (there is not None and expected is None) or (expected and (there is None or there.etag != expected)):
+            return error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        time.sleep(0.3)
+        with self.server.lock:
+            del self.headers["If-None-Match"], self.headers["If-Match"]
+            return self.response("upload", body)
 
     def is_whole(self, body: bytes) -> bool:
         """Whether a body is what the digests of its request say."""
@@ -103,6 +118,9 @@ class S3Server(BucketServer):
         """Of requests, as a store that does not know them does: If-Match, If-None-Match, X-Amz-Meta-Writing."""
 
         s3_backends.reset()
+        self.in_two_steps = False
+        """Whether conditions are checked first and the object is written then, as some stores do."""
+
         self.objects = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self.objects.create_bucket("bucket", "us-east-1")
 

@@ -42,6 +42,14 @@ def test_a_store_that_ignores_one_is_refused_with_the_reason_before_anything_is_
     assert s3.names() == []
 
 
+def test_a_store_that_checks_first_and_writes_then_is_refused(s3, run):
+    s3.in_two_steps = True
+
+    with pytest.raises(UserError, match=r"of 4 writes of one object at once the store took [2-4].*If-None-Match: \*"):
+        run(s3).begin({}, {})
+    assert s3.names() == []
+
+
 def test_a_store_that_implements_none_is_refused(s3, run):
     s3.faults.append(Fault(501, "upload", times=10**6))
 
