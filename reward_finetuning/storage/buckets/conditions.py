@@ -12,7 +12,7 @@ from reward_finetuning.storage.buckets.bucket import Bucket
 from reward_finetuning.storage.buckets.service import ABSENT
 from reward_finetuning.storage.manifest import Generation
 
-_WRITERS, _ROUNDS = 4, 3
+_WRITERS, _ROUNDS = 4, 2
 _CONSEQUENCE = "two tasks could overwrite each other's results; docs/storage.md lists what a store must offer"
 
 

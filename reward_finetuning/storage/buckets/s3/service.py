@@ -43,7 +43,7 @@ class S3Service:
     def stat(self, name: str) -> Stored:
         """See Service."""
         with outcomes():
-            answer = request("head_object", **self._target(name), ChecksumMode="ENABLED")
+            answer = request("head_object", **self._target(name))
         return Stored(name, _generation(answer), answer["ContentLength"], _crc32c(answer), answer["Metadata"])
 
     def read(self, name: str) -> tuple[bytes, Generation]:
