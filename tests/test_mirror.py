@@ -103,7 +103,7 @@ COVERAGE = {
     "steps/test_determinism": "steps.run_epochs",
     "steps/test_monitor": "training.monitor",
     "storage/buckets/test_store": (
-        "storage.buckets.bucket storage.buckets.patience storage.buckets.schemes storage.buckets.transfers "
+        "storage.buckets.bucket storage.buckets.patience storage.buckets.transfers "
         "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
     ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",

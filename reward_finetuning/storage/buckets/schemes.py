@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.server_errors import accepts_connections
 from reward_finetuning.storage.buckets.bucket import Bucket
 from reward_finetuning.storage.buckets.gcs import client as gcs_client
@@ -39,7 +40,9 @@ def open_bucket(uri: str) -> tuple[Bucket, str]:
 def is_reachable(scheme: str) -> bool:
     """Whether the storage service of a scheme accepts connections; seconds, where a request would take minutes.
 
-    Raises:
-        UserError: the environment names no server of that service.
+    It is not where the environment does not say which server to ask.
     """
-    return accepts_connections(_SERVER_URLS[scheme]())
+    try:
+        return accepts_connections(_SERVER_URLS[scheme]())
+    except UserError:
+        return False
