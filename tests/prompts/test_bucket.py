@@ -1,5 +1,6 @@
 """Prompt sets in buckets."""
 
+import datetime
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from reward_finetuning.config import UserError
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.prompts.hpdv2 import STYLES
+from reward_finetuning.prompts.pointer import follow
 
 
 def test_a_set_in_a_bucket_has_the_digest_that_it_has_on_disk(bucket, tmp_path):
@@ -56,3 +58,14 @@ def test_what_is_wrong_is_said_of_the_object(bucket, content, said):
 
     with pytest.raises(UserError, match=said):
         read_prompts(f"{bucket.uri}/set.txt")
+
+
+def test_a_dated_pointer_in_a_bucket_leads_to_the_newest_set_there(bucket):
+    for name in ("p-2026-10-31.pointer", "p-2026-11-21.pointer", "p-2026-11-23.pointer"):
+        bucket.put(f"sets/{name}", f"of-{name}.txt\n".encode())
+    bucket.put("sets/of-p-2026-11-21.pointer.txt", b"a red circle\n")
+
+    source = follow(f"{bucket.uri}/sets/p-{{date}}.pointer", datetime.date(2026, 11, 22))
+
+    assert source == f"{bucket.uri}/sets/of-p-2026-11-21.pointer.txt"
+    assert [prompt.text for prompt in read_prompts(source).prompts] == ["a red circle"]
