@@ -191,7 +191,8 @@ def _read(config: RunConfig) -> list[Path]:
     """Files and folders of this machine that tasks read, and those that links in these folders lead to."""
     settings = [each for each in _settings(config) if each.external.access == "read"]
     paths = {_existing(path) for each in settings if (path := path_of(each)) is not None}
-    paths |= {Path(os.environ[name]) for name in CREDENTIAL_FILES if name in os.environ}
+    if any(place_of(each) is Place.BUCKET for each in _settings(config)):
+        paths |= {Path(os.environ[name]) for name in CREDENTIAL_FILES if name in os.environ}
     paths |= _link_targets(paths)
     return sorted(path for path in paths if not _inside(path, _written(config)))
 

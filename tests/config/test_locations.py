@@ -39,7 +39,6 @@ def with_value(config, key, value):
         ("gs:/x", r"a bucket is written gs://BUCKET/PREFIX: write gs://x"),
         ("gs:x/y", r"write gs://x/y"),
         ("s3:/x", r"a bucket is written s3://BUCKET/PREFIX: write s3://x"),
-        ("S3://x/y", r"write s3://x/y"),
         ("C:\\x", r"a Windows path names nothing here; in WSL"),
         ("C:/x", r"a Windows path names nothing here"),
         ("a\\b", r"folders are separated by /: write a/b"),
@@ -72,6 +71,12 @@ def test_a_path_after_a_format_is_checked_too(monkeypatch, name):
     assert with_value(RUN, "prompts.train", f"{name}:~/x").prompts.train == f"{name}:/home/me/x"
     with pytest.raises(ValueError, match="write gs://x"):
         with_value(RUN, "prompts.train", f"{name}:gs:/x")
+
+
+@pytest.mark.parametrize("value", ["S3://x/y", "Gs://x/y"])
+def test_a_scheme_is_in_lower_case(value):
+    with pytest.raises(ValueError, match=f"a bucket is written .*: write {value.lower()}"):
+        with_value(RUN, "run_root", value)
 
 
 @pytest.mark.parametrize("value", ["s3a://bucket/x", "https://host/x", "hdfs://x/y"])
