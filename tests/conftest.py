@@ -62,14 +62,35 @@ def heeds_ctrl_c():
 
 
 @pytest.fixture
-def gcs(tmp_path, monkeypatch):
+def gs(tmp_path, monkeypatch):
     """A server of Google Cloud Storage with gs://bucket, for this process and for those that it starts."""
     from servers.gcs import GcsServer
 
-    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
     with GcsServer() as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        _select(server, tmp_path, monkeypatch)
         yield server
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """A server of S3 with s3://bucket, for this process and for those that it starts."""
+    from servers.s3 import S3Server
+
+    with S3Server() as server:
+        _select(server, tmp_path, monkeypatch)
+        yield server
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request):
+    """A server of each kind."""
+    return request.getfixturevalue(request.param)
+
+
+def _select(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,10 @@ COVERAGE = {
     ),
     "steps/test_determinism": "steps.run_epochs",
     "steps/test_monitor": "training.monitor",
-    "storage/gcs/test_store": "storage.gcs.client storage.gcs.errors storage.gcs.objects storage.gcs.transfers",
+    "storage/buckets/test_store": (
+        "storage.buckets.bucket storage.buckets.patience storage.buckets.transfers "
+        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
+    ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",
     "steps/attempts/test_attempt": "storage.refusal",

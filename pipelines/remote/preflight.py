@@ -8,6 +8,7 @@ from pipelines.remote.clients import Package
 from pipelines.targets.services import KfpService, VertexService
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
+from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.inputs import path_of
 
 MOST_PARAMETER_BYTES = 10_000
@@ -33,8 +34,8 @@ def check_sources(config: RunConfig, service: KfpService | VertexService) -> Non
     if local:
         others = "" if not isinstance(service, KfpService) else ", or a folder below kfp.shared_folders"
         raise UserError(
-            f"pods cannot read what lies on this machine: {', '.join(local)}; write gs://... "
-            f"or something built in{others}"
+            f"pods cannot read what lies on this machine: {', '.join(local)}; write "
+            f"{BUCKET_EXAMPLES}, or something built in{others}"
         )
 
 

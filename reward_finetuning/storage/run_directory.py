@@ -72,8 +72,10 @@ class RunDirectory:
             facts: recorded, not compared (code version, MLflow run).
 
         Raises:
-            UserError: settings that change numbers differ; the text lists each.
+            UserError: settings that change numbers differ (the text lists each), or the store ignores conditions.
         """
+        if self.describe() is None:
+            self.store.check_conditions()
         fingerprint = self.config.numbers() | digests
         first = {"fingerprint": fingerprint, "config": self.config.model_dump(mode="json"), **facts}
         if not self.store.create_json(RUN, first):

@@ -1,7 +1,7 @@
-"""Run directories in a bucket of Google Cloud Storage: no rename, one object that decides.
+"""Run directories in a bucket: no rename, one object that decides.
 
 An artifact's files lie under a name that only this attempt uses, `epochs/0001/.policy.<attempt>/`; the artifact exists
-from the moment that `epochs/0001/policy/manifest.json` is created, on the condition that there is none (generation 0).
+from the moment that `epochs/0001/policy/manifest.json` is created, on the condition that there is none.
 So the first writer wins for ever, a slower one takes over what is there, and readers read only what the manifest
 lists, in just those generations. Files that are read come to lie in the cache (cache.py).
 """
@@ -18,12 +18,15 @@ from typing import Any
 
 from reward_finetuning.config.errors import ArtifactError, RetryableError, UserError
 from reward_finetuning.storage import cache
+from reward_finetuning.storage.buckets.conditions import check_conditions
+from reward_finetuning.storage.buckets.patience import WORKERS
+from reward_finetuning.storage.buckets.schemes import open_bucket
+from reward_finetuning.storage.buckets.service import ABSENT, Stored
+from reward_finetuning.storage.buckets.transfers import Wanted, download, is_same, upload
 from reward_finetuning.storage.documents import from_text, to_text
-from reward_finetuning.storage.gcs.client import WORKERS
-from reward_finetuning.storage.gcs.objects import Bucket, Stored
-from reward_finetuning.storage.gcs.transfers import Wanted, download, upload
 from reward_finetuning.storage.manifest import (
     MANIFEST,
+    Generation,
     Identity,
     Manifest,
     StoredObject,
@@ -34,20 +37,18 @@ from reward_finetuning.storage.manifest import (
     parse_manifest,
 )
 from reward_finetuning.storage.store import Write
-from reward_finetuning.storage.uri import split_uri
 
 _DELETED = "deleted"
 """Beside a manifest that is about to go: a deletion that was cut off can still be seen, and repeated."""
 
 
-class GcsStore:
-    """Store at gs://bucket/prefix."""
+class BucketStore:
+    """Store at SCHEME://BUCKET/PREFIX."""
 
     def __init__(self, uri: str) -> None:
-        bucket, self._prefix = split_uri(uri)
-        self._bucket = Bucket(bucket)
+        self._bucket, self._prefix = open_bucket(uri)
         self._read: dict[tuple[str, str], dict[str, Any]] = {}
-        self.uri = f"gs://{bucket}/{self._prefix}".rstrip("/")
+        self.uri = f"{self._bucket.uri}/{self._prefix}".rstrip("/")
 
     def manifest(self, name: str) -> Manifest | None:
         """See Store."""
@@ -93,10 +94,11 @@ class GcsStore:
         objects = {stored.name: stored for stored in self._attempts(name)}
         for file in manifest.files:
             wanted = _stored(manifest, file)
-            if objects.get(wanted.name) != wanted:
+            there = objects.get(wanted.name)
+            if there is None or there.generation != wanted.generation or not is_same(there, manifest.files[file]):
                 raise ArtifactError(
-                    f"{file} of {self.uri}/{name} was deleted or replaced: expected gs://{self._bucket.name}/"
-                    f"{wanted.name}, generation {wanted.generation}, {wanted.entry.size} bytes"
+                    f"{file} of {self.uri}/{name} was deleted or replaced: expected {self._bucket.uri}/"
+                    f"{wanted.name}, generation {wanted.generation}, {wanted.size} bytes"
                 )
 
     def delete(self, name: str) -> None:
@@ -107,9 +109,11 @@ class GcsStore:
         with suppress(ArtifactError):  # a damaged manifest can be deleted, too
             if (committed := self.manifest(name)) is not None:
                 cache.drop(committed.checksum)
-        self._bucket.put(marker, b"{}", generation=None)
+        self._bucket.put(marker, b"{}", condition=None)
         self._bucket.delete([manifest])
         self._bucket.delete([stored.name for stored in self._attempts(name)])
+        with suppress(RetryableError, UserError):
+            self._bucket.abort_uploads(self._data(name), self._own(name).match)
         self._bucket.delete([marker])
 
     def names(self, folder: str) -> list[str]:
@@ -133,12 +137,12 @@ class GcsStore:
 
     def create_json(self, name: str, value: Mapping[str, Any]) -> bool:
         """See Store."""
-        return self._bucket.put(self._object(name), to_text(value).encode(), generation=0)
+        return self._bucket.put(self._object(name), to_text(value).encode(), condition=ABSENT)
 
     def create_text(self, name: str, text: str) -> str:
         """See Store."""
         where, data = f"{self.uri}/{name}", text.encode()
-        if not self._bucket.put(self._object(name), data, generation=0):
+        if not self._bucket.put(self._object(name), data, condition=ABSENT):
             content = self._bucket.read(self._object(name))
             if content is None or content[0] != data:
                 raise ArtifactError(
@@ -151,11 +155,15 @@ class GcsStore:
         current, generation = self._read_json(name)
         if current != expected:
             return False
-        return self._bucket.put(self._object(name), to_text(value).encode(), generation=generation)
+        return self._bucket.put(self._object(name), to_text(value).encode(), condition=generation)
 
-    def _read_json(self, name: str) -> tuple[dict[str, Any] | None, int]:
+    def check_conditions(self) -> None:
+        """See Store."""
+        check_conditions(self._bucket, self._prefix)
+
+    def _read_json(self, name: str) -> tuple[dict[str, Any] | None, Generation]:
         content = self._bucket.read(self._object(name))
-        return (None, 0) if content is None else (from_text(content[0], f"{self.uri}/{name}"), content[1])
+        return (None, ABSENT) if content is None else (from_text(content[0], f"{self.uri}/{name}"), content[1])
 
     def _publish(
         self, name: str, folder: Path, manifest: Manifest, objects: Mapping[str, str]
@@ -171,19 +179,26 @@ class GcsStore:
             return adopt(winner, manifest.identity, f"{self.uri}/{name}"), False
         listed = {file: StoredObject(object=name, generation=generations[name]) for file, name in objects.items()}
         manifest = manifest.model_copy(update={"objects": listed})
-        ours = self._bucket.put(self._object(name, MANIFEST), manifest.model_dump_json(indent=1).encode(), generation=0)
+        ours = self._bucket.put(
+            self._object(name, MANIFEST), manifest.model_dump_json(indent=1).encode(), condition=ABSENT
+        )
         winner = manifest if ours else self.manifest(name)
         if winner is None:
             raise RetryableError(f"{self.uri}/{name} was committed by another task and deleted at once; run it again")
         kept = {each.object for each in winner.objects.values()}
         with suppress(RetryableError, UserError):  # a task that may not delete leaves them to `delete`
             self._bucket.delete([stored.name for stored in self._attempts(name) if stored.name not in kept])
+            self._bucket.abort_uploads(self._data(name), self._own(name).match)
         return adopt(winner, manifest.identity, f"{self.uri}/{name}"), ours
 
     def _attempts(self, name: str) -> list[Stored]:
         """Data of all attempts at an artifact."""
-        own = re.compile(re.escape(self._data(name)) + "[0-9a-f]{32}/")
+        own = self._own(name)
         return [stored for stored in self._bucket.below(self._data(name)) if own.match(stored.name)]
+
+    def _own(self, name: str) -> re.Pattern[str]:
+        """What the names of an artifact's data match; another artifact's name may begin with the same letters."""
+        return re.compile(re.escape(self._data(name)) + "[0-9a-f]{32}/")
 
     def _data(self, name: str) -> str:
         """What the data of an artifact's attempts begins with."""
@@ -198,4 +213,5 @@ def _stored(manifest: Manifest, file: str) -> Stored:
     place = manifest.objects.get(file)
     if place is None:
         raise ArtifactError(f"the manifest of this artifact was altered: it does not say which object holds {file}")
-    return Stored(place.object, place.generation, manifest.files[file])
+    entry = manifest.files[file]
+    return Stored(place.object, place.generation, entry.size, entry.crc32c)

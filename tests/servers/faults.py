@@ -1,4 +1,4 @@
-"""Faults of the server of Google Cloud Storage, and the requests that they happen to."""
+"""Faults of the servers of buckets, and the requests that they happen to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Action = int | float | Literal["reset", "lost", "corrupt", "truncate"]
 class Fault:
     """What goes wrong with the next requests that match.
 
-    kind: "upload" (small, or the start of a resumable one), "chunk", "read", "metadata", "list", "delete"; "" is any.
+    kind: "upload" (small, or the start of a large one), "chunk" (a part of a large one), "complete" (S3: the end of a
+    large one), "read", "metadata", "list", "delete"; S3: "abort" and "uploads" (listed); "" is any.
     action: an HTTP status; "reset" (before anything is done), "lost" (done, then reset), "corrupt", "truncate"; or a
     number of seconds to wait, as a float.
     """

@@ -4,7 +4,7 @@ import random
 import threading
 
 import pytest
-from servers.gcs import Fault
+from servers.faults import Fault
 
 from reward_finetuning.config import RetryableError
 from reward_finetuning.storage import Identity, cache, open_store
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
-def store(gcs):
-    return open_store("gs://bucket/runs/tiny")
+def store(bucket):
+    return open_store(f"{bucket.uri}/runs/tiny")
 
 
 def files(**contents):
@@ -29,28 +29,28 @@ def files(**contents):
     return write
 
 
-def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(gcs, store, patience):
+def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(bucket, store, patience):
     patience(total_seconds=1.5)
-    gcs.faults.append(Fault(503, "upload", MANIFEST, times=10**6))
+    bucket.faults.append(Fault(503, "upload", MANIFEST, times=10**6))
     with pytest.raises(RetryableError):  # all files are there, the manifest is not: as a killed process leaves it
         store.commit("epochs/0001/policy", IDENTITY, files(one=b"1"))
-    assert len(gcs.names()) == 1
+    assert len(bucket.names()) == 1
     assert store.names("epochs/0001") == []
-    gcs.faults.clear()
+    bucket.faults.clear()
 
     store.commit("epochs/0001/policy", IDENTITY, files(one=b"2"))
 
     assert (store.fetch("epochs/0001/policy") / "one").read_bytes() == b"2"
-    assert len(gcs.names()) == 2
+    assert len(bucket.names()) == 2
 
 
-def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(gcs, store, patience):
+def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(bucket, store, patience):
     patience(total_seconds=1.5)
-    gcs.faults += [Fault("lost", "upload", MANIFEST), Fault(503, "", MANIFEST, times=10**6)]
-    gcs.faults[1].after = 1  # the first read, which finds nothing
+    bucket.faults += [Fault("lost", "upload", MANIFEST), Fault(503, "", MANIFEST, times=10**6)]
+    bucket.faults[1].after = 1  # the first read, which finds nothing
     with pytest.raises(RetryableError):
         store.commit("a", IDENTITY, files(one=b"1"))
-    gcs.faults.clear()
+    bucket.faults.clear()
 
     store.commit("a", IDENTITY, lambda folder: pytest.fail("was made again"))
 
@@ -75,9 +75,9 @@ def attempts(store, seed):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(gcs, store, seed):
+def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(bucket, store, seed):
     chance = random.Random(seed)
-    gcs.faults += [
+    bucket.faults += [
         Fault(
             chance.choice([503, 429, 500, "reset", "lost"]),
             chance.choice(["upload", "read", "metadata"]),
@@ -91,7 +91,7 @@ def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(
 
     assert len(given) == 3
     assert len({manifest.checksum for manifest, _ in given}) == 1
-    gcs.faults.clear()
+    bucket.faults.clear()
     cache.drop(given[0][0].checksum)
     folder = store.fetch("a")
     winners = [
@@ -101,16 +101,16 @@ def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(
     assert store.names("") == ["a"]
 
 
-def test_a_deletion_that_was_cut_off_can_be_seen_and_repeated(gcs, store, patience):
+def test_a_deletion_that_was_cut_off_can_be_seen_and_repeated(bucket, store, patience):
     patience(total_seconds=1.5)
     store.commit("epochs/0001/rollouts", IDENTITY, files(one=b"1", two=b"2"))
-    gcs.faults.append(Fault(503, "delete", "/two$", times=10**6))
+    bucket.faults.append(Fault(503, "delete", "/two$", times=10**6))
     with pytest.raises(RetryableError):
         store.delete("epochs/0001/rollouts")
-    gcs.faults.clear()
+    bucket.faults.clear()
     assert store.manifest("epochs/0001/rollouts") is None
     assert store.names("epochs/0001") == ["rollouts"]
 
     store.delete("epochs/0001/rollouts")
 
-    assert gcs.names() == []
+    assert bucket.names() == []

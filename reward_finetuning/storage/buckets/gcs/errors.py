@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.server_errors import error_class, one_line
+from reward_finetuning.storage.buckets.service import DamagedError
 
 _ROLES = (
     "grant it roles/storage.objectUser on the bucket (roles/storage.objectViewer where it only reads), "
@@ -15,8 +16,11 @@ _ROLES = (
 
 
 @contextmanager
-def translation(bucket: str) -> Iterator[None]:
+def translation(where: str) -> Iterator[None]:
     """Turn errors of requests to a bucket into ours.
+
+    Args:
+        where: the bucket's URI.
 
     Raises:
         UserError: no credentials, no permission, or no such bucket. The text names the bucket, and the principal if the
@@ -26,11 +30,13 @@ def translation(bucket: str) -> Iterator[None]:
     import requests
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
-    from google.cloud.storage.exceptions import DataCorruption
 
-    where = f"gs://{bucket}"
     try:
         yield
+    except DamagedError as error:
+        if isinstance(error.__cause__, api.BadRequest):
+            raise UserError(f"{where} refuses ({error})") from error
+        raise RetryableError(f"{where}: what arrives is damaged every time ({error}); run it again") from error
     except auth.DefaultCredentialsError as error:
         raise UserError(
             f"{where}: there are no Google credentials; run `gcloud auth application-default login`, "
@@ -46,8 +52,6 @@ def translation(bucket: str) -> Iterator[None]:
         raise RetryableError(f"{where} does not answer ({_line(error.cause or error)}); run it again later") from error
     except (auth.TransportError, requests.RequestException, ConnectionError, TimeoutError) as error:
         raise RetryableError(f"{where} does not answer ({_line(error)}); run it again later") from error
-    except DataCorruption as error:
-        raise RetryableError(f"{where}: what arrives is damaged every time ({_line(error)}); run it again") from error
     except api.GoogleAPICallError as error:
         if error_class(int(error.code or 500)) is UserError:
             raise UserError(f"{where} refuses ({_line(error)})") from error
