@@ -54,7 +54,7 @@ COVERAGE = {
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
     "pipelines/local/test_launch": "pipelines.local.folder pipelines.local.runner",
     "inputs/test_check": "pipelines.local.preflight",
-    "pipelines/targets/test_cluster": "pipelines.targets.pool",
+    "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
