@@ -10,8 +10,6 @@ from pipelines.targets.pool import Pool, Toleration
 from pipelines.targets.roles import Role
 from pipelines.targets.services import TargetName
 
-ROLE_LABEL = "reward-finetuning/role"
-
 
 def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) -> PipelineTask:
     """Set what a task of `role` needs on `target`; `refusals` has refused what it cannot do."""
@@ -28,7 +26,7 @@ def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) 
         _set_container(task, pool, "nvidia.com/gpu")
         _set_pod(task, pool)
         # Network policies select pods by it (infra/kubernetes/kubeflow/runs): one role does not reach another.
-        kubernetes.add_pod_label(task, ROLE_LABEL, role)
+        kubernetes.add_pod_label(task, "reward-finetuning/role", role)
         # What an attempt leaves for the next ones (steps/attempt.py) concerns one pipeline run, and names the pool.
         kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
         task.set_env_variable("RFT_POOL", role)
