@@ -34,7 +34,9 @@ COVERAGE = {
     # The protocol's cells and its noise floor are tested by the two passes that read them.
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
-    "pipelines/cli/test_app": "pipelines.cli.tables",
+    "pipelines/cli/test_app": (
+        "pipelines.cli.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status pipelines.cli.tables"
+    ),
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
     "tracking/test_server": "tracking.sender",
@@ -52,8 +54,8 @@ COVERAGE = {
     "pipelines/graphs/test_package": "pipelines.graphs.conditions pipelines.graphs.online pipelines.graphs.rollouts",
     "pipelines/graphs/test_staged": "pipelines.graphs.offline",
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
-    "pipelines/local/test_launch": "pipelines.local.folder pipelines.local.runner",
-    "inputs/test_check": "pipelines.local.preflight",
+    "pipelines/local/test_launch": "pipelines.local.runner",
+    "pipelines/local/test_preflight": "pipelines.local.folder",
     "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.

@@ -51,7 +51,7 @@ def export(
     Full finetuning writes a pipeline (`from_pretrained`), LoRA an adapter (`load_lora_weights`). `--single-file` writes
     one file for `from_single_file` and other programs.
 
-    Example: `rft export pipelines/runs/shapes-prdp.yaml --to my-model`
+    Example: `rft export shapes-prdp --to my-model`
     """
     from reward_finetuning.storage import RunDirectory
 

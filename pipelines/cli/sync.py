@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override
-from reward_finetuning.config import UserError, load_config
+from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from reward_finetuning.config import UserError
 from reward_finetuning.config.display import redacted
-from reward_finetuning.config.externals import Kind
-from reward_finetuning.inputs import absolute_paths
 
 if TYPE_CHECKING:
     from reward_finetuning.storage import RunDirectory
@@ -22,11 +20,11 @@ def sync(config: ConfigFile, override: Override = None) -> None:
 
     Tasks do this themselves while the server answers. Points that are there already are not stored twice.
 
-    Example: `rft sync pipelines/runs/shapes-prdp.yaml`
+    Example: `rft sync shapes-prdp`
     """
     from reward_finetuning.storage import RunDirectory
 
-    run = RunDirectory(absolute_paths(load_config(config, override or []), frozenset({Kind.RUNS})))
+    run = RunDirectory(load_with_absolute_root(config, override))
     if run.describe() is None:
         raise UserError(f"{run.uri} holds no run; begin one with: rft run {Path(config)}")
     if not send_rest(run, again=True):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pipelines.estimate.networks import (
     SCORER_FLOPS,
     UTILISATION,
-    VAE_LINEAR,
-    VAE_QUADRATIC,
     Accelerator,
     network_of,
 )
@@ -106,7 +104,8 @@ class _Estimator:
         return self._config.sampling.num_steps * self._step()
 
     def _decode(self) -> float:
-        return VAE_LINEAR * self._cells + VAE_QUADRATIC * self._cells**2
+        linear, quadratic = self._network.decoding
+        return linear * self._cells + quadratic * self._cells**2
 
     def _scoring(self) -> float:
         return sum(SCORER_FLOPS.get(name, 0.0) for name in self._config.reward.weights)

@@ -39,12 +39,18 @@ class Network:
     factor: int = 8
     """Pixels per latent cell, along a side."""
 
+    decoding: tuple[float, float] = (605_507_616.0, 2048.0)
+    """FLOPs of decoding P latent cells with the VAE: linear P + quadratic P^2; Stable Diffusion's, all of one VAE."""
+
     def flops(self, cells: int) -> float:
         """FLOPs of the forward pass of one branch on P = `cells` latent cells."""
         return self.fixed + self.linear * cells + self.quadratic * cells**2
 
 
 NETWORKS: dict[Family, Network] = {
+    "shapes": Network(
+        32, 739_492, 704_512, 522_240, 48, (12_088, 9_679), 2_976, 454_647, factor=4, decoding=(1_538_976, 0)
+    ),
     "sd1": Network(
         512, 859_520_964, 3.007775e9, 165_471_440, 7301.25, (456_384, 389_049), 199_296, 123_060_480 + 83_653_863
     ),
@@ -55,9 +61,6 @@ NETWORKS: dict[Family, Network] = {
         1024, 2_567_463_684, 5.2531036e10, 363_591_680, 2800.0, (848_706, 690_259), 1_451_520, 817_720_320 + 83_653_863
     ),
 }
-
-VAE_LINEAR, VAE_QUADRATIC = 605_507_616.0, 2048.0
-"""FLOPs of decoding P latent cells with the VAE of all families: linear P + quadratic P^2."""
 
 SCORER_FLOPS = {
     "clip_score": 0.18e12,
@@ -115,13 +118,14 @@ def network_of(model: ModelConfig) -> Network:
     config = network_config(configs, "unet")
     shape = (config.get("cross_attention_dim"), tuple(config.get("block_out_channels", ())))
     families: dict[object, Family] = {
+        (48, (32, 64)): "shapes",
         (768, (320, 640, 1280, 1280)): "sd1",
         (1024, (320, 640, 1280, 1280)): "sd2",
         (2048, (320, 640, 1280)): "sdxl",
     }
     if shape not in families:
         raise UserError(
-            f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x, 2.x and XL; this UNet "
-            f"has cross_attention_dim {shape[0]} and channels {list(shape[1])}"
+            f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x, 2.x, XL and shapes; "
+            f"this UNet has cross_attention_dim {shape[0]} and channels {list(shape[1])}"
         )
     return NETWORKS[families[shape]]

@@ -161,6 +161,8 @@ def _protocol(attempt: Attempt, console: Console) -> dict[str, str]:
         FAILURE_FILE: str(attempt.failure),
         SECONDS: "0.5" if console.is_terminal else "15",
         "PYTHONUNBUFFERED": "1",
+        # `python -m` puts the working directory first on sys.path: a user's folder may hold packages of our names.
+        "PYTHONSAFEPATH": "1",
     }
 
 

@@ -91,11 +91,14 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         RepositoryNotFoundError,
     )
 
+    from reward_finetuning.policy.hub import is_reachable
+
     repository, revision = _pinned(model, file, settings)
     what = f"{file.name} of {repository} at {revision or 'main'}"
     elsewhere = f"where there is network, run: rft fetch-weights {model.scorer} --to DIR --download; then set source"
     try:
-        return Path(hf_hub_download(repository, file.name, revision=revision))
+        cached_only = not is_reachable()
+        return Path(hf_hub_download(repository, file.name, revision=revision, local_files_only=cached_only))
     except LocalEntryNotFoundError as error:
         raise RetryableError(f"{what} is not in the hub's cache and the hub cannot be reached; {elsewhere}") from error
     except (EntryNotFoundError, RepositoryNotFoundError) as error:

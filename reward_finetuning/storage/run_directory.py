@@ -102,6 +102,14 @@ class RunDirectory:
             )
             raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
 
+    def agrees(self, fingerprint: dict[str, Any]) -> bool:
+        """Whether `check` accepts the fingerprint."""
+        try:
+            self.check(fingerprint)
+        except UserError:
+            return False
+        return True
+
     def fingerprinted(self) -> dict[str, Any]:
         """All that changes this run's numbers, as flat `section.key` -> value."""
         return dict(self._described()["fingerprint"])

@@ -29,8 +29,10 @@ def code_version() -> str:
     if commit := os.environ.get("RFT_CODE_VERSION"):
         return commit
     if git := shutil.which("git"):
-        command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
+        here = [git, "-C", str(Path(__file__).parent)]
+        # An installed package may lie in a repository of the user, which does not track it.
+        tracked = subprocess.run([*here, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
+        answer = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        if tracked.returncode == answer.returncode == 0:
             return answer.stdout.strip()
     return version("reward-finetuning")

@@ -113,11 +113,11 @@ def read_evaluation(store: Store, name: str) -> EvaluatedSamples:
     manifest = store.manifest(name)
     files = [file for file in (SAMPLES, KL) if manifest is None or file in manifest.files]
     folder = store.fetch(name, files)
-    table = pq.read_table(folder / SAMPLES)
+    table = _read(folder)
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if "parts" not in about:
         raise ArtifactError(f"{folder} was written by an earlier version; delete it, and evaluate again")
-    columns = {column: np.asarray(table[column]) for column in table.column_names if ":" in column}
+    columns = {name: _as_array(table[name]) for name in table.column_names if ":" in name}
 
     def column(name: str) -> tuple[Any, ...]:
         return tuple(table[name].to_pylist())
@@ -165,9 +165,20 @@ class StoredPictures:
 
 def read_table(folder: Path) -> list[dict[str, Any]]:
     """The rows of `SAMPLES`, without the pictures."""
-    rows: list[dict[str, Any]] = pq.read_table(folder / SAMPLES).to_pylist()
+    rows: list[dict[str, Any]] = _read(folder).to_pylist()
     return rows
 
 
 def _prefixed(columns: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): values for name, values in columns.items() if name.startswith(prefix)}
+
+
+def _read(folder: Path) -> pa.Table:
+    """All samples. `pq.read_table` would import pyarrow.dataset, which takes longer than reading."""
+    with pq.ParquetFile(folder / SAMPLES) as file:
+        return file.read()
+
+
+def _as_array(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    """A column of numbers. `to_numpy` would import pandas, which takes longer than all else that `rft status` does."""
+    return np.array(np.from_dlpack(column.combine_chunks()))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+
+from reward_finetuning.server_errors import accepts_connections
 
 T = TypeVar("T")
 
 WORKERS = 8
 """Transfers at once; the client's pool has 10 connections."""
-
-_WAY_SECONDS = 3.0
 
 TRIES = 3
 """For what arrived damaged, which the client does not try again by itself."""
@@ -54,13 +52,8 @@ def _client(_process: int, _emulator: str | None) -> Any:
 
 
 def is_reachable() -> bool:
-    """Whether the storage service accepts connections. It takes seconds, where a request would wait for minutes."""
-    server = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com")
-    try:
-        socket.create_connection((server.hostname or "", server.port or 443), timeout=_WAY_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    """Whether the storage service accepts connections."""
+    return accepts_connections(os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com")
 
 
 def request_options() -> dict[str, Any]:

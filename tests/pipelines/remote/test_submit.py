@@ -118,7 +118,7 @@ def test_what_is_known_before_submitting_is_said_before_submitting(
 ):
     file = run_file()
 
-    compiled = rft("compile", file, "-o", tmp_path / "package.yaml", "-o", setting)
+    compiled = rft("compile", file, "--output", tmp_path / "package.yaml", "-o", setting)
     submitted = rft("submit", file, *to_service, "-o", setting)
     scheduled = rft("schedule", "create", file, *to_service, "--cron", "0 3 * * 1", "-o", setting)
 
