@@ -115,7 +115,7 @@ study-quick: .venv/.train ## repeat a part of the study, compare with the commit
 .venv-scorer/.done: images/scorer/requirements.lock images/scorer/packages.lock
 	test -x .venv-scorer/bin/pip || $(PYTHON) -m venv .venv-scorer
 	$(SCORER_PIP) torch==2.13.0
-	$(SCORER_PIP) --no-deps --requirement images/scorer/requirements.lock
+	$(SCORER_PIP) --no-deps --require-hashes --requirement images/scorer/requirements.lock
 	$(SCORER_PIP) --no-deps --require-hashes --requirement images/scorer/packages.lock
 	$(SCORER_PIP) --no-deps --editable .
 	@touch $@

@@ -57,7 +57,7 @@ COVERAGE = {
     "pipelines/local/test_launch": "pipelines.local.runner",
     "pipelines/local/test_preflight": "pipelines.local.folder",
     "pipelines/tuning/test_search": "pipelines.cli.tune",
-    "pipelines/targets/test_cluster": "pipelines.targets.pool",
+    "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",

@@ -15,7 +15,7 @@ from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Client, Package, RemoteRun
 from pipelines.remote.clients.protocol import run_number
 from pipelines.remote.preflight import check_package, check_sources
-from pipelines.remote.service import Service, settings_of
+from pipelines.remote.service import Service
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.services import TargetName
 from reward_finetuning.config import RetryableError, RunConfig, UserError
@@ -55,7 +55,7 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
         UserError: a pod could not read something, or the service would refuse the package.
     """
     check_names(config)
-    check_sources(config, settings_of(target, cluster))
+    check_sources(config, TargetName(target), cluster)
     with TemporaryDirectory() as folder:
         path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
         package = Package(path, {"config": config.model_dump_json()})

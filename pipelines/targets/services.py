@@ -47,7 +47,8 @@ class KfpService(Frozen):
     """Time zone in which the installation reads cron: CRON_SCHEDULE_TIMEZONE of ml-pipeline-scheduledworkflow."""
 
     shared_folders: tuple[str, ...] = ()
-    """Folders that this machine and every pod mount at the same path (NFS); they may hold runs, as a bucket does."""
+    """Folders that this machine and every pod mount at the same path (NFS); they may hold runs, as a bucket does.
+    Folders of claims that every pool mounts (pools.every.volumes) need not be listed."""
 
 
 class VertexService(Frozen):
