@@ -44,7 +44,7 @@ COVERAGE = {
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "
         "pipelines.remote.clients.protocol pipelines.remote.clients.vertex_access "
-        "pipelines.remote.preflight pipelines.remote.service inputs.names"
+        "pipelines.remote.service inputs.names"
     ),
     "pipelines/remote/test_submit_runs": "pipelines.remote.clients.kubeflow pipelines.remote.clients.vertex",
     "pipelines/remote/test_schedules": "pipelines.cli.schedule",
