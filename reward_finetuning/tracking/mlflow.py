@@ -21,6 +21,7 @@ from reward_finetuning.tracking.journal import Entry, Journal
 from reward_finetuning.tracking.lineage import DeletedError, Lineage
 from reward_finetuning.tracking.sender import Sender
 from reward_finetuning.tracking.system import watch_cpu
+from reward_finetuning.tracking.task_run import task_run
 
 _PAUSE_SECONDS = 60.0
 
@@ -32,6 +33,7 @@ class MlflowTracker:
         self._run = run
         self._journal = Journal(run)
         self._paused_until = 0.0
+        self._started = time.monotonic()
         watch_cpu()
 
     @property
@@ -118,9 +120,14 @@ class MlflowTracker:
         lineage = self._lineage()
         lineage.check()
         sender, num_sent, refusals = Sender(self._run, lineage), 0, []
+        task = task_run(self._run)
         for name in self._journal.unsent(refused=again):
             try:
-                sender.send(self._journal.read(name))
+                entry = self._journal.read(name)
+                sender.send(entry)
+                if task is not None:
+                    task.link(lineage.client, lineage.run_id, self._run)
+                    task.log(lineage.client, entry, time.monotonic() - self._started)
             except Exception as error:
                 if not is_refusal(error):
                     raise
