@@ -32,11 +32,14 @@ def sync(config: ConfigFile, override: Override = None) -> None:
 
 
 def send_rest(run: RunDirectory, *, again: bool = False) -> bool:
-    """Send what MLflow does not have, and print what was sent; False if MLflow refuses a part of it.
+    """Send what MLflow does not have, print what was sent, and register the last policy if the run asks for that.
 
     Args:
         run: the run.
         again: send entries too that MLflow has refused before; and print something where nothing is left to send.
+
+    Returns:
+        False if MLflow refuses a part of it.
 
     Raises:
         UserError: there is no server, or the run was deleted in MLflow.
@@ -45,11 +48,14 @@ def send_rest(run: RunDirectory, *, again: bool = False) -> bool:
     from reward_finetuning.evaluation.reports import is_done
     from reward_finetuning.tracking import MlflowTracker
 
-    tracker = MlflowTracker(run)
-    if not again and not tracker.num_unsent:
-        return True
-    num_sent, refusals = tracker.sync()
-    if is_done(run):
-        tracker.set_status("FINISHED")  # the last task may have missed that too
-    print(f"{num_sent} journal entries of {run.uri} were sent to MLflow at {redacted(tracker.uri)}", flush=True)
+    tracker, refusals = MlflowTracker(run), list[str]()
+    if again or tracker.num_unsent:
+        num_sent, refusals = tracker.sync()
+        if is_done(run):
+            tracker.set_status("FINISHED")  # the last task may have missed that too
+        print(f"{num_sent} journal entries of {run.uri} were sent to MLflow at {redacted(tracker.uri)}", flush=True)
+    if run.config.promotion.after_training:
+        from reward_finetuning.steps.promote import promote_last
+
+        promote_last(run)
     return not refusals

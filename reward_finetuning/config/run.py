@@ -102,7 +102,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _gate_has_its_evaluation(self) -> Self:
-        if self.loop.granularity != "staged" and self.retraining is None:
+        if self.loop.granularity != "staged" and self.retraining is None and not self.promotion.after_training:
             return self
         evaluated = self.evaluation.prompt_sets
         if unknown := sorted({*self.promotion.improve_on, *self.promotion.keep_on} - evaluated.keys()):
