@@ -25,7 +25,7 @@ class PromotionConfig(Frozen):
 
     after_training: bool = False
     """Whether the last policy of a run competes for champion once it is evaluated; a policy that wins is registered.
-    Staged runs and retrainings always do that. The tasks of `fused` do it, and for `split`, `rft run` and `rft sync`."""
+    Staged runs and retrainings always do that. The task of `fused` does it, and else `rft run` or `rft sync`."""
 
     registered_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9{][A-Za-z0-9._{}-]{0,127}$")] | None = "{name}"
     """MLflow registered model whose alias `champion` is moved; `{name}` stands for the run's name. Runs that compete
