@@ -116,6 +116,12 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _event_files_have_a_folder(self) -> Self:
+        if self.tracking.tensorboard and "://" in self.run_root:
+            raise ValueError(f"tracking.tensorboard writes into a folder, and run_root is {self.run_root}: remove it")
+        return self
+
+    @model_validator(mode="after")
     def _retraining_fits_the_rest(self) -> Self:
         if self.retraining is None:
             return self

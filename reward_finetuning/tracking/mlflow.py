@@ -22,6 +22,7 @@ from reward_finetuning.tracking.lineage import DeletedError, Lineage
 from reward_finetuning.tracking.sender import Sender
 from reward_finetuning.tracking.system import watch_cpu
 from reward_finetuning.tracking.task_run import task_run
+from reward_finetuning.tracking.tensorboard import EventFiles
 
 _PAUSE_SECONDS = 60.0
 
@@ -32,6 +33,7 @@ class MlflowTracker:
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._journal = Journal(run)
+        self._event_files = EventFiles(run)
         self._paused_until = 0.0
         self._started = time.monotonic()
         watch_cpu()
@@ -48,7 +50,8 @@ class MlflowTracker:
 
     def log(self, report: Entry) -> None:
         """See Tracker."""
-        self._journal.add(report)
+        if self._journal.add(report):
+            self._event_files.log(report)
         self.flush()
 
     def flush(self) -> bool:

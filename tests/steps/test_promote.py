@@ -173,7 +173,7 @@ def test_the_last_policy_of_a_run_is_registered_once_if_the_run_asks_for_it(nudg
         promote_last(silent)
 
     client = MlflowClient(MlflowTracker(asks).uri)
-    assert [version.version for version in client.search_model_versions("name='tiny'")] == ["1"]
+    assert [str(version.version) for version in client.search_model_versions("name='tiny'")] == ["1"]
     assert client.get_model_version_by_alias("tiny", "champion").tags["epoch"] == "1"
     assert client.search_model_versions("name='silent'") == []
 
