@@ -21,6 +21,10 @@ COMMANDS = {
         "report:report",
         "Write the page of the newest evaluation of a run, or a page that compares several runs.",
     ),
+    "tune": (
+        "tune:tune",
+        "Choose learning rate, updates per epoch and the method's own setting by short runs.",
+    ),
     "evaluate": (
         "evaluate:evaluate",
         "Compare the policies of an evaluation file, or the newest policy of a run with the pretrained model.",

@@ -125,7 +125,7 @@ def test_status_of_a_run_that_was_never_begun(run_file, tmp_path):
 
 
 def test_help_shows_an_example_of_each_command(tmp_path):
-    for command in ("run", "compile", "status"):
+    for command in ("run", "compile", "status", "tune"):
         done = rft(command, "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert f"Example: rft {command} " in done.stdout
