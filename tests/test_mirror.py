@@ -30,6 +30,7 @@ COVERAGE = {
     "steps/test_evaluation": "evaluation.pages evaluation.reports steps.evaluate steps.evaluate_shard",
     "steps/test_promote": "evaluation.champion evaluation.contest",
     "steps/test_gate": "evaluation.objections steps.outputs",
+    "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
     "policy/export/test_weights": "evaluation.exports",
     # The protocol's cells and its noise floor are tested by the two passes that read them.
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
@@ -57,6 +58,7 @@ COVERAGE = {
     "pipelines/local/test_launch": "pipelines.local.runner",
     "pipelines/local/test_preflight": "pipelines.local.folder",
     "pipelines/targets/test_cluster": "pipelines.targets.pool",
+    "pipelines/tuning/test_search": "pipelines.cli.tune",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
