@@ -64,8 +64,8 @@ class FinetunedPolicy:
         Source: Song et al. 2021 (arXiv:2010.02502), eq. 12.
         """
         prompt, drawing, device = str(row["prompt"]), self._drawing, self.pipeline.device
-        identifier = str(row.get("prompt_id") or sha256(prompt.encode()).hexdigest()[:16])
-        noise = _noise(seed, identifier, int(row.get("image_index") or 0), drawing).to(device)
+        identifier = str(_given(row, "prompt_id", sha256(prompt.encode()).hexdigest()[:16]))
+        noise = _noise(seed, identifier, int(_given(row, "image_index", 0)), drawing).to(device)
         rounding = getattr(torch, drawing["latents_dtype"])
         conditions = [self._encoded(prompt)]
         if guidance_scale > 1:
@@ -74,7 +74,9 @@ class FinetunedPolicy:
         for step in range(len(drawing["timesteps"])):
             a, a_prev, std = (drawing[key][step] for key in ("alpha_bars", "alpha_bars_prev", "stds"))
             branches = [self._epsilon(x, drawing["timesteps"][step], a, each) for each in conditions]
-            epsilon = branches[-1] if len(branches) == 1 else branches[0].lerp(branches[1], guidance_scale)
+            epsilon = branches[0]
+            if len(branches) > 1:
+                epsilon = epsilon + guidance_scale * (branches[1] - epsilon)
             q = max(1 - a_prev - std**2, 0.0) ** 0.5 - ((1 - a) * a_prev / a) ** 0.5
             mean = (a_prev / a) ** 0.5 * x + q * epsilon
             x = (mean + std * noise[step + 1]).to(rounding).float()
@@ -119,6 +121,12 @@ class FinetunedPolicy:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="PNG")
         return buffer.getvalue()
+
+
+def _given(row: dict[str, Any], column: str, default: object) -> Any:
+    """The value of an optional column; pandas has NaN or None for a missing one."""
+    value = row.get(column)
+    return default if value is None or value != value else value  # noqa: PLR0124 NaN alone differs from itself
 
 
 def _noise(seed: int, prompt_id: str, image_index: int, drawing: dict[str, Any]) -> Tensor:

@@ -37,8 +37,10 @@ rows = pd.DataFrame({"prompt": ["a red circle", "a red circle"], "prompt_id": ["
 for name, params in (("default", {}), ("seed", {"seed": 7})):
     for number, picture in enumerate(model.predict(rows, params=params)):
         Path(to, f"{name}-{number}.png").write_bytes(picture)
-example = model.predict(model.input_example)
-assert len(example) == 1 and example[0].startswith(b"\\x89PNG")
+optional = pd.DataFrame({"prompt": ["a red circle"] * 2, "prompt_id": [None, "x"]})
+by_text, other = model.predict(optional)
+(same,) = model.predict(pd.DataFrame({"prompt": ["a red circle"]}))
+assert by_text == same != other and same.startswith(b"\\x89PNG")
 assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
 DIFFUSERS = """
