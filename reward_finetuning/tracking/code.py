@@ -25,9 +25,13 @@ def pipeline_run() -> dict[str, str]:
     return {tag: os.environ[variable] for variable, tag in _PIPELINE.items() if os.environ.get(variable)}
 
 
+USER = "RFT_USER"
+"""Environment variable: who makes runs."""
+
+
 def user() -> str:
     """Who made the run: RFT_USER, MLFLOW_TRACKING_USERNAME, else the user of the process."""
-    for variable in ("RFT_USER", "MLFLOW_TRACKING_USERNAME"):
+    for variable in (USER, "MLFLOW_TRACKING_USERNAME"):
         if name := os.environ.get(variable):
             return name
     try:
