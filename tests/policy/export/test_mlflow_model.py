@@ -61,7 +61,7 @@ drawn = pipe(
 np.save(to, drawn.images.numpy())
 assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
-SAMPLES = (Sample(Prompt("one", PROMPT), 0), Sample(Prompt("two", PROMPT), 3))
+SAMPLES = (Sample(0, Prompt("one", PROMPT), 0), Sample(1, Prompt("two", PROMPT), 3))
 SAMPLING = {"num_steps": 3, "guidance_scale": 2.0}
 
 
