@@ -30,6 +30,7 @@ COVERAGE = {
     "steps/test_evaluation": "evaluation.pages evaluation.reports steps.evaluate steps.evaluate_shard",
     "steps/test_promote": "evaluation.champion evaluation.contest",
     "steps/test_gate": "evaluation.objections steps.outputs",
+    "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
     "policy/export/test_weights": "evaluation.exports",
     # The protocol's cells and its noise floor are tested by the two passes that read them.
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
@@ -44,7 +45,7 @@ COVERAGE = {
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "
         "pipelines.remote.clients.protocol pipelines.remote.clients.vertex_access "
-        "pipelines.remote.preflight pipelines.remote.service inputs.names"
+        "pipelines.remote.service inputs.names"
     ),
     "pipelines/remote/test_submit_runs": "pipelines.remote.clients.kubeflow pipelines.remote.clients.vertex",
     "pipelines/remote/test_schedules": "pipelines.cli.schedule",

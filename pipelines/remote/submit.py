@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Client, Package, RemoteRun
 from pipelines.remote.clients.protocol import run_number
-from pipelines.remote.preflight import check_package, check_sources
+from pipelines.remote.preflight import check_package, examine
 from pipelines.remote.service import Service
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.services import TargetName
@@ -55,7 +56,11 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
         UserError: a pod could not read something, or the service would refuse the package.
     """
     check_names(config)
-    check_sources(config, TargetName(target), cluster)
+    findings = examine(config, target, cluster)
+    if findings.refusals:
+        raise UserError("; ".join(findings.refusals))
+    for warning in findings.warnings:
+        print(f"rft: warning: {warning}", file=sys.stderr)
     with TemporaryDirectory() as folder:
         path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
         package = Package(path, {"config": config.model_dump_json()})

@@ -100,8 +100,8 @@ class Journal:
     def __init__(self, run: RunDirectory) -> None:
         self._store = run.store
 
-    def add(self, report: Entry) -> None:
-        """Write an entry, unless this task has reported this epoch already."""
+    def add(self, report: Entry) -> bool:
+        """Write an entry; False if this task has reported this epoch already."""
         entry = {
             "epoch": report.epoch,
             "timestamp_ms": int(time.time() * 1000),
@@ -114,7 +114,7 @@ class Journal:
         }
         if report.evaluation is not None:
             entry["evaluation"] = asdict(report.evaluation) | {"metrics": _accepted(report.evaluation.metrics)}
-        self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
+        return self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries as they were written, by epoch.

@@ -27,6 +27,10 @@ class PromotionConfig(Frozen):
     """Reward -> how far below 0 its interval may reach on any of these sets, in its own units, compared with the model
     to beat and with the pretrained one; rewards not named may fall."""
 
+    after_training: bool = False
+    """Whether the last policy of a run competes for champion once it is evaluated; a policy that wins is registered.
+    Staged runs and retrainings always do that. The task of `fused` does it, and else `rft run` or `rft sync`."""
+
     registered_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9{][A-Za-z0-9._{}-]{0,127}$")] | None = "{name}"
     """MLflow registered model whose alias `champion` is moved; `{name}` stands for the run's name. Runs that compete
     share one. Null, or tracking off: the run's policies compete among themselves, in its champion.json."""
