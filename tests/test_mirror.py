@@ -57,8 +57,8 @@ COVERAGE = {
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
     "pipelines/local/test_launch": "pipelines.local.runner",
     "pipelines/local/test_preflight": "pipelines.local.folder",
-    "pipelines/targets/test_cluster": "pipelines.targets.pool",
     "pipelines/tuning/test_search": "pipelines.cli.tune",
+    "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
@@ -104,7 +104,10 @@ COVERAGE = {
     ),
     "steps/test_determinism": "steps.run_epochs",
     "steps/test_monitor": "training.monitor",
-    "storage/gcs/test_store": "storage.gcs.client storage.gcs.errors storage.gcs.objects storage.gcs.transfers",
+    "storage/buckets/test_store": (
+        "storage.buckets.bucket storage.buckets.patience storage.buckets.transfers "
+        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
+    ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",
     "steps/attempts/test_attempt": "storage.refusal",

@@ -6,6 +6,7 @@ import sys
 
 from pipelines.local.folder import is_abandoned, set_aside
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.inputs import check_inputs, input_digests
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
@@ -25,6 +26,7 @@ def check_run(config: RunConfig, *, replace_abandoned: bool = False) -> RunDirec
     """
     check_verification(config.reward)
     check_inputs(config)
+    check_promotion(config)
     run = RunDirectory(config)
     check_tensorboard(run)
     if run.describe() is None:

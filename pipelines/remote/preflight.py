@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.remote.clients import Package
-from pipelines.remote.service import Service, settings_of
+from pipelines.remote.service import Service
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.images import image_of
 from pipelines.targets.roles import ROLES
-from pipelines.targets.services import KfpService, VertexService
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
+from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.inputs import path_of
 
 MOST_PARAMETER_BYTES = 10_000
@@ -39,9 +40,23 @@ class Findings:
 def examine(config: RunConfig | EvaluationRun, target: Service, cluster: Cluster) -> Findings:
     """Check a run, or an evaluation, before its package is submitted; `rft compile` prints all of it as warnings."""
     parameters = {"config": config.model_dump_json()}
-    refusals = [_local_sources(config, settings_of(target, cluster)), _verification(config), _parameters(parameters)]
+    refusals = [_local_sources(config, target, cluster), _verification(config), _parameters(parameters)]
     warnings = [_tracking(config, cluster), _images(cluster)]
     return Findings(tuple(filter(None, refusals)), tuple(filter(None, warnings)))
+
+
+def check_readable(config: RunConfig, cluster: Cluster) -> None:
+    """Refuse a run directory in a claim that this machine does not mount, for what reads the run directory.
+
+    Raises:
+        UserError: naming the claim.
+    """
+    for folder, claim in cluster.claim_folders().items():
+        if Path(config.run_root).is_relative_to(folder) and not Path(folder).is_dir():
+            raise UserError(
+                f"run_root={config.run_root} is in the claim {claim}, which this machine does not mount at {folder}: "
+                "submit without --follow, or run the command in a pod that mounts it"
+            )
 
 
 def check_package(package: Package) -> None:
@@ -60,15 +75,16 @@ def check_package(package: Package) -> None:
         )
 
 
-def _local_sources(config: RunConfig | EvaluationRun, service: KfpService | VertexService) -> str:
+def _local_sources(config: RunConfig | EvaluationRun, target: Service, cluster: Cluster) -> str:
     """What lies on this machine alone; empty: nothing."""
-    shared = service.shared_folders if isinstance(service, KfpService) else ()
+    shared = cluster.shared_folders() if target is Service.KFP else ()
     local = [f"{each.key}={each.value}" for each in external_settings(config) if not _reachable(each, config, shared)]
     if not local:
         return ""
-    others = "" if not isinstance(service, KfpService) else ", or a folder below kfp.shared_folders"
+    others = ", or a folder of a claim that every pool mounts, or below kfp.shared_folders"
     return (
-        f"pods cannot read what lies on this machine: {', '.join(local)}; write gs://... or something built in{others}"
+        f"pods cannot read what lies on this machine: {', '.join(local)}; write {BUCKET_EXAMPLES}, "
+        f"or something built in{others if target is Service.KFP else ''}{_partial_claims(config, cluster)}"
     )
 
 
@@ -130,3 +146,14 @@ def _reachable(setting: Setting, config: RunConfig | EvaluationRun, shared: tupl
     if setting.external.kind is Kind.TRACKING and isinstance(config, RunConfig) and not config.tracking.enabled:
         return True
     return "://" not in setting.value and any(path.is_relative_to(folder) for folder in shared)
+
+
+def _partial_claims(config: RunConfig | EvaluationRun, cluster: Cluster) -> str:
+    """Which pools lack the claim that run_root is in, as a part of an error."""
+    for role in ROLES:
+        for volume in cluster.pools.of(role).volumes:
+            if volume.claim is not None and Path(config.run_root).is_relative_to(volume.path):
+                missing = [other for other in ROLES if volume not in cluster.pools.of(other).volumes]
+                if missing:
+                    return f"; {', '.join(missing)} lack the claim {volume.claim}: mount it in pools.every.volumes"
+    return ""

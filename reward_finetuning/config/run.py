@@ -32,7 +32,7 @@ class RunConfig(Frozen):
     """The run's folder under run_root, and its name in MLflow."""
 
     run_root: Location = "runs"
-    """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
+    """Folder of all runs: a path, or gs://BUCKET/PREFIX or s3://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
     """Seed of all random numbers."""

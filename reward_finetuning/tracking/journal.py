@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.storage import RunDirectory
@@ -83,8 +83,8 @@ class Entry:
 class _Stored(BaseModel):
     """An entry as a file; earlier versions wrote fewer fields."""
 
-    epoch: int
-    timestamp_ms: int
+    epoch: Annotated[int, Field(ge=0, lt=2**63)]
+    timestamp_ms: Annotated[int, Field(ge=0, lt=2**63)]
     metrics: dict[str, float]
     images: dict[str, str]
     files: dict[str, str] = {}
@@ -151,8 +151,7 @@ class Journal:
         self._store.create_json(f"{_FOLDER}/{name}{_REFUSED}", {"reason": reason})
 
     def _checked(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        as_record(_Stored, entry, f"{self._store.uri}/{_FOLDER}/{name}")
-        return entry
+        return as_record(_Stored, entry, f"{self._store.uri}/{_FOLDER}/{name}").model_dump()
 
 
 def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:

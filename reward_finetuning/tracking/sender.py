@@ -11,6 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.uri import scheme_of
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.metrics_table import metrics_table, named
 from reward_finetuning.tracking.names import mlflow_name, mlflow_names
@@ -99,7 +100,7 @@ class Sender:
             dataset = Dataset(
                 each["name"][:500] or "_",
                 each["digest"][:32],  # MLflow takes 36 characters
-                "gs" if each["source"].startswith("gs://") else "local",
+                scheme_of(each["source"]) or "local",
                 json.dumps({"uri": each["source"]}),
                 json.dumps({"mlflow_colspec": [{"type": "string", "name": "prompt", "required": True}]}),
                 json.dumps({"num_prompts": each["num_prompts"], "sha256": each["digest"]}),

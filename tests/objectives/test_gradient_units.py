@@ -42,7 +42,7 @@ def test_prdps_beta_does_not_change_the_step_at_the_reference(toy, beta):
 
     expected, found = (gradient(PrdpConfig(kl_weight=weight), world) for weight in (1.0, beta))
 
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(adam_step(found), adam_step(expected), rtol=1e-6, atol=0)
 
 
@@ -56,7 +56,7 @@ def test_ppods_eta_does_not_change_the_step_at_the_reference(toy, loss, eta):
         gradient(PpodConfig(kl_weight=weight, loss=loss, convergence=None), world) for weight in (1.0, eta)
     )
 
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @settings(deadline=None)

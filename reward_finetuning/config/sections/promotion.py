@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from reward_finetuning.config.base import Frozen
 
@@ -14,7 +14,11 @@ class PromotionConfig(Frozen):
     """
 
     improve_on: tuple[str, ...] = Field(default=("train",), min_length=1)
-    """Evaluation prompt sets on which the trained reward's interval must lie above 0."""
+    """Evaluation prompt sets on which the trained reward's interval must lie above 0, or above `min_gain`."""
+
+    min_gain: PositiveFloat | None = None
+    """The gain that improve_on asks for, in units of the reward. Needed where a set has fewer than 20 prompts: the
+    interval is then one of new images of these prompts, and a gain of any size would do."""
 
     keep_on: tuple[str, ...] = ("heldout",)
     """Evaluation prompt sets on which the trained reward's interval must not lie below 0."""

@@ -19,7 +19,8 @@ def test_a_cell_is_the_run_file_with_its_settings_on_another_seed_and_on_trainin
 
     runs = [search.run_of(cell) for cell in search.grid]
 
-    assert [run.training.learning_rate for run in runs] == [1e-4, 3.3e-5, 3e-4]
+    tried = [(run.training.learning_rate, run.training.updates_per_epoch) for run in runs]
+    assert tried == [(1e-4, 1), (1e-4, 2), (3.3e-5, 1)]
     assert {(run.seed, run.loop.epochs, run.loop.granularity, run.tracking.enabled) for run in runs} == {
         (OTHER_SEED, 5, "fused", False)
     }
@@ -29,7 +30,7 @@ def test_a_cell_is_the_run_file_with_its_settings_on_another_seed_and_on_trainin
 
 
 def test_a_series_of_retrainings_is_not_tuned(run_config):
-    config = run_config(retraining={})
+    config = run_config(retraining={}, promotion={"keep_on": []})
 
     with pytest.raises(UserError, match="rft tune needs a run file without the section retraining"):
         Search(config, num_cells=3, num_epochs=5)
