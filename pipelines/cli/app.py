@@ -52,7 +52,7 @@ def main() -> None:
         print(_WINDOWS, file=sys.stderr)
         sys.exit(2)
     try:
-        app()
+        app(prog_name="rft")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
             raise

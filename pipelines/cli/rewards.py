@@ -148,7 +148,8 @@ def _reward_config(subject: str, source: str | None) -> RewardConfig:
     """The reward section of a run file, or a section with one scorer; a name is a scorer's before it is a run's."""
     from reward_finetuning.rewards.verification import VERIFIABLE
 
-    if subject in VERIFIABLE or (subject not in packaged() and not Path(subject).is_file() and "/" not in subject):
+    is_file = "/" in subject or subject.endswith((".yaml", ".yml")) or Path(subject).is_file()
+    if subject in VERIFIABLE or (subject not in packaged() and not is_file):
         return RewardConfig(weights={subject: 1.0}, scorers={subject: ScorerConfig(source=source)})
     if source is not None:
         raise UserError(f"--source requires the name of a scorer; {subject} defines the source of its weights")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from pipelines.targets.cluster import Cluster
 from reward_finetuning.config import EvaluationRun, RunConfig
@@ -21,7 +22,11 @@ class FileKind(StrEnum):
     CLUSTER = "cluster"
 
 
-_MODELS = {FileKind.RUN: RunConfig, FileKind.EVALUATION: EvaluationRun, FileKind.CLUSTER: Cluster}
+_MODELS: dict[FileKind, type[BaseModel]] = {
+    FileKind.RUN: RunConfig,
+    FileKind.EVALUATION: EvaluationRun,
+    FileKind.CLUSTER: Cluster,
+}
 
 
 def schema(

@@ -64,7 +64,7 @@ def test_the_status_of_an_evaluated_run_imports_nothing_that_takes_seconds(nudge
     run = nudged_run({1: 0.5}, loop={"epochs": 1, "evaluate_every": 1}, tracking={"enabled": False})
     path = tmp_path / "run.yaml"
     path.write_text(run.config.model_dump_json(), encoding="utf-8")
-    heavy = tuple({*HEAVY, "pandas", "kfp", "kubernetes", "google.cloud"} - {"scipy"})
+    heavy = tuple({*HEAVY, "pandas", "kfp", "kubernetes"} - {"scipy"})
     program = f"""
 import sys
 from pipelines.cli.app import app

@@ -177,7 +177,7 @@ def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
 
 
 def test_windows_reads_in_one_line_what_is_missing(tmp_path):
-    program = "import sys; sys.platform = 'win32'; from pipelines.cli.app import main; main()"
+    program = "import sys; from pipelines.cli.app import main; sys.platform = 'win32'; main()"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
 

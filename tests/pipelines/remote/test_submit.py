@@ -59,6 +59,11 @@ def finished(run):
     return run["state"] in {"SUCCEEDED", "PIPELINE_STATE_SUCCEEDED"}
 
 
+def errors(done):
+    """Lines of stderr besides warnings: a test's cluster has neither a registry nor MLflow."""
+    return [line for line in done.err.splitlines() if not line.startswith("rft: warning: ")]
+
+
 LOCAL = {
     "run_root": {"run_root": "/home/me/runs"},
     "prompts.train": {"prompts": {"train": "hpdv2:prompts/hpd"}},
@@ -79,7 +84,7 @@ def test_what_no_pod_can_read_is_refused_before_anything_is_sent(rft, run_file, 
 
     assert done.code == 2
     assert f"pods cannot read what lies on this machine: {setting}=" in done.err
-    assert done.err.count("\n") == 1
+    assert len(errors(done)) == 1
     assert service.server.requests == []
 
 
@@ -201,7 +206,7 @@ def test_an_error_of_the_service_is_one_line(rft, run_file, service, to_service,
 
     assert done.code == code
     assert why in done.err
-    assert done.err.count("\n") == 1
+    assert len(errors(done)) == 1
 
 
 def test_a_service_that_cannot_be_reached_may_be_asked_again(rft, run_file, to_kfp, google_key, monkeypatch, tmp_path):
@@ -217,7 +222,7 @@ def test_a_service_that_cannot_be_reached_may_be_asked_again(rft, run_file, to_k
     assert kfp.code == vertex.code == 75
     assert f"Kubeflow Pipelines at {nowhere} cannot be reached (NewConnectionError)" in kfp.err
     assert f"Vertex AI at {nowhere} cannot be reached (ConnectionError)" in vertex.err
-    assert kfp.err.count("\n") == vertex.err.count("\n") == 1
+    assert len(errors(kfp)) == len(errors(vertex)) == 1
 
 
 @pytest.mark.parametrize("service", ["kfp"], indirect=True)
