@@ -131,7 +131,8 @@ class Search:
             return Trial(cell, None, error=outcome.error)
         metrics = reported_metrics(RunDirectory(self.run_of(cell)), self.num_epochs)
         assert metrics is not None, "a run that is done is evaluated"
-        return Trial(cell, *(metrics[f"eval/train/reward/gain{part}"] for part in ("", "_low", "_high")))
+        gain, low, high = (metrics[f"eval/train/reward/gain{part}"] for part in ("", "_low", "_high"))
+        return Trial(cell, gain, low, high)
 
     def _finished(self, cell: Cell) -> Trial | None:
         """The result of the same run on the same prompts, if there is one."""
