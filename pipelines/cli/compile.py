@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +25,23 @@ def compile_(
 ) -> None:
     """Compile the pipeline of a run or an evaluation to a package for Kubeflow Pipelines or Vertex AI.
 
+    What `rft submit` would refuse, such as a local run_root, is printed as a warning: the config is a parameter of the
+    package, and whoever submits it can give another.
+
     Example: `rft compile prdp-large-scale --target vertex --cluster cluster.yaml --output package.yaml`
     """
     from pipelines.graphs.package import compile_package
+    from pipelines.remote.preflight import examine
+    from pipelines.remote.service import Service
     from pipelines.targets.cluster import load_cluster
 
     compiled = load_run_or_evaluation(config, override or [])
     path = output or Path(f"{compiled.name}-{target}.yaml")
-    compile_package(compiled, target, path, load_cluster(cluster))
+    machines = load_cluster(cluster)
+    compile_package(compiled, target, path, machines)
+    if target is not TargetName.LOCAL:
+        findings = examine(compiled, Service(target.value), machines)
+        for text in (*findings.refusals, *findings.warnings):
+            print(f"rft: warning: {text}", file=sys.stderr)
     content = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {content}")

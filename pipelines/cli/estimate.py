@@ -36,13 +36,19 @@ def estimate(
     table = Table("role", "PFLOP", "GPU hours", "GPU memory, GB", box=None, padding=(0, 2, 0, 0))
     for role, cost in total.roles.items():
         note = "" if cost.memory <= gpu.memory else f"  more than the {gpu.memory:g} GB of {accelerator.value}"
-        table.add_row(role, f"{cost.flops / 1e15:,.0f}", f"{cost.hours:,.1f}", f"{cost.memory:.0f}{note}")
-    console.print(f"{run.name} on {accelerator.value}: {total.hours:,.0f} GPU hours, {total.disk:,.0f} GB of disk")
+        table.add_row(role, _short(cost.flops / 1e15), _short(cost.hours), f"{cost.memory:.0f}{note}")
+    hours, disk = _short(total.hours), _short(total.disk)
+    console.print(f"{run.name} on {accelerator.value}: {hours} GPU hours, {disk} GB of disk")
     if price is not None:
-        console.print(f"at {price:g} an hour: {total.hours * price:,.0f}")
+        console.print(f"at {price:g} an hour: {_short(total.hours * price)}")
     console.print(table)
     for assumption in total.assumptions:
         console.print(f"- {assumption}", highlight=False, soft_wrap=True)
     if total.roles["train"].memory > gpu.memory:
         advice = "training does not fit: lower training.cells_per_batch, which changes only memory and rounding"
         console.print(advice, soft_wrap=True)
+
+
+def _short(value: float) -> str:
+    """A number without digits that no estimate has: two of a small number."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -11,6 +11,7 @@ import typer
 
 from pipelines.cli.options import Override
 from pipelines.cli.run_files import complete, run_files
+from pipelines.cli.sync import send_if_done
 from pipelines.cli.terminal import make_console
 from pipelines.local.folder import folder_here
 from reward_finetuning.config import UserError, load_config
@@ -48,6 +49,8 @@ def report(
     runs = [_run_directory(config, override or []) for config in configs]
     console = make_console()
     page = _report_run(runs[0], output, console) if len(runs) == 1 else _compare_runs(runs, output, console)
+    for run in runs:
+        send_if_done(run)
     console.print(f"page  {page.absolute().as_uri()}", highlight=False, soft_wrap=True, markup=False)
 
 

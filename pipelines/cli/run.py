@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
-from pipelines.cli.sync import send_rest
+from pipelines.cli.sync import send_if_done
 from pipelines.cli.terminal import make_console
 from pipelines.local.containers import ContainerOptions, Gpus
 from pipelines.local.runner import Runner
-from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.config import UserError
 
 if TYPE_CHECKING:
     from pipelines.local.launch import Outcome
-    from reward_finetuning.storage import RunDirectory
 
 
 def run(
@@ -67,7 +66,7 @@ def run(
             console.print(describe(run_config), highlight=False)
             verify_before_training(directory, console)
             _exit_on_failure(run_until_done(directory, runner, console, containers))
-        _send_rest(directory)
+        send_if_done(directory, register=True)
     print_evaluation(directory, console)
     print_locations(directory, console)
 
@@ -76,13 +75,3 @@ def _exit_on_failure(outcome: Outcome) -> None:
     if outcome.exit_code:
         print(f"rft: {outcome.error}; {outcome.advice}", file=sys.stderr)
         raise typer.Exit(outcome.exit_code)
-
-
-def _send_rest(run: RunDirectory) -> None:
-    """Send the journal entries that MLflow does not have. The run is done whether or not MLflow answers."""
-    if not run.config.tracking.enabled:
-        return
-    try:
-        send_rest(run)
-    except (UserError, RetryableError) as error:
-        print(f"rft: warning: {error}; rft sync sends the rest", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from pipelines.cli.sync import send_if_done
 from pipelines.cli.terminal import make_console
 from reward_finetuning.config import UserError
 
@@ -26,3 +27,4 @@ def status(config: ConfigFile, override: Override = None) -> None:
         raise UserError(f"{directory.uri} contains no run; start one with: rft run {config}")
     print_status(directory, make_console())
     print_locations(directory, make_console())
+    send_if_done(directory)

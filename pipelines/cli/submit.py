@@ -41,6 +41,7 @@ def submit(
     Example: `rft submit prdp-large-scale --target kfp --cluster cluster.yaml --follow`
     """
     from pipelines.remote.clients import connect
+    from pipelines.remote.preflight import check_readable
     from pipelines.remote.submit import packaged
 
     run_config = load_config(config, override or [])
@@ -50,6 +51,7 @@ def submit(
         client = connect(connection.settings)
         console = make_console()
         if follow:
+            check_readable(run_config, connection.cluster)
             _follow(client, run_config, package, console, retries=retries, poll=poll)
         else:
             _submit(client, run_config, package, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.estimate.networks import (
+    NETWORKS,
     SCORER_FLOPS,
     UTILISATION,
     Accelerator,
@@ -200,13 +201,15 @@ class _Estimator:
     def _assumptions(self) -> tuple[str, ...]:
         dtype, flops = self._config.model.dtype, self._network.flops(self._cells)
         backward = "twice" if self._config.model.trainable == "full" else "as much as"
-        forward = f"one UNet evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3f} TFLOP; "
+        forward = f"one UNet evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3g} TFLOP; "
         speed = f"{dtype}: {self._share:.0%} of the peak of the accelerator, {self._speed / 1e12:.1f} TFLOP/s; "
+        small = ("the built-in model does not fill a GPU, which takes longer than that",)
         return (
             f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
             f"{speed}--utilisation sets another share",
             "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
             "memory: memory-efficient attention of PyTorch, no gradient checkpointing; accurate to about 30 %",
             "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",
+            *(small if self._network is NETWORKS["shapes"] else ()),
             *self._missing_sets,
         )

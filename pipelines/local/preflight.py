@@ -6,10 +6,12 @@ import sys
 
 from pipelines.local.folder import is_abandoned, set_aside
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.inputs import check_inputs, input_digests
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.artifact_names import kind_of
+from reward_finetuning.tracking.tensorboard import check_tensorboard
 
 
 def check_run(config: RunConfig, *, replace_abandoned: bool = False) -> RunDirectory:
@@ -24,7 +26,9 @@ def check_run(config: RunConfig, *, replace_abandoned: bool = False) -> RunDirec
     """
     check_verification(config.reward)
     check_inputs(config)
+    check_promotion(config)
     run = RunDirectory(config)
+    check_tensorboard(run)
     if run.describe() is None:
         return run
     fingerprint = config.numbers() | input_digests(config)

@@ -18,7 +18,7 @@ from reward_finetuning.policy.adapter import add_adapter, start_from_file
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser, NoisePrediction
 from reward_finetuning.policy.encoder import PromptEncoder
-from reward_finetuning.policy.noise_schedule import noise_schedule, sampler_grid
+from reward_finetuning.policy.noise_schedule import Prediction, noise_schedule, sampler_grid
 from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.records import Conditioning, Denoiser
 
@@ -63,6 +63,11 @@ class Policy:
         height, width = (size, size) if isinstance(size, int) else size
         factor = self._decoder.factor
         return self._sampling.height or height * factor, self._sampling.width or width * factor
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the UNet predicts."""
+        return self._schedule.prediction
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The trainable weights by name, in a fixed order."""

@@ -8,6 +8,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.config.locations import in_bucket
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import Model, PublishedFile
 from reward_finetuning.server_errors import error_class, one_line
@@ -115,7 +116,7 @@ def _folder(model: Model, settings: ScorerConfig) -> Path | None:
     if settings.source is None:
         return None
     where = f"reward.scorers.{model.scorer}.source"
-    if settings.source.startswith("gs://"):
+    if in_bucket(settings.source):
         return from_bucket(model, settings.source)
     folder = Path(settings.source).expanduser()
     if folder.is_dir():

@@ -1,7 +1,8 @@
-"""What ran: the code's version, and the pipeline run that it is part of."""
+"""What ran: the code's version, the pipeline run that it is part of, and who started it."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -22,6 +23,21 @@ _PIPELINE = {
 def pipeline_run() -> dict[str, str]:
     """Tags that lead to the pipeline run, as far as the environment knows it; empty outside a cluster."""
     return {tag: os.environ[variable] for variable, tag in _PIPELINE.items() if os.environ.get(variable)}
+
+
+USER = "RFT_USER"
+"""Environment variable: who makes runs."""
+
+
+def user() -> str:
+    """Who made the run: RFT_USER, MLFLOW_TRACKING_USERNAME, else the user of the process."""
+    for variable in (USER, "MLFLOW_TRACKING_USERNAME"):
+        if name := os.environ.get(variable):
+            return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no name
+        return str(os.getuid())
 
 
 def code_version() -> str:

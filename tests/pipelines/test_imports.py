@@ -11,6 +11,7 @@ HEAVY = (
     "scipy",
     "matplotlib",
     "google.cloud.storage",
+    "boto3",
 )
 
 

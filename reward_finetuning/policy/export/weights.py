@@ -10,8 +10,10 @@ from safetensors.torch import save_file
 
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.policy.export.original_names import original_state
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.noise_schedule import Prediction
 from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.policy.restore import load_weights
 from reward_finetuning.storage import Reference, RunDirectory
@@ -21,6 +23,20 @@ Form = Literal["pipeline", "adapter", "file"]
 from_single_file and for other programs."""
 
 SINGLE_FILE = "model.safetensors"
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How the policy draws."""
+
+    grid: Grid
+    prediction: Prediction
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+    latent_shape: tuple[int, int, int]
+    """(C, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,7 @@ class Exported:
     """Name of the diffusers class."""
 
     safety_checker: bool
+    drawing: Drawing
 
 
 def export_weights(
@@ -64,7 +81,8 @@ def export_weights(
         else:
             pipeline.save_pretrained(folder)
     checker = form == "pipeline" and getattr(pipeline, "safety_checker", None) is not None
-    return Exported(form, type(pipeline).__name__, checker)
+    drawing = Drawing(loaded.grid, loaded.prediction, loaded.image_size, loaded.latent_shape)
+    return Exported(form, type(pipeline).__name__, checker, drawing)
 
 
 def form_of(model: ModelConfig, *, merge: bool) -> Form:

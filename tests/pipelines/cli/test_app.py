@@ -95,6 +95,14 @@ def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
     assert (tmp_path / "x.yaml").stat().st_size < 200 * 1024
 
 
+def test_compiling_warns_of_what_submitting_refuses(tmp_path):
+    done = rft("compile", RUN, "--target", "kfp", "--output", "x.yaml", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "rft: warning: pods cannot read what lies on this machine: run_root=runs" in done.stderr
+    assert "rft: warning: nodes pull images from a registry" in done.stderr
+
+
 def test_an_output_file_is_not_given_by_o(tmp_path):
     done = rft("compile", RUN, "-o", "x.yaml", cwd=tmp_path)
 
