@@ -77,7 +77,13 @@ def draw_parts(
             lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), score_cache)
         )
         work = _Work(
-            run, subject, members, cache(policy), scorers_with_cache, cache(lambda: _spaces(scorers())), progress
+            run,
+            subject,
+            members,
+            cache(lambda: policy().sampled_with(run.config.evaluation_sampling)),
+            scorers_with_cache,
+            cache(lambda: _spaces(scorers())),
+            progress,
         )
         for part in parts:
             work.commit(part)
@@ -169,7 +175,7 @@ class _Work:
         trajectories, images = draw_micro_batch(
             policy,
             samples,
-            config.sampling,
+            config.evaluation_sampling,
             denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,

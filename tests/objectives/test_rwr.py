@@ -49,7 +49,7 @@ def noise_of(case, recorder, order):
     """The noise of each cell, recovered from what the denoiser saw: flat cell -> [C, H, W]."""
     T, found = case.source.shape[1], {}
     for cell, (x, *_) in zip(order.tolist(), recorder.seen, strict=True):
-        a = np.float64(case.source.grid.alpha_bars[cell % T])
+        a = np.float64(case.source.grid.levels[cell % T])
         found[cell] = (x - np.sqrt(a) * case.source.latents[cell // T, -1]) / np.sqrt(1 - a)
     return found
 
@@ -78,7 +78,7 @@ def test_loss_and_gradient_equal_autograd_one_cell_at_a_time(toy, among, cells_p
     weights = hand_weights(case, among, 0.7)
     for cell, e in noise_of(case, recorder, order).items():
         i, t = divmod(cell, T)
-        a = case.source.grid.alpha_bars[t]
+        a = case.source.grid.levels[t]
         x = math.sqrt(a) * case.source.latents[i, T] + math.sqrt(1 - a) * e
         loss = loss + weights[i] / T * sum((e_j - theta * x_j) ** 2 for e_j, x_j in zip(
             e.flatten(), x.flatten(), strict=True)) / e.numel()  # fmt: skip

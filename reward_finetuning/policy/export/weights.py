@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.policy.architecture import network_name
 from reward_finetuning.policy.export.original_names import original_state
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.pipeline import load_pipeline
@@ -45,10 +47,19 @@ def export_weights(
         folder: existing output folder.
         form: format of the export.
         averaged: export the averaged weights instead of the newest.
+
+    Raises:
+        UserError: a single file of a model that has no such format here.
     """
     config = run.config
     model = config.model.model_copy(update={"dtype": "float32", "device": "cpu"})
     pipeline = load_pipeline(model, safety_checker=True)
+    name = network_name(pipeline)
+    if form == "file" and name != "unet":
+        raise UserError(
+            f"a single file is written of Stable Diffusion 1.x, 2.x and XL alone, and this is a "
+            f"{type(pipeline).__name__}: export a folder"
+        )
     scheduler = pipeline.scheduler
     loaded = Policy(pipeline, model, config.sampling, seed=config.seed)
     load_weights(loaded, run, policy, averaged=averaged)
@@ -56,9 +67,10 @@ def export_weights(
         _save_adapter(pipeline, folder)
     else:
         if model.trainable == "lora":
-            pipeline.unet.fuse_lora()
-            pipeline.unet.unload_lora()
-        pipeline.register_modules(scheduler=_scheduler(scheduler, config.sampling))
+            loaded.network.fuse_lora()
+            loaded.network.unload_lora()
+        if name == "unet":
+            pipeline.register_modules(scheduler=_scheduler(scheduler, config.sampling))
         if form == "file":
             save_file(original_state(pipeline), folder / SINGLE_FILE, metadata=_file_metadata(pipeline))
         else:
@@ -98,9 +110,11 @@ def _save_adapter(pipeline: Any, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     # Without the settings of peft, a loader assumes alpha = rank. Sets are sorted for reproducible bytes.
-    unet = pipeline.unet
-    settings = unet.peft_config["default"].to_dict()
+    name = network_name(pipeline)
+    network = getattr(pipeline, name)
+    settings = network.peft_config["default"].to_dict()
     settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
     layers = {name: weight.detach().cpu() for name, weight in layers.items()}
-    pipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=settings)
+    named = {f"{name}_lora_layers": layers, f"{name}_lora_adapter_metadata": settings}
+    pipeline.save_lora_weights(folder, **named)
