@@ -10,11 +10,12 @@ import torch
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
-from reward_finetuning.config.sections.objective import PrdpConfig
+from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
 from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import step_std
+from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.two_pass import backpropagate, replay
@@ -202,6 +203,42 @@ def test_the_gradient_of_two_passes_is_that_of_the_full_graph(family_folder, fam
 
     assert expected.norm() > 0
     assert float((found - expected).norm() / expected.norm()) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DdpoConfig(clip_range=1e-3, min_count=2),
+        DpokConfig(clip_range=1e-3, kl_weight=0.1, value_updates=1),
+        PpodConfig(kl_weight=30.0, clip_range=1e-2, pairs_per_update=4, convergence=None),
+        RwrConfig(),
+    ],
+    ids=lambda config: config.name,
+)
+def test_every_other_method_has_a_gradient(family_folder, config):
+    case, objective = Case(family_folder("sd3"), "sd3", {}), build_objective(config)
+    case.policy._reference_network = load(family_folder("sd3"), sampling_of("sd3")).network.double()
+    networks = Denoisers(case.denoise, case.policy.unguided_denoiser(), case.policy.reference_denoiser())
+    objective.begin_epoch(case.batch, case.source, np.random.default_rng(0))
+    order = case.source.of_images(objective.begin_update(0), torch.arange(4 * case.part.num_steps))
+    log_probs = replay(case.denoise, case.source, order, 6, lambda _: None)
+    g = objective.coefficients(log_probs, case.batch)
+
+    backpropagate(objective, networks, case.source, g, order, 6, torch.Tensor.backward, lambda _: None)
+
+    gradient = case.gradient()
+    assert torch.isfinite(gradient).all()
+    assert gradient.norm() > 0
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux-dev"])
+def test_gradient_checkpointing_changes_no_gradient(family_folder, family):
+    case = Case(family_folder(family), family, {})
+    plain = case.two_pass(5)
+
+    case.policy.network.enable_gradient_checkpointing()
+
+    torch.testing.assert_close(case.two_pass(5), plain, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("family", GUIDANCE)
