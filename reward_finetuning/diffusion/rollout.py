@@ -38,7 +38,10 @@ def draw(
         Trajectories of M images, with S steps; none has a log-prob if S = 0.
     """
     x = noise[:, 0].to(latents_dtype).float()
-    latents, log_probs, log_probs_ref, kl = [x], [], [], []
+    latents: list[Tensor] = [x]
+    log_probs: list[Tensor] = []
+    log_probs_ref: list[Tensor] = []
+    kl: list[Tensor] = []
     for step, is_stochastic in enumerate(grid.stochastic):
         steps = torch.full((len(x),), step, device=x.device)
         mean = step_means(denoise, x, prompts, grid, steps)

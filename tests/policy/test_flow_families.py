@@ -270,6 +270,25 @@ def step(policy, x, t):
         optimizer.zero_grad()
 
 
+@pytest.mark.parametrize("family", ["sd3", "flux-dev"])
+def test_in_bfloat16_frozen_parts_are_half_and_the_output_is_near_that_of_float32(family_folder, family):
+    folder, sampling = family_folder(family), sampling_of(family)
+    lora = {"trainable": "lora", "lora": LoraConfig(rank=2, alpha=4)}
+    policy, whole = load(folder, sampling, dtype="bfloat16", **lora), load(folder, sampling, **lora)
+    x, t = (
+        torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([500.0, 900.0]),
+    )
+
+    with torch.no_grad():
+        half, expected = (each.denoiser()(x, t, each.encode(PROMPTS)) for each in (policy, whole))
+
+    assert half.dtype == torch.float32
+    assert {weight.dtype for weight in policy.trainable().values()} == {torch.float32}
+    assert {w.dtype for w in policy.network.parameters() if not w.requires_grad} == {torch.bfloat16}
+    assert float((half - expected).norm() / expected.norm()) < 0.1
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
