@@ -33,11 +33,14 @@ COVERAGE = {
     "steps/test_evaluation": "evaluation.pages evaluation.reports steps.evaluate steps.evaluate_shard",
     "steps/test_promote": "evaluation.champion evaluation.contest",
     "steps/test_gate": "evaluation.objections steps.outputs",
+    "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
     "policy/export/test_weights": "evaluation.exports",
     # The protocol's cells and its noise floor are tested by the two passes that read them.
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
-    "pipelines/cli/test_app": "pipelines.cli.tables",
+    "pipelines/cli/test_app": (
+        "pipelines.cli.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status pipelines.cli.tables"
+    ),
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
     "tracking/test_server": "tracking.sender",
@@ -45,7 +48,7 @@ COVERAGE = {
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "
         "pipelines.remote.clients.protocol pipelines.remote.clients.vertex_access "
-        "pipelines.remote.preflight pipelines.remote.service inputs.names"
+        "pipelines.remote.service inputs.names"
     ),
     "pipelines/remote/test_submit_runs": "pipelines.remote.clients.kubeflow pipelines.remote.clients.vertex",
     "pipelines/remote/test_schedules": "pipelines.cli.schedule",
@@ -55,9 +58,10 @@ COVERAGE = {
     "pipelines/graphs/test_package": "pipelines.graphs.conditions pipelines.graphs.online pipelines.graphs.rollouts",
     "pipelines/graphs/test_staged": "pipelines.graphs.offline",
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
-    "pipelines/local/test_launch": "pipelines.local.folder pipelines.local.runner",
-    "inputs/test_check": "pipelines.local.preflight",
-    "pipelines/targets/test_cluster": "pipelines.targets.pool",
+    "pipelines/local/test_launch": "pipelines.local.runner",
+    "pipelines/local/test_preflight": "pipelines.local.folder",
+    "pipelines/tuning/test_search": "pipelines.cli.tune",
+    "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
@@ -106,7 +110,10 @@ COVERAGE = {
     ),
     "steps/test_determinism": "steps.run_epochs",
     "steps/test_monitor": "training.monitor",
-    "storage/gcs/test_store": "storage.gcs.client storage.gcs.errors storage.gcs.objects storage.gcs.transfers",
+    "storage/buckets/test_store": (
+        "storage.buckets.bucket storage.buckets.patience storage.buckets.transfers "
+        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
+    ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",
     "steps/attempts/test_attempt": "storage.refusal",

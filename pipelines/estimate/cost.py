@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.estimate.networks import (
+    NETWORKS,
     SCORER_FLOPS,
     T5_PARAMETERS,
     UTILISATION,
-    VAE_LINEAR,
-    VAE_QUADRATIC,
     Accelerator,
     network_of,
 )
@@ -112,7 +111,8 @@ class _Estimator:
         return sampling.num_steps * branches * self._network.flops(self._cells)
 
     def _decode(self) -> float:
-        return VAE_LINEAR * self._cells + VAE_QUADRATIC * self._cells**2
+        linear, quadratic = self._network.decoding
+        return linear * self._cells + quadratic * self._cells**2
 
     def _scoring(self) -> float:
         return sum(SCORER_FLOPS.get(name, 0.0) for name in self._config.reward.weights)
@@ -218,13 +218,15 @@ class _Estimator:
     def _assumptions(self) -> tuple[str, ...]:
         dtype, flops = self._config.model.dtype, self._network.flops(self._cells)
         backward = "twice" if self._config.model.trainable == "full" else "as much as"
-        forward = f"one network evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3f} TFLOP; "
+        forward = f"one network evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3g} TFLOP; "
         speed = f"{dtype}: {self._share:.0%} of the peak of the accelerator, {self._speed / 1e12:.1f} TFLOP/s; "
+        small = ("the built-in model does not fill a GPU, which takes longer than that",)
         return (
             f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
             f"{speed}--utilisation sets another share",
             "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
             "memory: memory-efficient attention of PyTorch; accurate to about 30 %",
             "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",
+            *(small if self._network is NETWORKS["shapes"] else ()),
             *self._missing_sets,
         )

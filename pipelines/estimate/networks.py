@@ -50,6 +50,9 @@ class Network:
     has_guidance_input: bool = False
     """Whether guidance is an input, and costs no second branch."""
 
+    decoding: tuple[float, float] = (605_507_616.0, 2048.0)
+    """FLOPs of decoding P latent cells with the VAE: linear P + quadratic P^2; Stable Diffusion's, all of one VAE."""
+
     def flops(self, cells: int) -> float:
         """FLOPs of the forward pass of one branch on P = `cells` latent cells."""
         return self.fixed + self.linear * cells + self.quadratic * cells**2
@@ -62,6 +65,9 @@ _SD3_FROZEN = 123_650_304 + 694_659_840 + T5_PARAMETERS + 83_819_683
 _FLUX_FROZEN = 123_060_480 + T5_PARAMETERS + 83_819_683
 
 NETWORKS: dict[Family, Network] = {
+    "shapes": Network(
+        32, 739_492, 704_512, 522_240, 48, (12_088, 9_679), 2_976, 454_647, factor=4, decoding=(1_538_976, 0)
+    ),
     "sd1": Network(
         512, 859_520_964, 3.007775e9, 165_471_440, 7301.25, (456_384, 389_049), 199_296, 123_060_480 + 83_653_863
     ),
@@ -122,9 +128,6 @@ NETWORKS: dict[Family, Network] = {
     ),
 }
 
-VAE_LINEAR, VAE_QUADRATIC = 605_507_616.0, 2048.0
-"""FLOPs of decoding P latent cells with the VAE of all families: linear P + quadratic P^2."""
-
 SCORER_FLOPS = {
     "clip_score": 0.18e12,
     "aesthetic": 0.16e12,
@@ -184,6 +187,7 @@ def network_of(model: ModelConfig) -> Network:
         return _transformer(model, config, is_flux=architecture.is_packed)
     shape = (config.get("cross_attention_dim"), tuple(config.get("block_out_channels", ())))
     families: dict[object, Family] = {
+        (48, (32, 64)): "shapes",
         (768, (320, 640, 1280, 1280)): "sd1",
         (1024, (320, 640, 1280, 1280)): "sd2",
         (2048, (320, 640, 1280)): "sdxl",
@@ -214,4 +218,6 @@ def _transformer(model: ModelConfig, config: dict[str, Any], *, is_flux: bool) -
 
 
 def _unknown(model: ModelConfig) -> str:
-    return f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x to 3.5 and FLUX.1"
+    return (
+        f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x to 3.5, FLUX.1 and shapes"
+    )

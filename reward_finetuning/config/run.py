@@ -32,7 +32,7 @@ class RunConfig(Frozen):
     """The run's folder under run_root, and its name in MLflow."""
 
     run_root: Location = "runs"
-    """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
+    """Folder of all runs: a path, or gs://BUCKET/PREFIX or s3://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
     """Seed of all random numbers."""
@@ -122,7 +122,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _gate_has_its_evaluation(self) -> Self:
-        if self.loop.granularity != "staged" and self.retraining is None:
+        if self.loop.granularity != "staged" and self.retraining is None and not self.promotion.after_training:
             return self
         evaluated = self.evaluation.prompt_sets
         if unknown := sorted({*self.promotion.improve_on, *self.promotion.keep_on} - evaluated.keys()):
@@ -133,6 +133,12 @@ class RunConfig(Frozen):
         rewards = self.reward.weights
         if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):
             raise ValueError(f"promotion.guard_margins names {', '.join(unknown)}, reward.weights {', '.join(rewards)}")
+        return self
+
+    @model_validator(mode="after")
+    def _event_files_have_a_folder(self) -> Self:
+        if self.tracking.tensorboard and "://" in self.run_root:
+            raise ValueError(f"tracking.tensorboard writes into a folder, and run_root is {self.run_root}: remove it")
         return self
 
     @model_validator(mode="after")

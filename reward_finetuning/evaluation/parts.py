@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.evaluation.objections import combined_scorer
-from reward_finetuning.evaluation.reports import settings_digest
+from reward_finetuning.evaluation.reports import noise_of, settings_digest
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
@@ -80,6 +80,7 @@ def draw_parts(
             run,
             subject,
             members,
+            noise_of(run),
             cache(lambda: policy().sampled_with(run.config.evaluation_sampling)),
             scorers_with_cache,
             cache(lambda: _spaces(scorers())),
@@ -134,6 +135,7 @@ class _Work:
     run: RunDirectory
     subject: Subject
     members: Sequence[tuple[str, Sample]]
+    noise: int
     policy: Callable[[], Policy]
     scorers: Scorers
     spaces: Callable[[], Spaces]
@@ -179,7 +181,7 @@ class _Work:
             denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,
-            epoch=0,  # for every policy: all draw from the same noise, so differences are paired
+            epoch=self.noise,  # the same for every policy, so differences are paired
         )
         return images, trajectories.kl.numpy()
 

@@ -131,7 +131,7 @@ def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
     if other := [key for key in _OTHER_GRIDS if settings.get(key)]:
         raise _other_grid(f"has {other[0]}, whose steps lie between the training steps")
     spacing, by_sigma = settings["timestep_spacing"], "final_sigmas_type" in defaults
-    if spacing not in {"leading", "trailing", "linspace"}:
+    if spacing not in ("leading", "trailing", "linspace"):  # may be unhashable
         raise _other_grid(f"has timestep_spacing {shown(spacing)}, which is not supported")
     if by_sigma and spacing != "leading":
         raise _other_grid(f"is a {name} with timestep_spacing {spacing}, whose steps differ from DDIM's")

@@ -26,6 +26,9 @@ from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
+MODEL, INDEX = "model.digest", "model.index"
+"""Keys of the fingerprint. model_index.json names the classes that load the parts; SDXL's says more."""
+
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -95,6 +98,13 @@ def model_digest(model: ModelConfig) -> str:
         return digest
     adapter = adapter_file(model)
     return f"{digest}+{_digest(adapter.parent, [adapter])}"
+
+
+def model_digests(model: ModelConfig) -> dict[str, str]:
+    """Entries of the fingerprint: MODEL, and INDEX, the sha256 of model_index.json; a hub id's commit covers both."""
+    configs = configs_of(model)
+    index = {} if configs is None else {INDEX: _digest(configs, [configs / "model_index.json"])}
+    return {MODEL: model_digest(model)} | index
 
 
 def adapter_file(model: ModelConfig) -> Path:

@@ -17,6 +17,7 @@ from reward_finetuning.config import RetryableError, RunConfig, TrainingError, U
 from reward_finetuning.events import end_with_launcher
 from reward_finetuning.failures import classified, leave_failure
 from reward_finetuning.steps.attempts.attempt import attempt
+from reward_finetuning.steps.attempts.watchdog import Watchdog, stall_seconds
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
@@ -40,7 +41,8 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
+    attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py),
+    or when it makes no progress (attempts/watchdog.py).
     """
     parameters = signature(function)
 
@@ -49,7 +51,8 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
         end_with_launcher()
         arguments = parameters.bind(*args, **options).arguments
         try:
-            with attempt(function.__name__, str(arguments["config"]), arguments), classified():
+            config = str(arguments["config"])
+            with Watchdog(stall_seconds(config)), attempt(function.__name__, config, arguments), classified():
                 return function(*args, **options)
         except Exception as error:
             leave_failure(error)

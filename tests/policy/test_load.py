@@ -14,7 +14,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
-from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest
+from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest, model_digests
 from reward_finetuning.records import Prompt, Sample, Stream
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0, micro_batch_size=4)
@@ -287,6 +287,17 @@ def test_the_digest_covers_the_files_of_a_linked_component_folder(folder, tmp_pa
 
     assert linked == plain  # a link is a way to the same bytes
     assert model_digest(ModelConfig(source=str(folder))) != plain
+
+
+def test_the_fingerprint_covers_model_index_json_which_names_the_classes_of_the_parts(folder):
+    before = model_digests(ModelConfig(source=str(folder)))
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "EulerDiscreteScheduler"))
+
+    after = model_digests(ModelConfig(source=str(folder)))
+
+    assert after["model.index"] != before["model.index"]
+    assert after["model.digest"] == before["model.digest"]
 
 
 def test_two_prompts_that_are_one_embedding_for_their_length_are_said(capsys):

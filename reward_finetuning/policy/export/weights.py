@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.policy.architecture import network_name
 from reward_finetuning.policy.export.original_names import original_state
 from reward_finetuning.policy.load import Policy
@@ -23,6 +24,19 @@ Form = Literal["pipeline", "adapter", "file"]
 from_single_file and for other programs."""
 
 SINGLE_FILE = "model.safetensors"
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How the policy draws in evaluations."""
+
+    grid: Grid
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+    latent_shape: tuple[int, int, int]
+    """(C, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ class Exported:
     """Name of the diffusers class."""
 
     safety_checker: bool
+    drawing: Drawing
 
 
 def export_weights(
@@ -76,7 +91,9 @@ def export_weights(
         else:
             pipeline.save_pretrained(folder)
     checker = form == "pipeline" and getattr(pipeline, "safety_checker", None) is not None
-    return Exported(form, type(pipeline).__name__, checker)
+    drawn = loaded.sampled_with(config.evaluation_sampling)
+    drawing = Drawing(drawn.grid, drawn.image_size, drawn.latent_shape)
+    return Exported(form, type(pipeline).__name__, checker, drawing)
 
 
 def form_of(model: ModelConfig, *, merge: bool) -> Form:
@@ -115,6 +132,6 @@ def _save_adapter(pipeline: Any, folder: Path) -> None:
     settings = network.peft_config["default"].to_dict()
     settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
-    layers = {name: weight.detach().cpu() for name, weight in layers.items()}
+    layers = {layer: weight.detach().cpu() for layer, weight in layers.items()}
     named = {f"{name}_lora_layers": layers, f"{name}_lora_adapter_metadata": settings}
     pipeline.save_lora_weights(folder, **named)

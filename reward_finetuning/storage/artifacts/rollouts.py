@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from reward_finetuning.records import Prompt, Sample, Trajectories
+from reward_finetuning.storage.documents import contents_of
 
 SAMPLES = "samples.parquet"
 
@@ -69,12 +70,28 @@ def write_samples(folder: Path, samples: Sequence[Sample], micro_batch_size: int
 
 
 def read_samples(folder: Path) -> tuple[Sample, ...]:
-    """The samples of an artifact, in order of their index."""
-    rows = pq.read_table(folder / SAMPLES).to_pylist()
+    """The samples of an artifact, in order of their index.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / SAMPLES):
+        rows = pq.read_table(folder / SAMPLES, columns=list(_SCHEMA.names)).cast(_SCHEMA).to_pylist()
     return tuple(
         Sample(row["sample"], Prompt(row["prompt_id"], row["prompt"], row["category"]), row["image_index"])
         for row in rows
     )
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("sample", pa.int64(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("image_index", pa.int64(), nullable=False),
+    ]
+)
 
 
 def micro_batches_of(samples: Sequence[Sample], micro_batch_size: int) -> list[int]:

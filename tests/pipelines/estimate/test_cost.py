@@ -1,9 +1,13 @@
+import json
+import shutil
+
 import pytest
 
 from pipelines.cli.app import app
 from pipelines.estimate.cost import estimate
-from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION, VAE_LINEAR, VAE_QUADRATIC
+from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.policy.source import BUILT_IN
 
 SD = {"source": "CompVis/stable-diffusion-v1-4"}
 STEP = 2 * NETWORKS["sd1"].flops(64 * 64)
@@ -27,7 +31,8 @@ def run(tmp_path, **changes):
 
 
 def decoded(images):
-    return images * (VAE_LINEAR * 64**2 + VAE_QUADRATIC * 64**4)
+    linear, quadratic = NETWORKS["sd1"].decoding
+    return images * (linear * 64**2 + quadratic * 64**4)
 
 
 def test_a_small_run_by_hand(tmp_path):
@@ -92,8 +97,31 @@ def test_memory_grows_with_the_cells_of_a_batch_and_lora_takes_less(tmp_path):
 
 
 def test_an_unknown_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"rft estimate supports Stable Diffusion 1.x to 3.5"):
-        estimate(run(tmp_path, model={"source": "shapes"}), H100)
+    model = shutil.copytree(BUILT_IN, tmp_path / "model")
+    config = json.loads((model / "unet" / "config.json").read_text())
+    (model / "unet" / "config.json").write_text(json.dumps(config | {"cross_attention_dim": 49}))
+
+    with pytest.raises(UserError, match=r"rft estimate supports Stable Diffusion 1.x to 3.5, FLUX.1 and shapes"):
+        estimate(run(tmp_path, model={"source": str(model)}), H100)
+
+
+def test_the_built_in_model_is_costed_by_what_torch_counts_on_it(tmp_path):
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(BUILT_IN / "unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(BUILT_IN / "vae"))
+        with FlopCounterMode(display=False) as one_step:
+            unet(torch.empty(1, 4, 8, 8), torch.empty(1), encoder_hidden_states=torch.empty(1, 16, 48))
+        with FlopCounterMode(display=False) as decoding:
+            vae.decode(torch.empty(1, 4, 8, 8))
+
+    sampled = estimate(run(tmp_path, model={"source": "shapes"}), H100).roles["sample"].flops
+    by_hand = 4 * 10 * 2 * one_step.get_total_flops() + 4 * decoding.get_total_flops()
+    assert sampled == pytest.approx(by_hand, rel=1e-6)
+    assert sum(weight.numel() for weight in unet.parameters()) == NETWORKS["shapes"].parameters
 
 
 @pytest.mark.parametrize(

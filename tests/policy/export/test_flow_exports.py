@@ -1,20 +1,26 @@
 """A run of SD 3 and of FLUX through the pipeline, exported, and drawn by stock diffusers where ours is not."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.diffusion.rollout import draw
-from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
+from reward_finetuning.evaluation.exports import export_model, export_policy, policy_of_epoch
 from reward_finetuning.evaluation.reports import read_scores, report_name
+from reward_finetuning.policy.export.finetuned_policy import FinetunedPolicy
 from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.records import Prompt, Sample, Stream
 from reward_finetuning.storage import Reference, RunDirectory
 
 PROMPT = "a red circle"
@@ -96,6 +102,14 @@ def ours(run, reference, start):
     return latents, policy.decode(latents)
 
 
+def evaluated(run, reference):
+    """The picture of an evaluation."""
+    policy = policy_at(run, reference, keep_reference=False).sampled_with(run.config.evaluation_sampling)
+    samples = [Sample(0, Prompt("one", PROMPT), 3)]
+    options = {"denoise_ref": None, "seed": run.config.seed, "stream": Stream.EVALUATION, "epoch": 0}
+    return draw_micro_batch(policy, samples, run.config.evaluation_sampling, **options)[1][0].astype(float)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", TRAINABLE)
 def test_an_epoch_through_the_pipeline_and_stock_diffusers_draws_the_policys_picture_from_every_export(
@@ -133,6 +147,10 @@ def test_an_epoch_through_the_pipeline_and_stock_diffusers_draws_the_policys_pic
     for form in forms:
         np.testing.assert_allclose(drawn[form], picture / 255, atol=0.6 / 255)
     assert read_scores(run.uri, report_name(run, 1)) is not None
+    export_model(run, policy, tmp_path / "mlflow")
+    rows = pd.DataFrame({"prompt": [PROMPT], "prompt_id": ["one"], "image_index": [3]})
+    (png,) = FinetunedPolicy(tmp_path / "mlflow").predict(rows)
+    np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(png)), float), evaluated(run, policy), atol=1)
     card = (tmp_path / "pipeline" / "README.md").read_text("utf-8")
     assert "eta=" not in card
     assert "DDIMScheduler" not in card
