@@ -68,9 +68,9 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     shown = rft("status", root).splitlines()
     outcomes = [line for line in shown if "promoted:" in line or "refused:" in line]
     assert [("promoted:" in line, line.split("  ")[1]) for line in outcomes] == [
-        (True, "16 of 2026-09-01.txt"),
-        (True, "16 of 2026-10-01.txt"),
-        (False, "16 of 2026-11-01.txt"),
+        (True, "16 of shapes-retrain:2026-09-01"),
+        (True, "16 of shapes-retrain:2026-10-01"),
+        (False, "16 of shapes-retrain:2026-11-01"),
     ]
     assert "shapes on black changes by -" in _said_by_mlflow(client, tmp_path, promoted="False")
 
