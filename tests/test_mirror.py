@@ -17,12 +17,15 @@ COVERAGE = {
     "components/launcher/test_attempt": "components.launcher.jobs",
     "components/launcher/test_manifest": "components.launcher.settings",
     # Fields and ranges are tested through the run file that holds them.
-    "config/test_load": "config.base config.either config.run config.sections.loop config.sections.reward",
+    "config/test_load": (
+        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.reward"
+    ),
     "objectives/test_ddpo": "config.sections.objective",
     "steps/test_updates": "config.sections.training training.learner training.update steps.train_epoch",
     "test_server_errors": "config.errors",
     # A grid, its noise and its steps are tested by what a rollout makes of them.
-    "diffusion/test_grid": "diffusion.ddim",
+    "diffusion/test_ddim": "diffusion.step",
+    "diffusion/test_flow": "diffusion.flow_cps diffusion.flow_sde diffusion.grid",
     "diffusion/test_rollout": "diffusion.noise records",
     # Evaluation and promotion are tested by their steps, from run directories.
     "evaluation/test_candidates": "evaluation.side_by_side evaluation.task steps.plan_evaluation",
@@ -62,6 +65,9 @@ COVERAGE = {
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
+    "policy/test_flow_families": (
+        "config.sections.sampling policy.architecture policy.flow_schedule policy.networks policy.text_encoders"
+    ),
     "policy/test_sources": "policy.export.original_names policy.hub policy.pipeline policy.source",
     "policy/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",

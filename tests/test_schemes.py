@@ -11,6 +11,7 @@ STORAGE = ROOT / "reward_finetuning" / "storage"
 OF_GOOGLE = {
     "pipelines/cli/connection.py",  # --pipeline-root, which Vertex AI needs
     "pipelines/remote/clients/vertex.py",
+    "pipelines/targets/refusals.py",
     "pipelines/targets/services.py",
 }
 """Vertex AI keeps its own artifacts in Google Cloud Storage, whatever holds the runs."""

@@ -64,6 +64,11 @@ def grid_of(study: Mapping[str, Any], method: str) -> list[Cell]:
     return list(cells(method, {knob: values for knob, values in grid.items() if knob != "scale"}))
 
 
+def tuning_scale(study: Mapping[str, Any], method: str) -> str:
+    """The scale that a method's grid is run at."""
+    return str(study["tuning"]["grids"][method]["scale"])
+
+
 def selection(study: Mapping[str, Any], method: str, among: Mapping[str, float] | None = None) -> Cell | None:
     """The cell that the rule selects; None while the grid is not run."""
     grid = grid_of(study, method)
@@ -115,8 +120,7 @@ def _of_kind(kind: str, described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tuning_task(study: Mapping[str, Any], cell: Cell) -> Task:
-    scale = study["tuning"]["grids"][cell.method]["scale"]
-    return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, scale, cell, {}))
+    return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, tuning_scale(study, cell.method), cell, {}))
 
 
 def _gain(task: Task) -> float | None:

@@ -18,6 +18,7 @@ from pipelines.local.preflight import check_run
 from pipelines.local.runner import Runner
 from pipelines.tuning.grid import Cell, around
 from reward_finetuning.config import RunConfig, TrainingError, UserError
+from reward_finetuning.config.load import validated
 from reward_finetuning.evaluation.reports import reported_metrics
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.prompts.prompt_set import as_json_lines
@@ -86,17 +87,15 @@ class Search:
         for section, values in cell.settings.items():
             tree[section] = {**tree[section], **values}
         of_train = {"prompt_sets": {"train": str(self._prompts)}, "kl": False, "averaged": False, "num_shards": 1}
-        return RunConfig.model_validate(
-            {
-                **tree,
-                "name": cell.arm,
-                "run_root": self.root,
-                "seed": self.config.seed + OTHER_SEED,
-                "loop": {"epochs": self.num_epochs, "evaluate_every": self.num_epochs},
-                "evaluation": {**tree["evaluation"], **of_train},
-                "tracking": {"enabled": False},
-            }
-        )
+        tree |= {
+            "name": cell.arm,
+            "run_root": self.root,
+            "seed": self.config.seed + OTHER_SEED,
+            "loop": {"epochs": self.num_epochs, "evaluate_every": self.num_epochs},
+            "evaluation": {**tree["evaluation"], **of_train},
+            "tracking": {"enabled": False},
+        }
+        return validated(RunConfig, tree, f"cell {cell.arm}")
 
     def trials(self, runner: Runner, console: Console) -> Iterator[Trial | Outcome]:
         """The result of each cell in order, run where it has none; an Outcome where a run failed, and that is the end.
@@ -132,7 +131,8 @@ class Search:
             return Trial(cell, None, error=outcome.error)
         metrics = reported_metrics(RunDirectory(self.run_of(cell)), self.num_epochs)
         assert metrics is not None, "a run that is done is evaluated"
-        return Trial(cell, *(metrics[f"eval/train/reward/gain{part}"] for part in ("", "_low", "_high")))
+        gain, low, high = (metrics[f"eval/train/reward/gain{part}"] for part in ("", "_low", "_high"))
+        return Trial(cell, gain, low, high)
 
     def _finished(self, cell: Cell) -> Trial | None:
         """The result of the same run on the same prompts, if there is one."""

@@ -15,7 +15,7 @@ from reward_finetuning.config.sections.promotion import PromotionConfig
 from reward_finetuning.config.sections.prompts import PromptsConfig
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.reward import RewardConfig
-from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
 from reward_finetuning.config.sections.tracking import RetentionConfig, TrackingConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
@@ -53,6 +53,17 @@ class RunConfig(Frozen):
     retraining: RetrainingConfig | None = None
 
     @property
+    def evaluation_sampling(self) -> SamplingConfig:
+        """`sampling`, with the settings of `evaluation` that replace its own."""
+        evaluation, changes = self.evaluation, dict[str, object]()
+        if evaluation.sampler == "ode":
+            changes["flow"] = self.sampling.flow.model_copy(update={"sampler": "ode"})
+        for key in ("num_steps", "guidance_scale"):
+            if (value := getattr(evaluation, key)) is not None:
+                changes[key] = value
+        return self.sampling.model_copy(update=changes) if changes else self.sampling
+
+    @property
     def num_images(self) -> int:
         """B = N K, images of an epoch."""
         return self.prompts.prompts_per_epoch * self.sampling.images_per_prompt
@@ -82,6 +93,15 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"{self.objective.name} compares images of one prompt: "
                 f"sampling.images_per_prompt must be at least 2, got {k}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_is_stochastic(self) -> Self:
+        if self.sampling.flow.sampler == "ode":
+            raise ValueError(
+                "sampling.flow.sampler=ode is deterministic, and a deterministic step has no log-probability: use cps "
+                "or sde, and evaluation.sampler: ode"
             )
         return self
 
@@ -146,10 +166,16 @@ class RunConfig(Frozen):
         numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
         if self.model.dtype == "float32":
             del numeric["model"]["dtype"]  # as in runs from before there was a choice
+        for key in ("t5", "max_sequence_length"):
+            if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
+                del numeric["model"][key]
+        if self.sampling.flow == FlowConfig():
+            del numeric["sampling"]["flow"]
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         if self.training.ema_decay is None:
             del numeric["training"]["ema_decay"]
+        del numeric["training"]["gradient_checkpointing"]  # the same numbers, computed twice
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]
         del numeric["training"]["processes"]  # as the number of GPUs, it changes rounding alone

@@ -123,8 +123,10 @@ def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples
 
 
 def _yardstick(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    noise = {f"sampling.{setting}" for setting in NOISE}
-    settings = {key: value for key, value in fingerprint.items() if key.startswith(_YARDSTICK) or key in noise}
+    noise = tuple(f"sampling.{setting}." for setting in NOISE)
+    settings = {
+        key: value for key, value in fingerprint.items() if key.startswith(_YARDSTICK) or f"{key}.".startswith(noise)
+    }
     return settings | {"evaluation noise": noise_of_fingerprint(fingerprint)}
 
 

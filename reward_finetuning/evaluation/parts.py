@@ -81,7 +81,7 @@ def draw_parts(
             subject,
             members,
             noise_of(run),
-            cache(policy),
+            cache(lambda: policy().sampled_with(run.config.evaluation_sampling)),
             scorers_with_cache,
             cache(lambda: _spaces(scorers())),
             progress,
@@ -177,7 +177,7 @@ class _Work:
         trajectories, images = draw_micro_batch(
             policy,
             samples,
-            config.sampling,
+            config.evaluation_sampling,
             denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,

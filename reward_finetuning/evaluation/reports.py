@@ -27,11 +27,14 @@ def report_name(run: RunDirectory, epoch: int) -> str:
 
 
 def settings_digest(run: RunDirectory) -> str:
-    """Digest of the evaluation settings: prompts, number of images, measures, and kind of weights."""
+    """Digest of the evaluation settings: prompts, number of images, measures, kind of weights, and sampler."""
     evaluation = run.config.evaluation
     digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
     more: list[object] = ["averaged"] if evaluation.averaged else []
     more += [noise] if (noise := noise_of(run)) else []
+    sampling = {key: getattr(evaluation, key) for key in ("sampler", "num_steps", "guidance_scale")}
+    if sampling != {"sampler": "training", "num_steps": None, "guidance_scale": None}:
+        more.append(sampling)
     return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl, *more]).encode()).hexdigest()
 
 

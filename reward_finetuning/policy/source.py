@@ -11,7 +11,9 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.policy.architecture import check_guidance, geometry
 from reward_finetuning.policy.folder import (
+    architecture_of,
     check_folder,
     check_networks,
     check_weights,
@@ -139,8 +141,12 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     source = locate(model)
     if source is not None and source.is_dir():
         check_weights(source, model.variant)
-    check_networks(network_config(configs, "unet"), network_config(configs, "vae"), model.source)
-    sampler_grid(scheduler_config(configs), sampling)
+    architecture = architecture_of(configs)
+    network, vae = network_config(configs, architecture.network), network_config(configs, "vae")
+    check_networks(network, vae, model.source, architecture)
+    check_guidance(network, sampling, architecture)
+    sizes = geometry(architecture, network, vae, sampling) if architecture.is_flow else None
+    sampler_grid(scheduler_config(configs), sampling, architecture, sizes)
 
 
 def _check_single_file(model: ModelConfig, path: Path) -> None:

@@ -33,7 +33,9 @@ class Engine:
         )
         # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
-        policy.unet = self._accelerator.prepare_model(policy.unet, evaluation_mode=True)
+        if training.gradient_checkpointing:
+            policy.network.enable_gradient_checkpointing()
+        policy.network = self._accelerator.prepare_model(policy.network, evaluation_mode=True)
         self._optimizer = self._accelerator.prepare_optimizer(optimizer)
         self._summed = False  # whether the gradient is that of all processes already
 

@@ -141,12 +141,10 @@ class _Updates:
         Raises:
             TrainingError: training diverged; such a policy is never committed.
         """
-        check_weights(self._policy.trainable(), "unet")
+        check_weights(self._policy.trainable(), self._policy.network_name)
         cells = self._order(0)[: self._training.cells_per_batch]
         ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
-        check_outputs(
-            "log-probs after the update", [ahead.view(-1)[cells]], "unet", self._policy.unet, self._policy.dtype
-        )
+        self._check_outputs("log-probs after the update", ahead.view(-1)[cells])
         self.probe.after_update(ahead, batch, on_policy=on_policy)
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
@@ -223,9 +221,11 @@ class _Updates:
     def _replay(self, order: Tensor) -> Tensor:
         cells_per_batch = self._training.cells_per_batch
         log_probs = replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
-        replayed = log_probs.view(-1)[order]
-        check_outputs("replayed log-probs", [replayed], "unet", self._policy.unet, self._policy.dtype)
+        self._check_outputs("replayed log-probs", log_probs.view(-1)[order])
         return log_probs
+
+    def _check_outputs(self, what: str, values: Tensor) -> None:
+        check_outputs(what, [values], self._policy.network_name, self._policy.network, self._policy.dtype)
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range
@@ -275,8 +275,9 @@ def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
         latents=rollouts.trajectories.latents,
         prompts=learner.policy.encode(texts),
         prompt_index=batch.prompt_index,
-        grid=learner.policy.grid,
+        grid=learner.policy.grid.stochastic_part(),
         device=learner.policy.device,
+        x_0=rollouts.trajectories.x_0,
     )
 
 

@@ -36,7 +36,8 @@ def _from_the_beginning(position: int) -> Wrapped:
 
     def wrapped(draw: Callable[..., Any]) -> Callable[..., Any]:
         def function(*args: Any, **named: Any) -> Any:
-            return draw(*args[:position], 1, *args[position + 1 :], **named)
+            first = min(args[position], 1)  # 0 is the evaluation's, which has one noise for all epochs
+            return draw(*args[:position], first, *args[position + 1 :], **named)
 
         return function
 

@@ -75,9 +75,11 @@ class Drill:
             failpoint = self.random.choice([None, self._failpoint(place)])
             prepare = None if failpoint is None else partial(arm, failpoint, self.random.choice([1, 1, 2, 3]))
             if failpoint is not None:
-                self._kill(scene, Fork(scene, prepare), None, failpoint.name)
+                done = self._kill(scene, Fork(scene, prepare), None, failpoint.name)
             else:
-                self._kill(scene, Fork(scene), after, "random moment")
+                done = self._kill(scene, Fork(scene), after, "random moment")
+            if done:
+                break
         Fork(scene).finish()
         self._compare(scene)
 
@@ -106,8 +108,12 @@ class Drill:
     def _failpoint(self, place: Place) -> Failpoint:
         return self.random.choice([each for each in FAILPOINTS if each.place in {None, place}])
 
-    def _kill(self, scene: Scene, process: Fork | Command, after: int | None, where: str) -> None:
-        """Kill a process at a random moment after an epoch, or wait for the kill at its failpoint."""
+    def _kill(self, scene: Scene, process: Fork | Command, after: int | None, where: str) -> bool:
+        """Kill a process at a random moment after an epoch, or wait for the kill at its failpoint.
+
+        Returns:
+            Whether the run ended before that.
+        """
         ended = False
         if after is None:
             assert process.ended(600), "neither killed nor done"
@@ -121,10 +127,11 @@ class Drill:
                 process.kill()
         if ended:
             assert process.code == 0, f"code {process.code}: {scene.folder / scene.name}.log"
-            return
+            return True
         self.kills[f"{process.step} ({'command' if isinstance(process, Command) else scene.granularity})"] += 1
         self.places[f"{where}, {scene.place}"] += 1
         self.after_the_first += scene.run.latest().epoch >= 1
+        return False
 
     def _compare(self, scene: Scene) -> None:
         found = differences(self.quiet[scene.granularity], bits(scene))

@@ -21,8 +21,8 @@ def test_a_model_in_a_bucket_is_the_one_on_disk(bucket):
     loaded, here = (load_policy(model, SAMPLING, seed=0) for model in (there, ModelConfig()))
 
     assert digest == model_digest(ModelConfig())
-    weights = here.unet.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in loaded.unet.state_dict().items())
+    weights = here.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.network.state_dict().items())
     assert len(bucket.downloads()) == len(set(bucket.downloads())), "a file came twice"
 
 

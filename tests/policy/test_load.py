@@ -43,8 +43,8 @@ def test_guidance_is_the_formula(monkeypatch):
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
     x, t, prompts = inputs(policy)
     with torch.no_grad():
-        cond = policy.unet(x, t, prompts.embeddings).sample
-        uncond = policy.unet(x, t, policy.encode([""] * 2).embeddings).sample
+        cond = policy.network(x, t, prompts.embeddings).sample
+        uncond = policy.network(x, t, policy.encode([""] * 2).embeddings).sample
 
         guided = policy.denoiser()(x, t, prompts)
 
@@ -56,7 +56,7 @@ def test_a_guidance_of_one_is_the_conditional_branch_alone():
     x, t, prompts = inputs(policy)
 
     with torch.no_grad():
-        assert torch.equal(policy.denoiser()(x, t, prompts), policy.unet(x, t, prompts.embeddings).sample)
+        assert torch.equal(policy.denoiser()(x, t, prompts), policy.network(x, t, prompts.embeddings).sample)
 
 
 def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
@@ -66,7 +66,7 @@ def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
     for uncond_gradient in (True, False):
         policy.denoiser(uncond_gradient=uncond_gradient)(x, t, prompts).sum().backward()
         gradients.append(torch.cat([w.grad.flatten() for w in policy.trainable().values()]))
-        policy.unet.zero_grad()
+        policy.network.zero_grad()
 
     assert not torch.allclose(*gradients)
 
@@ -74,7 +74,7 @@ def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
 def test_full_finetuning_can_change_every_unet_weight_and_nothing_else():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
 
-    assert policy.trainable().keys() == dict(policy.unet.named_parameters()).keys()
+    assert policy.trainable().keys() == dict(policy.network.named_parameters()).keys()
     for frozen in (policy.pipeline.vae, policy.pipeline.text_encoder):
         assert not any(weight.requires_grad for weight in frozen.parameters())
 
@@ -177,7 +177,7 @@ def test_a_truncated_weights_file_is_named(tmp_path):
     ("damage", "message"),
     [
         (lambda f: (f / "model_index.json").unlink(), "is no pipeline: it has no model_index.json"),
-        (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "holds a FluxPipeline"),
+        (lambda f: edit(f / "model_index.json", _class_name="PixArtAlphaPipeline"), "holds a FluxPipeline"),
         (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="sample"), "predicts 'sample'"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True), "zero terminal SNR"),

@@ -207,4 +207,4 @@ def test_an_fp16_variant_is_read_as_float32(family_folder, tmp_path):
 
     policy = load_policy(ModelConfig(source=str(tmp_path / "model"), variant="fp16"), SAMPLING, seed=0)
 
-    assert {weight.dtype for weight in policy.unet.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in policy.network.parameters()} == {torch.float32}

@@ -41,7 +41,10 @@ class FinetunedPolicy:
         adapter = self._drawing["adapter"]
         source = str(folder) if adapter is None else base_model or adapter["base_model"]
         revision = None if adapter is None or base_model else adapter["revision"]
-        self.pipeline = DiffusionPipeline.from_pretrained(source, revision=revision, torch_dtype=torch.float32)
+        without = dict.fromkeys(self._drawing["without"])
+        self.pipeline = DiffusionPipeline.from_pretrained(
+            source, revision=revision, torch_dtype=torch.float32, **without
+        )
         if adapter is not None:
             self.pipeline.load_lora_weights(folder, weight_name=adapter["weight_name"])
         self.pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,51 +62,78 @@ class FinetunedPolicy:
 
     @torch.no_grad()
     def _draw(self, row: dict[str, Any], seed: int, guidance_scale: float) -> Tensor:
-        """x_0 [1, C, H, W] of a row.
-
-        Source: Song et al. 2021 (arXiv:2010.02502), eq. 12.
-        """
+        """x_0 [1, C, H, W] of a row: each step draws from N(p x + q out, std^2 I)."""
         prompt, drawing, device = str(row["prompt"]), self._drawing, self.pipeline.device
         identifier = str(_given(row, "prompt_id", sha256(prompt.encode()).hexdigest()[:16]))
         noise = _noise(seed, identifier, int(_given(row, "image_index", 0)), drawing).to(device)
         rounding = getattr(torch, drawing["latents_dtype"])
         conditions = [self._encoded(prompt)]
-        if guidance_scale > 1:
+        if guidance_scale > 1 and not self._is_flux:
             conditions.insert(0, self._unconditional())
         x = noise[:1].to(rounding).float()
         for step in range(len(drawing["timesteps"])):
-            a, a_prev, std = (drawing[key][step] for key in ("alpha_bars", "alpha_bars_prev", "stds"))
-            branches = [self._epsilon(x, drawing["timesteps"][step], a, each) for each in conditions]
-            epsilon = branches[0]
+            p, q, std = (drawing[key][step] for key in ("p", "q", "stds"))
+            t = torch.full((1,), drawing["timesteps"][step], device=device)
+            branches = [self._output(x, t, each, guidance_scale) for each in conditions]
+            output = branches[0]
             if len(branches) > 1:
-                epsilon = epsilon + guidance_scale * (branches[1] - epsilon)
-            q = max(1 - a_prev - std**2, 0.0) ** 0.5 - ((1 - a) * a_prev / a) ** 0.5
-            mean = (a_prev / a) ** 0.5 * x + q * epsilon
-            x = (mean + std * noise[step + 1]).to(rounding).float()
+                output = output + guidance_scale * (branches[1] - output)
+            x = (p * x + q * output + std * noise[step + 1]).to(rounding).float()
         return x
 
-    def _epsilon(self, x: Tensor, timestep: int, alpha_bar: float, condition: tuple[Tensor, Tensor | None]) -> Tensor:
+    @property
+    def _is_flux(self) -> bool:
+        return type(self.pipeline).__name__ == "FluxPipeline"
+
+    def _output(self, x: Tensor, t: Tensor, condition: tuple[Tensor, Tensor | None], guidance: float) -> Tensor:
+        """Raw output of the network."""
+        if hasattr(self.pipeline, "unet"):
+            return self._output_of_unet(x, t, condition)
+        embeddings, pooled = condition
+        network = self.pipeline.transformer
+        inputs = {"encoder_hidden_states": embeddings, "pooled_projections": pooled, "return_dict": False}
+        if not self._is_flux:
+            velocity: Tensor = network(hidden_states=x, timestep=t, **inputs)[0]
+            return velocity
+        height, width = x.shape[-2:]
+        tokens: Tensor = network(
+            hidden_states=self.pipeline._pack_latents(x, *x.shape),
+            timestep=t / 1000,
+            guidance=torch.full_like(t, guidance) if network.config.guidance_embeds else None,
+            txt_ids=x.new_zeros(embeddings.shape[1], 3),
+            img_ids=self.pipeline._prepare_latent_image_ids(1, height // 2, width // 2, x.device, x.dtype),
+            **inputs,
+        )[0]
+        factor = self.pipeline.vae_scale_factor
+        unpacked: Tensor = self.pipeline._unpack_latents(tokens, height * factor, width * factor, factor)
+        return unpacked
+
+    def _output_of_unet(self, x: Tensor, t: Tensor, condition: tuple[Tensor, Tensor | None]) -> Tensor:
         embeddings, pooled = condition
         extra = {}
         if pooled is not None:
             height, width = self._drawing["image_size"]
             sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=x.device)
             extra["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes}
-        t = torch.full((1,), timestep, device=x.device)
         output: Tensor = self.pipeline.unet(x, t, encoder_hidden_states=embeddings, return_dict=False, **extra)[0]
-        if self._drawing["prediction"] == "v_prediction":
-            return alpha_bar**0.5 * output + (1 - alpha_bar) ** 0.5 * x
         return output
 
     def _encoded(self, text: str) -> tuple[Tensor, Tensor | None]:
-        """Embeddings of a prompt, and those that SDXL pools."""
-        options = {"device": self.pipeline.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
-        encoded = self.pipeline.encode_prompt(text, **options)
+        """Embeddings of a prompt, and those that all but Stable Diffusion 1.x and 2.x pool."""
+        options = {"device": self.pipeline.device, "num_images_per_prompt": 1}
+        if (limit := self._drawing["max_sequence_length"]) is not None:
+            options["max_sequence_length"] = limit
+        if self._is_flux:
+            embeddings, pooled, _ = self.pipeline.encode_prompt(text, None, **options)
+            return embeddings, pooled
+        options["do_classifier_free_guidance"] = False
+        others = (None, None) if hasattr(self.pipeline, "transformer") else ()  # the other encoders' prompts of SD 3
+        encoded = self.pipeline.encode_prompt(text, *others, **options)
         return (encoded[0], encoded[2] if len(encoded) > 2 else None)
 
     def _unconditional(self) -> tuple[Tensor, Tensor | None]:
         embeddings, pooled = self._encoded("")
-        if pooled is None or not self.pipeline.config.force_zeros_for_empty_prompt:
+        if pooled is None or not self.pipeline.config.get("force_zeros_for_empty_prompt", False):
             return embeddings, pooled
         return torch.zeros_like(embeddings), torch.zeros_like(pooled)
 
@@ -112,7 +142,7 @@ class FinetunedPolicy:
         from PIL import Image
 
         vae = self.pipeline.vae
-        scaled = latents / vae.config.scaling_factor
+        scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
         mean, std = vae.config.latents_mean, vae.config.latents_std
         if mean is not None and std is not None:
             scaled = scaled * scaled.new_tensor(std)[:, None, None] + scaled.new_tensor(mean)[:, None, None]

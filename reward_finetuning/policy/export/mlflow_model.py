@@ -48,7 +48,7 @@ def begin_model(folder: Path, config: RunConfig, form: Form, prompt: str) -> Non
     ]
     params = [
         ParamSpec("seed", DataType.long, config.seed),
-        ParamSpec("guidance_scale", DataType.double, config.sampling.guidance_scale),
+        ParamSpec("guidance_scale", DataType.double, config.evaluation_sampling.guidance_scale),
     ]
     pyfunc.save_model(
         str(folder),
@@ -70,14 +70,15 @@ def finish_model(folder: Path, config: RunConfig, exported: Exported) -> None:
     content = {
         "adapter": adapter,
         "seed": config.seed,
-        "guidance_scale": config.sampling.guidance_scale,
+        "guidance_scale": config.evaluation_sampling.guidance_scale,
         "latents_dtype": config.sampling.latents_dtype,
-        "prediction": drawing.prediction,
+        "max_sequence_length": config.model.max_sequence_length,
+        "without": [] if config.model.t5 else ["text_encoder_3", "tokenizer_3"],
         "image_size": drawing.image_size,
         "latent_shape": drawing.latent_shape,
         "timesteps": drawing.grid.timesteps.tolist(),
-        "alpha_bars": drawing.grid.alpha_bars.tolist(),
-        "alpha_bars_prev": drawing.grid.alpha_bars_prev.tolist(),
+        "p": drawing.grid.p.tolist(),
+        "q": drawing.grid.q.tolist(),
         "stds": drawing.grid.stds.tolist(),
     }
     (folder / DRAWING).write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -85,7 +85,7 @@ class Probe:
 class _Halves:
     """The gradient of the first half of a process's batches, and of the others."""
 
-    def __init__(self, weights: dict[str, Tensor], sizes: Sequence[int]) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], sizes: Sequence[int]) -> None:
         """`sizes`: cells of each batch."""
         self._weights, self._sizes = weights, sizes
         self._num_first, self._num_done = len(sizes) // 2, 0

@@ -202,7 +202,8 @@ def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(run_f
     assert "epoch 3: reward" in more.stdout
     assert "epoch 2:" not in more.stdout
     assert "epoch 3 of 3" in status.stdout
-    assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
+    assert "pull of the reference" in status.stdout
+    assert "no advice" in (tmp_path / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

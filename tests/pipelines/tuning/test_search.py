@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from pipelines.cli.run_files import RUNS
 from pipelines.tuning.search import OTHER_SEED, Search
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.prompts import read_prompts
@@ -27,6 +28,15 @@ def test_a_cell_is_the_run_file_with_its_settings_on_another_seed_and_on_trainin
     assert {run.run_root for run in runs} == {search.root}
     measured_on = read_prompts(runs[0].evaluation.prompt_sets["train"]).prompts
     assert set(measured_on) <= set(read_prompts("shapes:train").prompts)
+
+
+@pytest.mark.parametrize(
+    "path", sorted({*RUNS.glob("*.yaml")} - {RUNS / "shapes-retrain.yaml"}), ids=lambda path: path.stem
+)
+def test_every_run_file_of_the_package_has_a_grid_of_valid_runs(path):
+    search = Search(load_config(path), num_cells=27, num_epochs=4)
+
+    assert len({search.run_of(cell).name for cell in search.grid}) == len(search.grid) >= 12
 
 
 def test_a_series_of_retrainings_is_not_tuned(run_config):

@@ -4,7 +4,7 @@ import yaml
 from reward_finetuning.policy.export.card import Provenance, model_card
 from reward_finetuning.policy.export.weights import Drawing, Exported, form_of
 
-DRAWING = Drawing(grid=None, prediction="epsilon", image_size=(32, 32), latent_shape=(4, 8, 8))
+DRAWING = Drawing(grid=None, image_size=(32, 32), latent_shape=(4, 8, 8))
 RESULTS = [("prompt set", "reward", "before", "after"), ("a|b", "shapes", "0.5", "0.7")]
 
 
