@@ -123,6 +123,7 @@ def compile_(
 
     Example: `rft compile pipelines/runs/prdp-large-scale.yaml --target vertex --cluster cluster.yaml -o package.yaml`
     """
+    from pipelines.graphs.fit import describe_workflow
     from pipelines.graphs.package import compile_package
     from pipelines.targets.cluster import load_cluster
 
@@ -135,6 +136,8 @@ def compile_(
     compile_package(compiled, target, path, load_cluster(cluster))
     content = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {content}")
+    if target is TargetName.KFP and isinstance(compiled, RunConfig):
+        print(describe_workflow(path, compiled))
 
 
 @app.command()

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl
 
+from components.draw import draw as draw_component
 from components.reward import reward as reward_component
 from components.sample import sample as sample_component
-from components.shards import shards as shards_component
 from pipelines.targets.target import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Outputs of the shards' loop."""
+def scored_shards(target: Target, num_shards: int) -> Callable[..., Any]:
+    """A piece of a graph: (config, epoch, offset) -> the rewards of all shards, to be collected.
 
-    rollouts: Any
-    rewards: Any
+    One task samples and scores a shard where both roles have the same pool and image; each task costs two pods.
+    """
+    score = _in_one_task(target) if target.is_one_place("sample", "reward") else _in_two_tasks(target)
+    shards = [str(shard) for shard in range(num_shards)]
 
-    def collected(self) -> dict[str, Any]:
-        """The arguments `rollouts` and `rewards` of one train_epoch; kfp takes a Collected for one task only."""
-        return {"rollouts": dsl.Collected(self.rollouts), "rewards": dsl.Collected(self.rewards)}
+    def rewards(**arguments: Any) -> Any:
+        with dsl.ParallelFor(shards, "shards") as shard:
+            scored = score(shard=shard, **arguments)
+        return scored
+
+    return rewards
 
 
-def rollouts_and_rewards(target: Target) -> Callable[..., Drawn]:
-    """A piece of a graph: (config, plan, offset, policy) -> what all shards have drawn and scored."""
-    shards = target.component(shards_component)
-    sample = target.component(sample_component)
-    reward = target.component(reward_component)
+def _in_one_task(target: Target) -> Callable[..., Any]:
+    draw = target.component(draw_component)
+    return lambda **arguments: draw(**arguments).outputs["rewards"]
 
-    def draw_and_score(*, config: Any, plan: Any, offset: Any, policy: Any) -> Drawn:
-        with dsl.ParallelFor(shards(config=config, plan=plan, offset=offset).output) as shard:
-            rollouts = sample(config=config, shard=shard, policy=policy).outputs["rollouts"]
-            rewards = reward(config=config, rollouts=rollouts).outputs["rewards"]
-        return Drawn(rollouts, rewards)
 
-    return draw_and_score
+def _in_two_tasks(target: Target) -> Callable[..., Any]:
+    sample, reward = target.component(sample_component), target.component(reward_component)
+
+    def score(*, config: Any, **arguments: Any) -> Any:
+        rollouts = sample(config=config, **arguments).outputs["rollouts"]
+        return reward(config=config, rollouts=rollouts).outputs["rewards"]
+
+    return score

@@ -47,8 +47,8 @@ def check_package(package: Package) -> None:
     parameters = len(json.dumps(dict(package.parameters)).encode())
     if parameters >= MOST_PARAMETER_BYTES:
         raise UserError(
-            f"the config is {parameters} bytes as a parameter, and Kubeflow Pipelines takes fewer than "
-            f"{MOST_PARAMETER_BYTES}: shorten its lists, e.g. give prompts as files"
+            f"the parameters are {parameters} bytes, and Kubeflow Pipelines takes fewer than {MOST_PARAMETER_BYTES}: "
+            "shorten them"
         )
     size = package.path.stat().st_size
     if size > MOST_PACKAGE_BYTES:

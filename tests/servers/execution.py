@@ -25,6 +25,7 @@ class Job:
     spec: dict[str, Any]
     platform: dict[str, Any] | None
     parameters: dict[str, Any]
+    run_id: str = ""
 
 
 Execute = Callable[[Job], str]
@@ -49,7 +50,7 @@ class LocalExecution:
                 [sys.executable, "-P", __file__, str(folder)],  # -P: else our kfp.py would be taken for the package
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | ({"KFP_RUN_ID": job.run_id} if job.run_id else {}),
                 start_new_session=True,
             )
             self._processes[job.name] = process
@@ -90,10 +91,31 @@ def _without_retries(spec: object) -> object:
     return [_without_retries(value) for value in spec] if isinstance(spec, list) else spec
 
 
+def _with_its_own_item(create: Callable[..., Any]) -> Callable[..., Any]:
+    """kfp.local 2.17 gives a task in a nested loop the item of the inner loop in the place of the outer one's.
+
+    Args:
+        create: kfp.local's function (task of a loop, item, name) -> task of an iteration.
+    """
+
+    def iteration(task: Any, item: Any, name: str) -> Any:
+        made = create(task, item, name)
+        for key, value in task.inputs.parameters.items():
+            if key != task.parameter_iterator.item_input:
+                made.inputs.parameters[key].CopyFrom(value)
+        return made
+
+    return iteration
+
+
 if __name__ == "__main__":
     from kfp import local
     from kfp.components import load_component_from_file
+    from kfp.local.orchestrator import task_spec_utils
 
+    task_spec_utils.create_parameter_loop_iteration_task_spec = _with_its_own_item(
+        task_spec_utils.create_parameter_loop_iteration_task_spec
+    )
     folder = Path(sys.argv[1])
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "root"), raise_on_error=True)
     load_component_from_file(str(folder / "package.yaml"))(**json.loads((folder / "parameters.json").read_text()))
