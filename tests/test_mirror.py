@@ -50,7 +50,9 @@ COVERAGE = {
     "pipelines/remote/test_kubeflow_tasks": "pipelines.remote.clients.kubeflow_tasks",
     "pipelines/remote/test_follow": "pipelines.remote.progress",
     # Graphs are tested by the packages that they compile to.
-    "pipelines/graphs/test_package": "pipelines.graphs.conditions pipelines.graphs.first_task pipelines.graphs.online pipelines.graphs.rollouts",
+    "pipelines/graphs/test_package": (
+        "pipelines.graphs.conditions pipelines.graphs.first_task pipelines.graphs.online pipelines.graphs.rollouts"
+    ),
     "pipelines/graphs/test_staged": "pipelines.graphs.offline",
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
     "pipelines/local/test_launch": "pipelines.local.folder pipelines.local.runner",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from components.launcher.attempt import run_to_end
 from components.launcher.manifest import job_name, train_job
@@ -11,13 +10,12 @@ from components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
 from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, page_metrics, report_name
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.plan import Plan, Trained, epoch_number, policy_before, trained
+from reward_finetuning.steps.plan import Plan, Trained, epoch_number, policy_before, shards_of, trained
 from reward_finetuning.steps.program import step
 from reward_finetuning.storage import (
     Reference,
     RunDirectory,
     artifact_names,
-    read_references,
     write_reference,
 )
 
@@ -26,22 +24,16 @@ _IN_THE_POD = "/tmp/reference.json"
 
 
 @step
-def launch_train_epoch(
-    config: str, epoch: str, rewards: Sequence[str], next_policy: str, job: str, offset: int = 0
-) -> Trained:
+def launch_train_epoch(config: str, epoch: str, next_policy: str, job: str, offset: int = 0) -> Trained:
     """`steps.train_epoch` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
     number = epoch_number(epoch, offset)
     run, settings = RunDirectory(parse_config(config)), TrainJobSettings.parse(job)
     run.check()
-    before, name, scored = policy_before(run, number), artifact_names.policy(number), read_references(rewards)
-    if before is None or any(reference.skip for reference in scored):
+    before, name = policy_before(run, number), artifact_names.policy(number)
+    if before is None:
         return trained(run, number, next_policy)
-    options = {
-        "config": config,
-        "epoch": str(number),
-        "rewards": _list(scored),
-        "next-policy": _IN_THE_POD,
-    }
+    shards_of(run, before)  # what is absent is refused before machines are asked for
+    options = {"config": config, "epoch": str(number), "next-policy": _IN_THE_POD}
     _run(run, settings, number, f"{run.uri}\n{before.checksum}", "train_epoch", options)
     if run.store.manifest(name) is None:
         raise _elsewhere(run, name)
@@ -80,11 +72,6 @@ def _run(
     num_processes = max(1, settings.gpus) if processes == "auto" else processes
     name = job_name(run.config.name, epoch, key)
     run_to_end(train_job(name, settings, program, num_processes=num_processes), settings)
-
-
-def _list(references: Sequence[Reference]) -> str:
-    """One word: a TrainJob takes 128 of them."""
-    return json.dumps([reference.model_dump() for reference in references])
 
 
 def _elsewhere(run: RunDirectory, name: str) -> UserError:

@@ -1,4 +1,4 @@
-"""The workflow that Kubeflow Pipelines makes of a compiled package: tasks, pods, and the steps that wait for each other.
+"""The workflow that Kubeflow Pipelines makes of a compiled package: tasks, pods, and the longest chain of them.
 
 Every task is a driver pod and an executor pod; every nested pipeline, loop, iteration and condition is one driver pod.
 Argo looks at a workflow every 10 s, so each of these pods in a row costs about 10 s, whatever it does.
@@ -7,15 +7,12 @@ Argo looks at a workflow every 10 s, so each of these pods in a row costs about 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Document = Mapping[str, Any]
 """The pipeline spec of a package: the first YAML document."""
-
-Items = Callable[[str], int]
-"""Name of the parameter with the items of a loop -> how many it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,9 @@ class Workflow:
     """A package as Kubeflow Pipelines runs it."""
 
     document: Document
-    items: Items
+    epochs: int
+    """Iterations of the loop over epochs, which alone is known when the pipeline runs."""
+
     evaluates: bool = True
     """False: evaluations are left out; the conditions that they depend on are not."""
 
@@ -82,7 +81,7 @@ class Workflow:
         return inside.after(1).repeated(self._count(iterator["items"]), in_a_row=in_a_row).after(1)
 
     def _count(self, items: Document) -> int:
-        return len(json.loads(items["raw"])) if "raw" in items else self.items(items["inputParameter"])
+        return len(json.loads(items["raw"])) if "raw" in items else self.epochs
 
     @staticmethod
     def _upstream(task: Document) -> set[str]:

@@ -49,7 +49,7 @@ class WorkflowSize:
 
 
 def workflow_size(
-    document: Mapping[str, Any], platform: Mapping[str, Any], *, config: str, shards: int, evaluate_every: int
+    document: Mapping[str, Any], platform: Mapping[str, Any], *, config: str, evaluate_every: int
 ) -> WorkflowSize:
     """Size of the workflow of a package.
 
@@ -57,13 +57,12 @@ def workflow_size(
         document: the pipeline spec.
         platform: what Kubernetes reads.
         config: what tasks get as their config, the address of the settings.
-        shards: artifacts in a list of all shards.
         evaluate_every: epochs between two evaluations.
     """
     policy = {"address": config, "mlflow_run": "0" * 32}
 
     def state(epochs: int, *, evaluates: bool) -> State:
-        given = Given(epochs, shards, evaluates, config, {"policy": policy, "next_policy": policy})
+        given = Given(epochs, evaluates, config, {"policy": policy, "next_policy": policy})
         return State(document, platform, given)
 
     one = state(1, evaluates=False)

@@ -16,12 +16,13 @@ _SETTINGS = "/configs/0123456789abcdef.json"
 
 def size_of(package: Path, config: RunConfig) -> WorkflowSize:
     """Size of the workflow that Kubeflow makes of a package."""
-    document, *platform = yaml.load_all(package.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    document, *platform = yaml.load_all(
+        package.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
     return workflow_size(
         document,
         platform[0] if platform else {},
         config=address_of(config) + _SETTINGS,
-        shards=config.loop.num_shards,
         evaluate_every=config.loop.evaluate_every,
     )
 

@@ -19,7 +19,7 @@ from reward_finetuning.config.options import address_of
 def offline(target: Target, config: RunConfig) -> Any:
     """A block of passes, unrolled on every target; the images of an earlier pipeline run are reused."""
     begin = first_task(target, config)
-    rewards_of = scored_shards(target, config.loop.num_shards)
+    draw_and_score = scored_shards(target, config.loop.num_shards)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
     num_passes = config.loop.unrolled_epochs
@@ -28,11 +28,10 @@ def offline(target: Target, config: RunConfig) -> Any:
     def pipeline(run: str = address_of(config), options: str = "") -> None:
         start = begin(run=run, options=options)
         config, first = start.outputs["run"], start.outputs["first"]
-        rewards = rewards_of(config=config, epoch=first)
-        last = start
+        last = draw_and_score(config=config, epoch=first)
         for offset in range(num_passes):
-            trained = train_epoch(config=config, epoch=first, offset=offset, rewards=dsl.Collected(rewards)).after(last)
-            last = trained.set_display_name(f"pass {offset + 1} of this pipeline run")
+            trained = train_epoch(config=config, epoch=first, offset=offset).after(*last)
+            last = [trained.set_display_name(f"pass {offset + 1} of this pipeline run")]
             with when(trained.outputs["Output"], "evaluation is due"):
                 evaluate(config=config, policy=trained.outputs["next_policy"])
 

@@ -94,13 +94,12 @@ def _unrolled(target: Target, config: RunConfig) -> Callable[[Any], None]:
 
 def _epoch(target: Target, config: RunConfig) -> Callable[..., None]:
     """A piece of a graph: (config, epoch, offset) -> nothing."""
-    rewards_of = scored_shards(target, config.loop.num_shards)
+    draw_and_score = scored_shards(target, config.loop.num_shards, is_repeated=target.loops_over_epochs)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
 
     def one_epoch(**arguments: Any) -> None:
-        rewards = rewards_of(**arguments)
-        trained = train_epoch(rewards=dsl.Collected(rewards), **arguments)
+        trained = train_epoch(**arguments).after(*draw_and_score(**arguments))
         with when(trained.outputs["Output"], "evaluation is due"):
             evaluate(config=arguments["config"], policy=trained.outputs["next_policy"])
 

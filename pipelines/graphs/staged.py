@@ -43,7 +43,7 @@ def staged_of_another_run(target: Target, config: RunConfig) -> Any:
 
 
 def _all_stages(target: Target, config: RunConfig) -> Callable[[Any], None]:
-    rewards_of = scored_shards(target, config.loop.num_shards)
+    draw_and_score = scored_shards(target, config.loop.num_shards)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
     gate = target.component(gate_component)
@@ -51,8 +51,8 @@ def _all_stages(target: Target, config: RunConfig) -> Callable[[Any], None]:
 
     @dsl.pipeline(name="stage")
     def stage(config: str, epoch: str, offset: int) -> Model:
-        rewards = rewards_of(config=config, epoch=epoch, offset=offset)
-        trained = train_epoch(config=config, epoch=epoch, offset=offset, rewards=dsl.Collected(rewards))
+        shards = draw_and_score(config=config, epoch=epoch, offset=offset)
+        trained = train_epoch(config=config, epoch=epoch, offset=offset).after(*shards)
         policy = trained.outputs["next_policy"]
         evaluate(config=config, policy=policy)
         return policy

@@ -42,9 +42,7 @@ class Target:
         """Whether tasks of these roles have the same machines and the same image."""
         places = [self.cluster.pools.of(role) for role in roles]
         images = {pool.image or image_of(role) for role, pool in zip(roles, places, strict=True)}
-        return len(images) == 1 and (
-            self.name is TargetName.LOCAL or all(pool == places[0] for pool in places)
-        )
+        return len(images) == 1 and (self.name is TargetName.LOCAL or all(pool == places[0] for pool in places))
 
     def trainer(self, step: Callable[..., Any], launcher: Callable[..., Any]) -> Callable[..., PipelineTask]:
         """`step` as a component of the train pool; where that spans nodes of a Kubernetes cluster, its launcher."""

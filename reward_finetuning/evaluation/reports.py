@@ -85,7 +85,7 @@ def headline(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def page_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """At most twelve metrics for the pages of Kubeflow and Vertex AI, which sort them by name: the trained reward first.
+    """At most twelve metrics for the pages of the services, which sort them by name: the trained reward first.
 
     The names begin with their position and are short: `01 reward gain (heldout)`. Of the trained reward there are gain,
     lower bound of the gain, and both means; of every other reward and measure its gain.

@@ -12,9 +12,7 @@ _NAMES = frozenset({"name", "run_root"})
 """They are in the heading."""
 
 
-def settings_page(
-    config: RunConfig, address: str, mlflow_run: str | None, epochs: Sequence[str], latest: int
-) -> str:
+def settings_page(config: RunConfig, address: str, mlflow_run: str | None, epochs: Sequence[str], latest: int) -> str:
     """The page of the first task: what this pipeline run does, the settings that are not the defaults, and all.
 
     Args:
@@ -25,8 +23,10 @@ def settings_page(
         latest: the newest epoch that is trained.
     """
     total = config.loop.epochs
-    done = f"All {total} epochs are trained." if latest >= total else (
-        f"This pipeline run trains epochs {epochs[0]} to {epochs[-1]} of {total}."
+    done = (
+        f"All {total} epochs are trained."
+        if latest >= total
+        else (f"This pipeline run trains epochs {epochs[0]} to {epochs[-1]} of {total}.")
     )
     sentences = [f"Run directory: {address}", f"MLflow run: {mlflow_run or 'none yet'}", done]
     chosen = changed_settings(config)

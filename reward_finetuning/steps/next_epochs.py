@@ -65,7 +65,10 @@ def _block(run: RunDirectory, latest: int) -> Block:
 
 def _unchanged(inputs: str, compiled: RunConfig, config: RunConfig) -> str:
     """`inputs`, unless the options name other inputs than those that the package was compiled for."""
-    before, now = (each.model_dump(include={"model", "prompts", "evaluation", "reward", "warm_start"}) for each in (compiled, config))
+    before, now = (
+        each.model_dump(include={"model", "prompts", "evaluation", "reward", "warm_start"})
+        for each in (compiled, config)
+    )
     return inputs if before == now else ""
 
 

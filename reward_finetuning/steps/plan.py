@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -14,7 +13,6 @@ from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.loop import LoopConfig
 from reward_finetuning.events import report_warning
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, write_reference
-from reward_finetuning.storage.documents import entry
 from reward_finetuning.tracking import MlflowTracker
 
 
@@ -135,20 +133,23 @@ def is_evaluated(loop: LoopConfig, epoch: int) -> bool:
     return epoch <= loop.epochs and (epoch % loop.evaluate_every == 0 or epoch == loop.epochs)
 
 
-def rollouts_of(run: RunDirectory, rewards: Sequence[Reference]) -> list[Reference]:
-    """The rollouts that the rewards were given for, in the same order.
+def shards_of(run: RunDirectory, before: Reference) -> tuple[list[Reference], list[Reference]]:
+    """Rollouts and rewards of all shards that the epoch after `before` trains on, in order.
 
     Raises:
-        ArtifactError: they are absent, or others than those that were scored.
+        ArtifactError: a shard is absent.
     """
-    drawn = []
-    for scored in rewards:
-        name = artifact_names.rollouts_of(scored.name)
-        manifest = run.store.manifest(name)
-        if manifest is None or manifest.checksum != entry(scored.facts, "rollouts", str, scored.name):
-            raise ArtifactError(f"{scored.name} scores rollouts that are not at {run.uri}/{name}")
-        drawn.append(Reference.to(name, manifest))
-    return drawn
+    drawn_by, loop = sampling_policy(run.config, before), run.config.loop
+    parts = cut(drawn_by.epoch + 1, run.config.num_micro_batches, loop.num_shards)
+    drawn = [_present(run, artifact_names.rollouts(part.epoch, part.first, part.last)) for part in parts]
+    return drawn, [_present(run, artifact_names.rewards(rollouts.name)) for rollouts in drawn]
+
+
+def _present(run: RunDirectory, name: str) -> Reference:
+    manifest = run.store.manifest(name)
+    if manifest is None:
+        raise ArtifactError(f"{run.uri}/{name} is absent: all shards are drawn and scored before the epoch is trained")
+    return Reference.to(name, manifest)
 
 
 def trained(run: RunDirectory, epoch: int, next_policy: str) -> Trained:

@@ -23,7 +23,9 @@ Config = Annotated[str, typer.Option(help="The RunConfig as JSON text, or its ad
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
 Plan = Annotated[str, typer.Option(help="The epochs of this pipeline run, as next_epochs returned them (JSON text).")]
 Epoch = Annotated[str, typer.Option(help="Number of an epoch, 1 being the first.")]
-Offset = Annotated[int, typer.Option(help="How many epochs after that; a graph that is unrolled counts from its first.")]
+Offset = Annotated[
+    int, typer.Option(help="How many epochs after that; a graph that is unrolled counts from its first.")
+]
 Shard = Annotated[str, typer.Option(help="Which of loop.num_shards parts of the epoch, 0 being the first.")]
 Options = Annotated[str, typer.Option(help="Settings that differ from the config: section.key=value, with spaces.")]
 Run = Annotated[str, typer.Option(help="Address of the run directory; not given: that of the config.")]

@@ -44,9 +44,7 @@ def drawn_for(run: RunDirectory, epoch: int, shard: str) -> Reference:
         return Reference(epoch=epoch, skip=True)
     drawn_by = sampling_policy(run.config, newest)
     part = part_of(run.config, drawn_by, shard)
-    return draw_shard(
-        run, part, drawn_by, lambda: policy_at(run, drawn_by, keep_reference=_differ(run, drawn_by))
-    )
+    return draw_shard(run, part, drawn_by, lambda: policy_at(run, drawn_by, keep_reference=_differ(run, drawn_by)))
 
 
 def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callable[[], Policy]) -> Reference:

@@ -66,12 +66,6 @@ def rewards(rollouts_name: str) -> str:
     return _beside_rollouts(rollouts_name, Kind.REWARDS)
 
 
-def rollouts_of(rewards_name: str) -> str:
-    """The rollouts of a rewards artifact."""
-    folder, slash, last = rewards_name.rpartition("/")
-    return f"{folder}{slash}{Kind.ROLLOUTS}{last.removeprefix(Kind.REWARDS)}"
-
-
 def scores(rollouts_name: str) -> str:
     """What the names of a rollouts artifact's cached scores begin with, without the folder."""
     return _last(_beside_rollouts(rollouts_name, Kind.SCORES)) + "-"

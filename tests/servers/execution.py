@@ -91,31 +91,10 @@ def _without_retries(spec: object) -> object:
     return [_without_retries(value) for value in spec] if isinstance(spec, list) else spec
 
 
-def _with_its_own_item(create: Callable[..., Any]) -> Callable[..., Any]:
-    """kfp.local 2.17 gives a task in a nested loop the item of the inner loop in the place of the outer one's.
-
-    Args:
-        create: kfp.local's function (task of a loop, item, name) -> task of an iteration.
-    """
-
-    def iteration(task: Any, item: Any, name: str) -> Any:
-        made = create(task, item, name)
-        for key, value in task.inputs.parameters.items():
-            if key != task.parameter_iterator.item_input:
-                made.inputs.parameters[key].CopyFrom(value)
-        return made
-
-    return iteration
-
-
 if __name__ == "__main__":
     from kfp import local
     from kfp.components import load_component_from_file
-    from kfp.local.orchestrator import task_spec_utils
 
-    task_spec_utils.create_parameter_loop_iteration_task_spec = _with_its_own_item(
-        task_spec_utils.create_parameter_loop_iteration_task_spec
-    )
     folder = Path(sys.argv[1])
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "root"), raise_on_error=True)
     load_component_from_file(str(folder / "package.yaml"))(**json.loads((folder / "parameters.json").read_text()))

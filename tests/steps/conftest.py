@@ -43,13 +43,14 @@ class Tasks:
         self.drawn, self.scored = (list(paths) for paths in zip(*pairs, strict=True))
         return [self.drawn, self.scored]
 
-    def train(self, scored, epoch=None):
+    def train(self, epoch=None):
         """An epoch; the one after the newest where none is given."""
-        train_epoch(self.config, str(epoch or self.run.latest().epoch + 1), scored, self.path("next"))
+        train_epoch(self.config, str(epoch or self.run.latest().epoch + 1), self.path("next"))
         return read_reference(self.path("next"))
 
     def epoch(self, plan, offset=0):
-        after = self.train(self.rollouts(plan, offset)[1])
+        self.rollouts(plan, offset)
+        after = self.train()
         shutil.copy(self.path("next"), self.path("policy"))
         return after
 

@@ -1,7 +1,7 @@
 """What each step refuses, measures and keeps."""
 
 import json
-import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +11,32 @@ import torch
 from reward_finetuning.config import ArtifactError, TrainingError, UserError
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
-from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.draw import draw
+from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.plan import Plan, is_evaluated
 from reward_finetuning.steps.reward import reward
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
-from reward_finetuning.steps.train_epoch import train_epoch
+from reward_finetuning.steps.train_epoch import train_epoch, train_on
 from reward_finetuning.storage import Reference, read_reference
 from reward_finetuning.storage.artifacts.rollouts import SAMPLES, latents_file, read_samples, read_trajectories
-from reward_finetuning.tracking import history
+from reward_finetuning.tracking import MemoryTracker, history
 from reward_finetuning.training.learner import learner_at
+from reward_finetuning.training.processes import joined
 
 
 def test_rollouts_of_another_epoch_are_refused(tasks):
     one = tasks()
-    _, scored = one.rollouts(one.begin())
-    one.train(scored)
-    shutil.copy(one.path("next"), one.path("policy"))
+    drawn, scored = (list(map(read_reference, paths)) for paths in one.rollouts(one.begin()))
+    after = one.train()
+    learner = partial(learner_at, one.run, after, keep_reference=False)
 
-    with pytest.raises(ArtifactError, match=r"is of epoch 1 by policy pretrained; expected epoch 2 by [0-9a-f]{12}"):
-        one.train(scored)
+    with (
+        joined(one.run.config.model) as processes,
+        pytest.raises(ArtifactError, match=r"is of epoch 1 by policy pretrained; expected epoch 2 by [0-9a-f]{12}"),
+    ):
+        train_on(one.run, after, drawn, scored, learner, processes, MemoryTracker())
 
 
 def test_an_epoch_after_one_that_failed_is_not_begun(tasks, capsys):
@@ -40,7 +44,7 @@ def test_an_epoch_after_one_that_failed_is_not_begun(tasks, capsys):
     one.begin()
 
     draw(one.config, "3", "0", one.path("rewards"))
-    trained = train_epoch(one.config, "3", [one.path("rewards")], one.path("next"))
+    trained = train_epoch(one.config, "3", one.path("next"))
 
     assert "epoch 3 is not begun: epoch 1 of this pipeline run failed" in capsys.readouterr().out
     assert read_reference(one.path("rewards")).skip
@@ -55,11 +59,11 @@ def test_a_policy_says_where_it_lies_and_whether_it_is_evaluated(tasks):
 
     for epoch in begun.epochs:
         draw(begun.run, epoch, "0", one.path("rewards"))
-        said.append(train_epoch(begun.run, epoch, [one.path("rewards")], one.path("next")))
+        said.append(train_epoch(begun.run, epoch, one.path("next")))
 
     assert [each.address for each in said] == [f"{one.run.uri}/epochs/000{epoch}/policy" for epoch in (1, 2)]
     assert [each.is_evaluated for each in said] == [False, True]
-    assert train_epoch(begun.run, "2", [one.path("rewards")], one.path("next")) == said[1]
+    assert train_epoch(begun.run, "2", one.path("next")) == said[1]
 
 
 @pytest.mark.parametrize(("shard", "epoch"), [("1", "1"), ("-1", "1"), ("x", "1"), ("0", "one")])
@@ -73,15 +77,16 @@ def test_a_shard_or_an_epoch_that_there_is_not_is_refused(tasks, shard, epoch):
 
 def test_a_missing_shard_is_refused(tasks):
     one = tasks(loop={"num_shards": 2, "granularity": "split"})
-    _, scored = one.rollouts(one.begin())
+    one.begin()
+    draw(one.config, "1", "1", one.path("rewards"))
 
-    with pytest.raises(ArtifactError, match="needs samples 0 to 5, got 4"):
-        one.train(scored[:1])
+    with pytest.raises(ArtifactError, match=r"rollouts-00000-00001 is absent: all shards are drawn and scored before"):
+        one.train()
 
 
 def test_a_flipped_bit_in_the_rollouts_stops_training_and_is_named(tasks):
     one = tasks()
-    drawn, scored = one.rollouts(one.begin())
+    drawn, _ = one.rollouts(one.begin())
     folder, _ = one.run.open(read_reference(drawn[0]))
     path = folder / "trajectories-00000.safetensors"
     data = bytearray(path.read_bytes())
@@ -89,7 +94,7 @@ def test_a_flipped_bit_in_the_rollouts_stops_training_and_is_named(tasks):
     path.write_bytes(data)
 
     with pytest.raises(ArtifactError, match=r"trajectories-00000.safetensors was altered: crc32c .*, expected"):
-        one.train(scored)
+        one.train()
     assert one.run.latest().epoch == 0
 
 
@@ -151,11 +156,11 @@ def test_the_kl_that_an_epoch_logs_is_the_exact_one(tasks):
     one = tasks(training={"learning_rate": 1e-3})
     plan = one.begin()
     one.epoch(plan)
-    drawn, scored = one.rollouts(plan, 1)
+    drawn, _ = one.rollouts(plan, 1)
     folders = [one.run.open(read_reference(path))[0] for path in drawn]
     kl = read_trajectories([file for folder in folders for file in sorted(folder.glob("trajectories-*"))]).kl
 
-    metrics = one.train(scored).facts["metrics"]
+    metrics = one.train().facts["metrics"]
 
     assert metrics["sample/kl_to_reference"] == pytest.approx(float(kl.double().mean()))
     assert (kl >= 0).all()
@@ -260,7 +265,7 @@ def test_where_nothing_is_left_the_last_epoch_is_named_and_its_evaluation_made_g
     begun = next_epochs(one.config, one.path("policy"))
 
     assert (begun.epochs, begun.first) == (["1"], "1")
-    assert train_epoch(begun.run, "1", [one.path("rewards-0")], one.path("next")).is_evaluated
+    assert train_epoch(begun.run, "1", one.path("next")).is_evaluated
 
 
 def test_evaluation_compares_with_the_pretrained_model_from_the_same_noise(tasks):

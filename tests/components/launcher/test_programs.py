@@ -8,8 +8,9 @@ import pytest
 
 from components.launcher.programs import launch_run_epochs, launch_train_epoch
 from reward_finetuning.config import UserError
+from reward_finetuning.steps.draw import draw
 from reward_finetuning.steps.next_epochs import next_epochs
-from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import Reference, RunDirectory, read_reference
 
 TWO_NODES = {
     "image": "trainer:1",
@@ -28,8 +29,6 @@ def job():
 
 @pytest.mark.slow
 def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config, tmp_path, job, monkeypatch):
-    from reward_finetuning.steps.draw import draw
-
     server.executes = True
     config = run_config(loop={"num_shards": 2, "granularity": "split"}, tracking={"enabled": False})
     text, paths = config.model_dump_json(), {name: str(tmp_path / name) for name in ("policy", "next", "report")}
@@ -38,7 +37,7 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     for number, rewards in enumerate(scored):
         draw(begun.run, "1", str(number), rewards)
 
-    trained = launch_train_epoch(begun.run, "1", scored, paths["next"], job)
+    trained = launch_train_epoch(begun.run, "1", paths["next"], job)
 
     run = RunDirectory(config)
     (made,) = server.jobs.values()
@@ -47,7 +46,7 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     assert json.loads((run.store.fetch("epochs/0001/policy") / "state.json").read_text())["processes"] == 2
     assert len(made["spec"]["trainer"]["args"]) <= 128
 
-    launch_train_epoch(begun.run, "1", scored, paths["next"], job)
+    launch_train_epoch(begun.run, "1", paths["next"], job)
     assert server.made() == 1  # what is done is not launched again
 
     shown = {name: str(tmp_path / name) for name in ("report", "metrics", "summary")}
@@ -62,23 +61,21 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
 def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(server, run_config, tmp_path, job):
     server.executes = True
     config = run_config()
-    text, paths = config.model_dump_json(), [str(tmp_path / name) for name in ("policy", "rewards", "next")]
-    policy, scored, after = paths
-    next_epochs(text, policy)
-    facts = {"rollouts": "0" * 64, "seconds": 0.0}
-    write_reference(scored, Reference(name="epochs/0001/rewards-00000-00002", epoch=1, facts=facts))
+    begun = next_epochs(config.model_dump_json(), str(tmp_path / "policy"))
+    draw(begun.run, "1", "0", str(tmp_path / "rewards"))
+    (latents,) = (tmp_path / "runs").glob("tiny/epochs/0001/rollouts-*/trajectories-00001.safetensors")
+    latents.write_bytes(b"altered")
 
-    with pytest.raises(UserError, match=r"scores rollouts that are not at .*rollouts-00000-00002"):
-        launch_train_epoch(text, "1", [scored], after, job)
+    with pytest.raises(UserError, match=r"trajectories-00001.safetensors"):
+        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job)
 
     assert RunDirectory(config).latest().epoch == 0
 
 
 def test_a_surplus_epoch_launches_nothing(server, run_config, tmp_path, job):
     config = run_config(loop={"epochs": 2})
-    write_reference(str(tmp_path / "skipped"), Reference(epoch=3, skip=True))
 
-    launch_train_epoch(config.model_dump_json(), "3", [str(tmp_path / "skipped")], str(tmp_path / "next"), job)
+    launch_train_epoch(config.model_dump_json(), "3", str(tmp_path / "next"), job)
 
     assert read_reference(str(tmp_path / "next")) == Reference(epoch=0)
     assert server.requests == []

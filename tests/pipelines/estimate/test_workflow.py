@@ -20,7 +20,7 @@ def document(root, **components):
 
 
 def steps(of, **options):
-    return Workflow(of, lambda parameter: 3, **options).steps()
+    return Workflow(of, 3, **options).steps()
 
 
 def test_a_task_is_a_driver_and_an_executor_behind_the_driver_of_the_root():
@@ -64,33 +64,33 @@ def split(package):
     return compiled
 
 
-def nodes_of(documents, epochs, shards):
-    return State(*documents, Given(epochs, shards, False, "gs://bucket/runs/a/configs/0.json", {})).nodes()
+def nodes_of(documents, epochs):
+    return State(*documents, Given(epochs, False, "gs://bucket/runs/a/configs/0.json", {})).nodes()
 
 
-def test_a_shard_of_an_epoch_has_three_pods_and_twelve_nodes(split):
-    two, four = (nodes_of(split(shards), 1, shards) for shards in (2, 4))
-    counts = [Workflow(split(shards)[0], lambda parameter: 1, evaluates=False).steps().pods for shards in (2, 4)]
+def test_a_shard_of_an_epoch_has_two_pods_and_six_nodes(split):
+    two, four = (nodes_of(split(shards), 1) for shards in (2, 4))
+    counts = [Workflow(split(shards)[0], 1, evaluates=False).steps().pods for shards in (2, 4)]
 
-    assert len(four) - len(two) == 2 * 12
-    assert counts[1] - counts[0] == 2 * 3
+    assert len(four) - len(two) == 2 * 6
+    assert counts[1] - counts[0] == 2 * 2
 
 
 def test_an_epoch_is_at_most_seven_pods_in_a_row_and_six_besides_its_shards(split):
     spec, _ = split(4)
 
-    one, two = (Workflow(spec, lambda parameter, n=n: n, evaluates=False).steps() for n in (1, 2))
+    one, two = (Workflow(spec, epochs, evaluates=False).steps() for epochs in (1, 2))
 
     assert two.chain - one.chain <= 7
-    assert two.pods - one.pods - 4 * 3 <= 6
+    assert two.pods - one.pods - 4 * 2 <= 6
 
 
 def test_the_size_is_linear_in_the_epochs(split):
     documents, config = split(4), "gs://bucket/runs/a/configs/0123456789abcdef.json"
-    size = workflow_size(*documents, config=config, shards=4, evaluate_every=100)
+    size = workflow_size(*documents, config=config, evaluate_every=100)
     policy = {"address": config, "mlflow_run": "0" * 32}
 
-    whole = State(*documents, Given(6, 4, False, config, {"policy": policy, "next_policy": policy}))
+    whole = State(*documents, Given(6, False, config, {"policy": policy, "next_policy": policy}))
 
     assert size.total(6) == pytest.approx(whole.specification_bytes() + whole.compressed_bytes(), rel=0.1)
 

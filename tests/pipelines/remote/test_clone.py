@@ -85,6 +85,9 @@ def test_another_number_trains_another_run_and_a_wrong_option_is_refused_and_rea
     assert other["facts"]["weights_sha256"] != before.facts["weights_sha256"]
 
     clone(service, f"{run_prefix(run.config)}2", "training.learning_rat=3e-3")
-    with pytest.raises(UserError, match=r"options: unknown key 'training.learning_rat'; did you mean 'learning_rate'.*next_epochs, attempt 1"):
+    with pytest.raises(
+        UserError,
+        match=r"options: unknown key 'training.learning_rat'; did you mean 'learning_rate'.*next_epochs, attempt 1",
+    ):
         follow()
     assert run.latest() == before

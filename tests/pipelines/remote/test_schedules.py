@@ -1,6 +1,5 @@
 """`rft schedule` on both services."""
 
-import json
 import threading
 
 import pytest
