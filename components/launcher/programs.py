@@ -24,7 +24,7 @@ _IN_THE_POD = "/tmp/reference.json"
 
 
 @step
-def launch_train_epoch(config: str, epoch: str, next_policy: str, job: str, offset: int = 0) -> Trained:
+def launch_train_epoch(config: str, epoch: str, next_policy: str, offset: int = 0, job: str = "") -> Trained:
     """`steps.train_epoch` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
     number = epoch_number(epoch, offset)
     run, settings = RunDirectory(parse_config(config)), TrainJobSettings.parse(job)

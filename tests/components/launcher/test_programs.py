@@ -37,7 +37,7 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     for number, rewards in enumerate(scored):
         draw(begun.run, "1", str(number), rewards)
 
-    trained = launch_train_epoch(begun.run, "1", paths["next"], job)
+    trained = launch_train_epoch(begun.run, "1", paths["next"], job=job)
 
     run = RunDirectory(config)
     (made,) = server.jobs.values()
@@ -46,7 +46,7 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     assert json.loads((run.store.fetch("epochs/0001/policy") / "state.json").read_text())["processes"] == 2
     assert len(made["spec"]["trainer"]["args"]) <= 128
 
-    launch_train_epoch(begun.run, "1", paths["next"], job)
+    launch_train_epoch(begun.run, "1", paths["next"], job=job)
     assert server.made() == 1  # what is done is not launched again
 
     shown = {name: str(tmp_path / name) for name in ("report", "metrics", "summary")}
@@ -67,7 +67,7 @@ def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(serve
     latents.write_bytes(b"altered")
 
     with pytest.raises(UserError, match=r"trajectories-00001.safetensors"):
-        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job)
+        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job=job)
 
     assert RunDirectory(config).latest().epoch == 0
 
@@ -75,7 +75,7 @@ def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(serve
 def test_a_surplus_epoch_launches_nothing(server, run_config, tmp_path, job):
     config = run_config(loop={"epochs": 2})
 
-    launch_train_epoch(config.model_dump_json(), "3", str(tmp_path / "next"), job)
+    launch_train_epoch(config.model_dump_json(), "3", str(tmp_path / "next"), job=job)
 
     assert read_reference(str(tmp_path / "next")) == Reference(epoch=0)
     assert server.requests == []

@@ -105,7 +105,7 @@ def test_a_name_is_taken_once(rft, run_file, service, to_service):
     assert len(made(service)) == 1
 
 
-def test_replacing_makes_the_new_one_and_then_deletes_the_old(rft, run_file, service, to_service):
+def test_replacing_makes_the_new_one_and_then_deletes_the_old(rft, run_file, service, to_service, trained_on):
     rft("schedule", "create", run_file(), *CRON, "--name", "other", *to_service)
     rft("schedule", "create", run_file(), *CRON, *to_service)
 
