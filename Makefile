@@ -10,7 +10,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 # and five times longer on a busy machine, because waiting threads spin (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format lint types imports fast determinism study study-quick lock clean \
+.PHONY: help demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
 	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker
 
 help: ## list the targets
@@ -70,6 +70,36 @@ fast: .venv/.dev
 determinism: .venv/.dev ## test that split, sharded, fused and killed runs are bit-identical: prints the four checksums
 	$(BIN)/pytest -q tests/pipelines/test_determinism.py
 
+.venv/.fuzz: .venv/.dev
+	$(PIP) --editable '.[train,dev,fuzz]'
+	@touch $@
+
+INPUTS ?= 1000000
+
+fuzz: .venv/.fuzz ## feed every parser with INPUTS inputs of Hypothesis and atheris; defects go to tests/fuzz/corpus
+	PYTHONPATH=tests:. $(BIN)/python -m fuzz.run --inputs $(INPUTS)
+
+fuzz-quick: .venv/.fuzz ## the same with 30,000 inputs (about a minute)
+	PYTHONPATH=tests:. $(BIN)/python -m fuzz.run --inputs 30000
+
+KILLS ?= 160
+COMMAND_KILLS ?= 40
+SEED ?= 1
+
+drill: .venv/.dev ## kill runs 200 times at random moments and named places, resume them, compare every bit (30 minutes)
+	PYTHONPATH=tests:. $(BIN)/python -m drill.run --kills $(KILLS) --command-kills $(COMMAND_KILLS) --seed $(SEED)
+
+drill-quick: .venv/.dev ## the same with 20 kills, of which 2 of the command (4 minutes)
+	PYTHONPATH=tests:. $(BIN)/python -m drill.run --kills 18 --command-kills 2 --seed $(SEED)
+
+FAULTS ?= 300
+
+chaos: .venv/.dev ## runs in a bucket and with an MLflow server that fail at random FAULTS times: same bits, every point once
+	PYTHONPATH=tests:. $(BIN)/python -m chaos.run --faults $(FAULTS) --seed $(SEED)
+
+chaos-quick: .venv/.dev ## the same with 40 faults (2 minutes)
+	PYTHONPATH=tests:. $(BIN)/python -m chaos.run --faults 40 --seed $(SEED)
+
 architecture: .venv/.dev ## draw docs/architecture.svg from the import contracts
 	$(BIN)/python docs/architecture.py
 
@@ -85,7 +115,7 @@ study-quick: .venv/.train ## repeat a part of the study, compare with the commit
 .venv-scorer/.done: images/scorer/requirements.lock images/scorer/packages.lock
 	test -x .venv-scorer/bin/pip || $(PYTHON) -m venv .venv-scorer
 	$(SCORER_PIP) torch==2.13.0
-	$(SCORER_PIP) --no-deps --requirement images/scorer/requirements.lock
+	$(SCORER_PIP) --no-deps --require-hashes --requirement images/scorer/requirements.lock
 	$(SCORER_PIP) --no-deps --require-hashes --requirement images/scorer/packages.lock
 	$(SCORER_PIP) --no-deps --editable .
 	@touch $@

@@ -79,6 +79,7 @@ def build(args: Arguments, image: str, reference: str, wheels: str) -> None:
         "PIP_FIND_LINKS": wheels,
         "REVISION": revision(),
         "SOURCE": output("git", "config", "--get", "remote.origin.url"),
+        "TORCH_BUILD": torch_build(),
         "VERSION": version(),
     }
     build_args = [f"--build-arg={name}={value}" for name, value in values.items() if value]
@@ -139,11 +140,8 @@ def write_sbom(engine: str, reference: str, path: Path) -> None:
 @contextmanager
 def find_links() -> Iterator[str]:
     """Where pip here finds more wheels (torch's CPU build, say), as an address that the builder can reach."""
-    configured = os.environ.get("PIP_FIND_LINKS") or output(
-        sys.executable, "-m", "pip", "config", "get", "global.find-links"
-    )
-    folder = Path(configured.removeprefix("file://"))
-    if not configured or not folder.is_dir():
+    configured, folder = wheel_source()
+    if folder is None:
         yield configured
         return
     handler = partial(_QuietHandler, directory=str(folder))
@@ -156,6 +154,23 @@ def find_links() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
+
+
+def wheel_source() -> tuple[str, Path | None]:
+    """pip's setting find-links, and its folder if it is one on this machine."""
+    configured = os.environ.get("PIP_FIND_LINKS") or output(
+        sys.executable, "-m", "pip", "config", "get", "global.find-links"
+    )
+    folder = Path(configured.removeprefix("file://"))
+    return configured, folder if configured and folder.is_dir() else None
+
+
+def torch_build() -> str:
+    """Which images/torch-*.lock is installed: `cpu` if pip is pointed to PyTorch's CPU build, else `cuda`."""
+    _, folder = wheel_source()
+    is_local = folder is not None and any(folder.glob("torch-*+cpu-*.whl"))
+    is_index = os.environ.get("PIP_EXTRA_INDEX_URL", "").rstrip("/").endswith("/whl/cpu")
+    return "cpu" if is_local or is_index else "cuda"
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

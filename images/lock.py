@@ -1,4 +1,4 @@
-"""Write the locks of the light and the trainer image: versions of constraints.txt, with the hash that pip reports.
+"""Write the locks of the light and the trainer image and of torch: versions of constraints.txt, with hashes.
 
 `make lock` calls it. Run it with CPython 3.11 on linux/amd64, for which the images are built.
 """
@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,9 +24,14 @@ HEAD = (
 # What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
 # the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
-# torch is pinned by version only. The pip index of the user selects its build (CPU or CUDA), and the metadata of the
-# build pins the CUDA packages.
+# torch and the packages of CUDA have locks of their own, because the build for CPU is another file. TORCH: lock ->
+# environment of pip. Other configuration of pip is ignored, so that a build of this machine's index is not locked.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
+TORCH = {
+    "torch-cuda.lock": {"PIP_INDEX_URL": "https://pypi.org/simple"},
+    "torch-cpu.lock": {"PIP_INDEX_URL": "https://download.pytorch.org/whl/cpu"},
+}
+ISOLATED = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
 BUILD = ("pip", "setuptools>=77")
 
 
@@ -68,12 +74,13 @@ def requirements() -> dict[str, list[str]]:
     }
 
 
-def resolve(specifiers: Iterable[str], *options: str) -> list[Item]:
-    """What pip would install, dependencies included."""
+def resolve(specifiers: Iterable[str], environment: Mapping[str, str] | None = None) -> list[Item]:
+    """What pip would install, dependencies included; `environment` is added to that of pip."""
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    command += [*constraints, *options, *specifiers]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command += [*constraints, *specifiers]
+    variables = os.environ | (environment or {})
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=variables).stdout)
     items: list[Item] = report["install"]
     return items
 
@@ -85,13 +92,24 @@ def line(item: Item) -> str:
     return f"{metadata['name']}=={metadata['version']} --hash=sha256:{sha256}\n"
 
 
+def write(file: str, items: Iterable[Item]) -> None:
+    """Write one lock."""
+    lines = sorted(map(line, items), key=str.lower)
+    (IMAGES / file).write_text(HEAD.format(file.removesuffix(".lock")) + "".join(lines), encoding="utf-8")
+    print(f"images/{file}: {len(lines)} packages")
+
+
+def is_of_torch(item: Item) -> bool:
+    """Whether it is torch, or a package of CUDA."""
+    return OF_TORCH.fullmatch(item["metadata"]["name"].lower()) is not None
+
+
 def main() -> None:
     """Write every lock."""
     for file, needed in requirements().items():
-        items = [item for item in resolve(needed) if not OF_TORCH.fullmatch(item["metadata"]["name"].lower())]
-        lines = sorted(map(line, items), key=str.lower)
-        (IMAGES / file).write_text(HEAD.format(file.removesuffix(".lock")) + "".join(lines), encoding="utf-8")
-        print(f"images/{file}: {len(lines)} packages")
+        write(file, (item for item in resolve(needed) if not is_of_torch(item)))
+    for file, index in TORCH.items():
+        write(file, filter(is_of_torch, resolve(["torch"], ISOLATED | index)))
 
 
 if __name__ == "__main__":

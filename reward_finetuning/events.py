@@ -12,12 +12,13 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.progress import Progress as Bar
 
 from reward_finetuning.config.base import Frozen
@@ -86,6 +87,25 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def movements() -> int | None:
+    """How often this process has reported something; None while it waits for others (`waiting`)."""
+    return None if _WAITING.is_set() else _MOVEMENTS[0]
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """The body waits for processes that report themselves."""
+    _WAITING.set()
+    try:
+        yield
+    finally:
+        _WAITING.clear()
+
+
+_MOVEMENTS = [0]
+_WAITING = threading.Event()
+
+
 class Progress:
     """`with Progress("sample", "epoch 3", total=128, unit="images") as progress: progress.advance(8)`."""
 
@@ -109,6 +129,7 @@ class Progress:
 
     def advance(self, num: int) -> None:
         """`num` more units are done."""
+        _MOVEMENTS[0] += 1
         self._now = self._now.model_copy(update={"done": self._now.done + num})
         if self._bar is not None:
             self._bar.advance(self._id, num)
@@ -136,9 +157,13 @@ class EventFile:
         self._file.close()
 
     def read(self) -> list[Event]:
-        """The events since the last call."""
+        """The events since the last call; a line that is none, such as half a line of a full disk, is left out."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        return [_EVENT.validate_json(line) for line in lines]
+        events: list[Event] = []
+        for line in lines:
+            with suppress(ValidationError):
+                events.append(_EVENT.validate_json(line))
+        return events
 
 
 def end_with_launcher() -> None:
@@ -166,6 +191,7 @@ def _end_at_the_lock(path: Path) -> None:
 
 
 def _report(event: Event) -> None:
+    _MOVEMENTS[0] += 1
     print(event.text, flush=True)
     progress = os.environ.get(ARGO_PROGRESS)
     if progress and isinstance(event, Advance) and event.done <= event.total:

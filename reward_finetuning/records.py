@@ -38,7 +38,7 @@ class Conditioning:
 
 
 Denoiser = Callable[["Tensor", "Tensor", Conditioning], "Tensor"]
-"""(x [M, C, H, W], t [M], M prompts) -> epsilon [M, C, H, W], with guidance."""
+"""(x [M, C, H, W], t [M] float64, M prompts) -> raw network output [M, C, H, W], with guidance."""
 
 
 class Pictures(Protocol):
@@ -93,7 +93,7 @@ class Trajectories:
     """Denoising trajectories of M (or B) images."""
 
     latents: Tensor
-    """[B, T + 1, C, H, W] in the stored dtype: x_T first, x_0 last."""
+    """[B, T + 1, C, H, W] in the stored dtype, before and after each of the T stochastic steps, the noisiest first."""
 
     log_probs: Tensor
     """[B, T] float32 nats per latent element, under the policy that sampled."""
@@ -103,6 +103,14 @@ class Trajectories:
 
     kl: Tensor
     """[B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element."""
+
+    x_0: Tensor | None = None
+    """[B, C, H, W] the final latents if deterministic steps follow the last stochastic one."""
+
+    @property
+    def final(self) -> Tensor:
+        """[B, C, H, W] x_0."""
+        return self.latents[:, -1] if self.x_0 is None else self.x_0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +170,10 @@ class Cells:
     """[M, C, H, W] final latent of the image."""
 
     timesteps: Tensor
-    """[M]."""
+    """[M] float64 time input of the network."""
 
-    alpha_bars: Tensor
-    """[M] alpha-bar at x_t."""
+    levels: Tensor
+    """[M] noise level of x_t: alpha-bar, or s of a flow model."""
 
     std: Tensor
     """[M] sigma_t."""

@@ -1,6 +1,9 @@
-"""What the HTTP status of a failed request means for the user, and how the text of an error is printed."""
+"""Whether a server answers, what the status of a failed request means for the user, and how an error is printed."""
 
 from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
 
 from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import RetryableError, UserError
@@ -10,6 +13,22 @@ _RETRYABLE_4XX = frozenset({408, 425, 429})
 
 _PERMANENT_5XX = frozenset({501, 505})
 """Not Implemented and HTTP Version Not Supported: the same server gives the same answer again."""
+
+_CONNECTION_SECONDS = 3.0
+
+
+def accepts_connections(url: str) -> bool:
+    """Whether the server of an http or https URL accepts connections.
+
+    It takes seconds, where a request with its retries would wait for minutes.
+    """
+    server = urlsplit(url)
+    port = server.port or (80 if server.scheme == "http" else 443)
+    try:
+        socket.create_connection((server.hostname or "", port), timeout=_CONNECTION_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def is_retryable(status: int) -> bool:

@@ -30,6 +30,7 @@ def run_config_in():
             "training": {"cells_per_batch": 8, "learning_rate": 1e-4, "gate_cells": 6},
             "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
             "evaluation": {"prompt_sets": {"train": str(_few_prompts(folder))}, "images_per_prompt": 1},
+            "promotion": {"min_gain": 1e-9},  # sets of two prompts: any gain counts
             "loop": {"epochs": 2, "evaluate_every": 2},
         }
         for key, value in changes.items():
@@ -61,14 +62,35 @@ def heeds_ctrl_c():
 
 
 @pytest.fixture
-def gcs(tmp_path, monkeypatch):
+def gs(tmp_path, monkeypatch):
     """A server of Google Cloud Storage with gs://bucket, for this process and for those that it starts."""
     from servers.gcs import GcsServer
 
-    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
     with GcsServer() as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        _select(server, tmp_path, monkeypatch)
         yield server
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """A server of S3 with s3://bucket, for this process and for those that it starts."""
+    from servers.s3 import S3Server
+
+    with S3Server() as server:
+        _select(server, tmp_path, monkeypatch)
+        yield server
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request):
+    """A server of each kind."""
+    return request.getfixturevalue(request.param)
+
+
+def _select(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "cache"))
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

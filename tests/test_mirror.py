@@ -17,12 +17,15 @@ COVERAGE = {
     "components/launcher/test_attempt": "components.launcher.jobs",
     "components/launcher/test_manifest": "components.launcher.settings",
     # Fields and ranges are tested through the run file that holds them.
-    "config/test_load": "config.base config.either config.run config.sections.loop config.sections.reward",
+    "config/test_load": (
+        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.reward"
+    ),
     "objectives/test_ddpo": "config.sections.objective",
     "steps/test_updates": "config.sections.training training.learner training.update steps.train_epoch",
     "test_server_errors": "config.errors",
     # A grid, its noise and its steps are tested by what a rollout makes of them.
-    "diffusion/test_grid": "diffusion.ddim",
+    "diffusion/test_ddim": "diffusion.step",
+    "diffusion/test_flow": "diffusion.flow_cps diffusion.flow_sde diffusion.grid",
     "diffusion/test_rollout": "diffusion.noise records",
     # Evaluation and promotion are tested by their steps, from run directories.
     "evaluation/test_candidates": "evaluation.side_by_side evaluation.task steps.plan_evaluation",
@@ -30,20 +33,24 @@ COVERAGE = {
     "steps/test_evaluation": "evaluation.pages steps.evaluate steps.evaluate_shard",
     "steps/test_promote": "evaluation.champion evaluation.contest",
     "steps/test_gate": "evaluation.objections steps.outputs",
+    "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
     "policy/export/test_weights": "evaluation.exports",
     # The protocol's cells and its noise floor are tested by the two passes that read them.
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
-    "pipelines/cli/test_app": "pipelines.cli.tables",
+    "pipelines/cli/test_app": (
+        "pipelines.cli.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status pipelines.cli.tables"
+    ),
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
     "pipelines/estimate/test_workflow": "pipelines.estimate.workflow_size pipelines.estimate.workflow_status",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
+    "report/test_summary": "report.markdown",
     "tracking/test_server": "tracking.sender",
     "pipelines/remote/test_submit": (
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "
         "pipelines.remote.clients.protocol pipelines.remote.clients.vertex_access "
-        "pipelines.remote.preflight pipelines.remote.service inputs.names"
+        "pipelines.remote.service inputs.names"
     ),
     "pipelines/remote/test_submit_runs": "pipelines.remote.clients.kubeflow pipelines.remote.clients.vertex",
     "pipelines/remote/test_schedules": "pipelines.cli.schedule",
@@ -55,12 +62,16 @@ COVERAGE = {
     ),
     "pipelines/graphs/test_staged": "pipelines.graphs.offline",
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
-    "pipelines/local/test_launch": "pipelines.local.folder pipelines.local.runner",
-    "inputs/test_check": "pipelines.local.preflight",
-    "pipelines/targets/test_cluster": "pipelines.targets.pool",
+    "pipelines/local/test_launch": "pipelines.local.runner",
+    "pipelines/local/test_preflight": "pipelines.local.folder",
+    "pipelines/tuning/test_search": "pipelines.cli.tune",
+    "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
+    "policy/test_flow_families": (
+        "config.sections.sampling policy.architecture policy.flow_schedule policy.networks policy.text_encoders"
+    ),
     "policy/test_sources": "policy.export.original_names policy.hub policy.pipeline policy.source",
     "policy/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",
@@ -103,7 +114,10 @@ COVERAGE = {
     ),
     "steps/test_determinism": "steps.run_epochs",
     "steps/test_monitor": "training.monitor",
-    "storage/gcs/test_store": "storage.gcs.client storage.gcs.errors storage.gcs.objects storage.gcs.transfers",
+    "storage/buckets/test_store": (
+        "storage.buckets.bucket storage.buckets.patience storage.buckets.transfers "
+        "storage.buckets.gcs.client storage.buckets.gcs.errors storage.buckets.gcs.service"
+    ),
     "storage/test_store": "storage.manifest storage.open storage.reference storage.uri",
     "storage/test_run_directory": "storage.artifacts.policies",
     "steps/attempts/test_attempt": "storage.refusal",

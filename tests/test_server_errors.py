@@ -1,7 +1,10 @@
+import socket
+import time
+
 import pytest
 
 from reward_finetuning.config.errors import RetryableError, UserError
-from reward_finetuning.server_errors import error_class, is_retryable, one_line
+from reward_finetuning.server_errors import accepts_connections, error_class, is_retryable, one_line
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 529, 599])
@@ -44,3 +47,20 @@ def test_a_text_of_control_characters_is_not_longer_than_the_limit():
 
 def test_letters_of_any_language_stay():
     assert one_line("größer 図 é") == "größer 図 é"
+
+
+def test_a_server_that_listens_accepts_connections():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert accepts_connections(f"http://127.0.0.1:{server.getsockname()[1]}/models")
+
+
+def test_a_server_that_drops_connections_is_given_up_within_seconds():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # the queue holds one connection: the kernel drops what follows
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            start = time.monotonic()
+            assert not accepts_connections(f"http://127.0.0.1:{port}")
+
+    assert time.monotonic() - start < 30

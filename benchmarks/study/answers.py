@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from judge import OFFSETS, Arms, at_offset
-from plan import TUNING, grid_of, selection, tasks
+from plan import TUNING, grid_of, selection, tasks, tuning_scale
 from results import difference
 
 _NAMES = {"prdp": "PRDP", "ddpo": "DDPO", "ppod": "PPOD", "dpok": "DPOK", "rwr": "RWR"}
@@ -88,7 +88,8 @@ def _settings(study: Mapping[str, Any], found: Mapping[str, Arms]) -> Iterator[s
         if chosen is None:
             yield f"| {_NAMES[method]} | not chosen yet: {there} of {len(cells)} cells are run | | |"
             continue
-        updates = chosen.knobs.get("u", study["scales"][chosen.scale].get("training", {}).get("updates_per_epoch"))
+        at_scale = study["scales"][tuning_scale(study, method)]
+        updates = chosen.knobs.get("u", at_scale.get("training", {}).get("updates_per_epoch"))
         own = ", ".join(f"{knob} {value:g}" for knob, value in chosen.knobs.items() if knob not in {"lr", "u"})
         yield f"| {_NAMES[method]} | {chosen.knobs['lr']:g} | {updates} | {own} |"
     yield ""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tuning import Cell, cells, selected
 
+from pipelines.tuning.grid import Cell, cells, selected
 from reward_finetuning.config import RunConfig
 
 HERE = Path(__file__).parent
@@ -60,7 +60,13 @@ def read_study() -> dict[str, Any]:
 
 def grid_of(study: Mapping[str, Any], method: str) -> list[Cell]:
     """The cells of a method's grid."""
-    return list(cells(method, study["tuning"]["grids"][method]))
+    grid = study["tuning"]["grids"][method]
+    return list(cells(method, {knob: values for knob, values in grid.items() if knob != "scale"}))
+
+
+def tuning_scale(study: Mapping[str, Any], method: str) -> str:
+    """The scale that a method's grid is run at."""
+    return str(study["tuning"]["grids"][method]["scale"])
 
 
 def selection(study: Mapping[str, Any], method: str, among: Mapping[str, float] | None = None) -> Cell | None:
@@ -110,11 +116,11 @@ def _of_kind(kind: str, described: Mapping[str, Any]) -> dict[str, Any]:
             "prompt_sets": {"train": f"prompts/train-{kind}.jsonl", "unseen": f"prompts/unseen-{kind}.jsonl"}
         },
     }
-    return _merged(own, described.get("settings", {}))
+    return merged(own, described.get("settings", {}))
 
 
 def _tuning_task(study: Mapping[str, Any], cell: Cell) -> Task:
-    return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, cell.scale, cell, {}))
+    return Task(TUNING, cell.arm, study["tuning"]["seed"], _joined(study, tuning_scale(study, cell.method), cell, {}))
 
 
 def _gain(task: Task) -> float | None:
@@ -130,18 +136,18 @@ def _settings(study: Mapping[str, Any], described: Mapping[str, Any]) -> dict[st
 
 def _joined(study: Mapping[str, Any], scale: str, cell: Cell, own: Mapping[str, Any]) -> dict[str, Any]:
     """Base, then scale, method, the tuned settings and the arm's own."""
-    tree = _merged(study["base"], study["scales"][scale])
+    tree = merged(study["base"], study["scales"][scale])
     tree["objective"] = dict(study["methods"][cell.method])
-    return _merged(_merged(tree, cell.settings), own)
+    return merged(merged(tree, cell.settings), own)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Sections are merged; lists, values, and the dicts whose keys are names (weights, prompt sets) are replaced."""
-    merged = copy.deepcopy(dict(below))
+    tree = copy.deepcopy(dict(below))
     for key, value in above.items():
         replaces = key in {"weights", "prompt_sets"} or not isinstance(value, Mapping)
-        merged[key] = copy.deepcopy(value) if replaces else _merged(merged.get(key) or {}, value)
-    return merged
+        tree[key] = copy.deepcopy(value) if replaces else merged(tree.get(key) or {}, value)
+    return tree
 
 
 def _found(source: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from results import Arm
 
 _COLOURS = ("#2456c8", "#c2410c", "#0f766e", "#7c3aed", "#6b7280")
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "study",
     "font.size": 9,
@@ -26,7 +26,7 @@ _STYLE = {
 
 def draw(claim: str, found: Mapping[str, Arms], path: Path) -> bool:
     """Write the claim's figure; False while an arm it needs has no result."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained", facecolor="white")
         try:
             _DRAWN[claim](figure, found)

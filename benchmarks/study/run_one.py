@@ -20,7 +20,8 @@ from reward_finetuning.tracking import code_version, history
 
 _CURVES = ("reward/mean", "sample/kl_to_reference", "train/loss", "train/clip_fraction", "train/grad_norm",
            "train/pair_accuracy", "train/live_share_at_start", "train/own_statistics_share", "train/updates",
-           "train/heldout_accuracy")  # fmt: skip
+           "train/heldout_accuracy", "doctor/reference_pull", "doctor/log_prob_move", "doctor/log_prob_move_first",
+           "doctor/gradient_noise", "doctor/effective_step", "doctor/epsilon_share")  # fmt: skip
 
 
 def main() -> None:

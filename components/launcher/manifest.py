@@ -97,13 +97,17 @@ def _resources(settings: TrainJobSettings) -> dict[str, Any]:
 
 
 def _pods(settings: TrainJobSettings) -> dict[str, Any]:
-    """The patch of the runtime's JobSet: where its pods run, and with which /dev/shm."""
+    """The patch of the runtime's JobSet: where its pods run, and what they mount."""
     tolerations = [dict(toleration) for toleration in settings.tolerations]
     pod: dict[str, Any] = {"nodeSelector": dict(settings.node_selectors), "tolerations": tolerations}
+    volumes, mounts = list(settings.volumes), list(settings.volume_mounts)
     if settings.shared_memory:
         memory = {"medium": "Memory", "sizeLimit": settings.shared_memory}
-        pod["volumes"] = [{"name": "dshm", "emptyDir": memory}]
-        pod["containers"] = [{"name": _NODE, "volumeMounts": [{"name": "dshm", "mountPath": "/dev/shm"}]}]
+        volumes.insert(0, {"name": "dshm", "emptyDir": memory})
+        mounts.insert(0, {"name": "dshm", "mountPath": "/dev/shm"})
+    if volumes:
+        pod["volumes"] = volumes
+        pod["containers"] = [{"name": _NODE, "volumeMounts": mounts}]
     if settings.service_account:
         pod["serviceAccountName"] = settings.service_account
     if settings.image_pull_secrets:

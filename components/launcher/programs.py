@@ -8,6 +8,7 @@ from components.launcher.attempt import run_to_end
 from components.launcher.manifest import job_name, train_job
 from components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
+from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, page_metrics, report_name
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, Trained, epoch_number, policy_before, shards_of, trained
@@ -77,5 +78,5 @@ def _run(
 def _elsewhere(run: RunDirectory, name: str) -> UserError:
     return UserError(
         f"the TrainJob is complete, but {run.uri}/{name} is absent here: run_root must be one place for all nodes "
-        "and for the task that launches them, e.g. gs://bucket/runs"
+        f"and for the task that launches them, e.g. {BUCKET_EXAMPLES}"
     )

@@ -46,6 +46,10 @@ class TrainJobSettings(Frozen):
     secrets: dict[str, dict[str, str]] = Field(default={})
     """Environment variables: by value, and out of secrets (name of the secret -> {variable: key})."""
 
+    volumes: tuple[dict[str, Any], ...] = ()
+    volume_mounts: tuple[dict[str, str], ...] = ()
+    """As Kubernetes writes them, in a pod and in its container; /dev/shm is `shared_memory`."""
+
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str | None = None
     run_as_user: PositiveInt | None = None

@@ -4,7 +4,7 @@
     kfp --endpoint http://localhost:8080 run create --experiment-name smoke --package-file FOLDER/fails-twice.yaml
 
 `fails-twice` succeeds if failed processes are retried, and fails otherwise. `fails-always` must fail after exactly two
-attempts. With more attempts, nested graphs are retried too (infra/kubernetes/kubeflow/patches/retry-always.yaml).
+attempts. With more attempts, nested graphs are retried too (infra/kubernetes/kubeflow/patches/workflow-defaults.yaml).
 `refused` must fail after exactly one attempt, because its error is permanent. IMAGE is any image with Python and kfp,
 such as reward-finetuning-light. docs/runbook.md describes the checks.
 """

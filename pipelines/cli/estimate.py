@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import ConfigFile, Override
+from pipelines.cli.options import ConfigFile, Gpu, Override
+from pipelines.cli.terminal import make_console
 from reward_finetuning.config import load_config
-
-
-class Kind(StrEnum):
-    """Accelerators: the keys of ACCELERATORS."""
-
-    T4 = "t4"
-    L4 = "l4"
-    A100_40 = "a100-40gb"
-    A100_80 = "a100-80gb"
-    H100 = "h100"
-    H200 = "h200"
 
 
 def estimate(
     config: ConfigFile,
-    accelerator: Annotated[Kind, typer.Option(help="Accelerator of the run.")] = Kind.A100_80,
+    accelerator: Annotated[Gpu, typer.Option(help="Accelerator of the run.")] = Gpu.A100_80,
     utilisation: Annotated[
         float | None,
         typer.Option(min=0.01, max=1.0, help="Share of the peak performance; the default is printed."),
@@ -36,7 +24,7 @@ def estimate(
 ) -> None:
     """Estimate the cost of a run: GPU hours and memory per role, disk, and the assumptions.
 
-    Example: `rft estimate pipelines/runs/prdp-small-scale.yaml --accelerator h100`
+    Example: `rft estimate prdp-small-scale --accelerator h100`
     """
     from pipelines.estimate.cost import estimate as cost_of
     from pipelines.estimate.networks import ACCELERATORS
@@ -44,17 +32,23 @@ def estimate(
     run = load_config(config, override or [])
     gpu = ACCELERATORS[accelerator.value]
     total = cost_of(run, gpu, utilisation)
-    console = Console()
+    console = make_console()
     table = Table("role", "PFLOP", "GPU hours", "GPU memory, GB", box=None, padding=(0, 2, 0, 0))
     for role, cost in total.roles.items():
         note = "" if cost.memory <= gpu.memory else f"  more than the {gpu.memory:g} GB of {accelerator.value}"
-        table.add_row(role, f"{cost.flops / 1e15:,.0f}", f"{cost.hours:,.1f}", f"{cost.memory:.0f}{note}")
-    console.print(f"{run.name} on {accelerator.value}: {total.hours:,.0f} GPU hours, {total.disk:,.0f} GB of disk")
+        table.add_row(role, _short(cost.flops / 1e15), _short(cost.hours), f"{cost.memory:.0f}{note}")
+    hours, disk = _short(total.hours), _short(total.disk)
+    console.print(f"{run.name} on {accelerator.value}: {hours} GPU hours, {disk} GB of disk")
     if price is not None:
-        console.print(f"at {price:g} an hour: {total.hours * price:,.0f}")
+        console.print(f"at {price:g} an hour: {_short(total.hours * price)}")
     console.print(table)
     for assumption in total.assumptions:
         console.print(f"- {assumption}", highlight=False, soft_wrap=True)
     if total.roles["train"].memory > gpu.memory:
         advice = "training does not fit: lower training.cells_per_batch, which changes only memory and rounding"
         console.print(advice, soft_wrap=True)
+
+
+def _short(value: float) -> str:
+    """A number without digits that no estimate has: two of a small number."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.cli.options import ConfigFile, Override
+from pipelines.cli.terminal import make_console
 from pipelines.local.folder import Attempt, folder_here
 from pipelines.local.runner import Runner
 from pipelines.targets.services import TargetName
@@ -20,6 +20,8 @@ from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from reward_finetuning.evaluation.task import Evaluation
 
 
@@ -32,9 +34,9 @@ def evaluate(
 
     Finished work is not repeated. After a crash, or with more policies, the same command resumes.
 
-    Example: `rft evaluate pipelines/runs/evaluations/shapes-evaluation.yaml -o evaluation.images_per_prompt=64`
+    Example: `rft evaluate shapes-evaluation -o evaluation.images_per_prompt=64`
     """
-    console = Console()
+    console = make_console()
     settings = absolute_paths(load_run_or_evaluation(config, override or []), frozenset({Kind.RUNS}))
     if isinstance(settings, EvaluationRun):
         _compare_policies(settings, runner, console)

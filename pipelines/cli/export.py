@@ -13,6 +13,7 @@ import typer
 
 from pipelines.cli.options import ConfigFile, Override
 from reward_finetuning.config import RunConfig, UserError, load_config
+from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.storage.folders import check_free, in_bucket, upload_folder
 
 
@@ -25,7 +26,7 @@ class Weights(StrEnum):
 
 def export(
     config: ConfigFile,
-    to: Annotated[str, typer.Option(help="Output folder, or gs://BUCKET/PREFIX; it must be empty or not exist.")],
+    to: Annotated[str, typer.Option(help=f"Output folder, or {BUCKET_EXAMPLES}; it must be empty or not exist.")],
     *,
     epoch: Annotated[int | None, typer.Option(min=1, help="Epoch of the policy; default: the newest.")] = None,
     merge: Annotated[
@@ -51,7 +52,7 @@ def export(
     Full finetuning writes a pipeline (`from_pretrained`), LoRA an adapter (`load_lora_weights`). `--single-file` writes
     one file for `from_single_file` and other programs.
 
-    Example: `rft export pipelines/runs/shapes-prdp.yaml --to my-model`
+    Example: `rft export shapes-prdp --to my-model`
     """
     from reward_finetuning.storage import RunDirectory
 

@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.cli.options import Override
+from pipelines.cli.run_files import complete, run_files
+from pipelines.cli.sync import send_if_done
+from pipelines.cli.terminal import make_console
 from pipelines.local.folder import folder_here
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from reward_finetuning.records import EvaluatedSamples
     from reward_finetuning.report.runs import EvaluatedRun
 
 
 def report(
     configs: Annotated[
-        list[Path], typer.Argument(metavar="CONFIG...", help="Run files; the first run is the baseline.")
+        list[Path],
+        typer.Argument(
+            metavar="CONFIG...",
+            callback=run_files,
+            autocompletion=complete,
+            help="Run files, or their names; the first run is the baseline.",
+        ),
     ],
     override: Override = None,
     output: Annotated[
@@ -34,11 +44,13 @@ def report(
 ) -> None:
     """Write the page of the newest evaluation of a run, or a page that compares several runs.
 
-    Example: `rft report pipelines/runs/shapes-prdp.yaml pipelines/runs/shapes-ppod-online.yaml`
+    Example: `rft report shapes-prdp shapes-ppod-online`
     """
     runs = [_run_directory(config, override or []) for config in configs]
-    console = Console()
+    console = make_console()
     page = _report_run(runs[0], output, console) if len(runs) == 1 else _compare_runs(runs, output, console)
+    for run in runs:
+        send_if_done(run)
     console.print(f"page  {page.absolute().as_uri()}", highlight=False, soft_wrap=True, markup=False)
 
 

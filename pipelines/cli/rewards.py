@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from pipelines.cli.run_files import packaged, run_file
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.policy.source import pinned_revision
-from reward_finetuning.storage import RunDirectory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reward_finetuning.storage import RunDirectory
 
 _GIGABYTE = 1e9
-
-
-def register(app: typer.Typer) -> None:
-    """Add the reward commands to `rft`."""
-    app.command("fetch-weights")(fetch_weights)
-    app.command("verify-rewards")(verify_rewards)
 
 
 def fetch_weights(
@@ -147,14 +145,15 @@ def verify_before_training(run: RunDirectory, console: Console) -> None:
 
 
 def _reward_config(subject: str, source: str | None) -> RewardConfig:
-    """The reward section of a run file, or a section with one scorer."""
-    if Path(subject).is_file():
-        if source is not None:
-            raise UserError(f"--source requires the name of a scorer; {subject} defines the source of its weights")
-        return load_config(Path(subject), []).reward
-    if subject.endswith((".yaml", ".yml")) or "/" in subject:
-        raise UserError(f"there is no run file {subject}")
-    return RewardConfig(weights={subject: 1.0}, scorers={subject: ScorerConfig(source=source)})
+    """The reward section of a run file, or a section with one scorer; a name is a scorer's before it is a run's."""
+    from reward_finetuning.rewards.verification import VERIFIABLE
+
+    is_file = "/" in subject or subject.endswith((".yaml", ".yml")) or Path(subject).is_file()
+    if subject in VERIFIABLE or (subject not in packaged() and not is_file):
+        return RewardConfig(weights={subject: 1.0}, scorers={subject: ScorerConfig(source=source)})
+    if source is not None:
+        raise UserError(f"--source requires the name of a scorer; {subject} defines the source of its weights")
+    return load_config(run_file(Path(subject)), []).reward
 
 
 def _description(name: str) -> str:

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.connection import Connection, connected
+from pipelines.cli.group import MARKUP
 from pipelines.cli.options import ConfigFile, Override
+from pipelines.cli.terminal import make_console
 from reward_finetuning.config import load_config
 
 if TYPE_CHECKING:
     from pipelines.remote.clients import Client, Package, Schedule
 
 schedule = typer.Typer(
+    rich_markup_mode=MARKUP,
     help="Schedule runs at fixed times. One run is active at a time; missed starts are not repeated.",
     no_args_is_help=True,
 )
@@ -54,7 +56,7 @@ def create(
 ) -> None:
     """Create a schedule that starts a run at each time of a cron.
 
-    Example: `rft schedule create pipelines/runs/prdp-large-scale.yaml --target kfp --cron '0 3 * * 1'`
+    Example: `rft schedule create prdp-large-scale --target kfp --cron '0 3 * * 1'`
     """
     from pipelines.remote.cron import check_cron
     from pipelines.remote.schedules import create as create_schedule
@@ -78,7 +80,7 @@ def replace(
 ) -> None:
     """Replace the run or the cron of a schedule. A paused schedule stays paused.
 
-    Example: `rft schedule replace pipelines/runs/prdp-large-scale.yaml --target kfp --cron '0 4 * * *'`
+    Example: `rft schedule replace prdp-large-scale --target kfp --cron '0 4 * * *'`
     """
     from pipelines.remote.cron import check_cron
     from pipelines.remote.schedules import replace as replace_schedule
@@ -102,7 +104,7 @@ def list_(*, connection: Connection) -> None:
     for item in schedules:
         state = "active" if item.active else "paused"
         table.add_row(item.name, item.cron, item.timezone, state, _minute(item.next_run), _minute(item.last_run))
-    Console().print(table if schedules else "no schedules")
+    make_console().print(table if schedules else "no schedules")
 
 
 @schedule.command()
@@ -160,7 +162,7 @@ def _apply(name: str, connection: Connection, action: str, result: str) -> None:
     client = connect(connection.settings)
     for item in find(client, name):
         getattr(client, action)(item)
-    Console().print(f"{name}: {result}", highlight=False)
+    make_console().print(f"{name}: {result}", highlight=False)
 
 
 def _print(item: Schedule, action: str) -> None:
@@ -170,7 +172,7 @@ def _print(item: Schedule, action: str) -> None:
         f"   page  {item.url}",
     )
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        make_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _minute(time: datetime | None) -> str:

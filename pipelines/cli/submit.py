@@ -7,13 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.cli.connection import Connection, connected
 from pipelines.cli.options import ConfigFile, Override
+from pipelines.cli.terminal import make_console
 from reward_finetuning.config import RunConfig, UserError, load_config
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipelines.remote.clients import Client, Package
 
 
@@ -36,9 +38,10 @@ def submit(
     If a pipeline run of this run is unfinished, the command prints it and submits nothing. The token for Kubeflow is
     read from the environment variable KFP_TOKEN, or from the variable in kfp.token_variable of the cluster file.
 
-    Example: `rft submit pipelines/runs/prdp-large-scale.yaml --target kfp --cluster cluster.yaml --follow`
+    Example: `rft submit prdp-large-scale --target kfp --cluster cluster.yaml --follow`
     """
     from pipelines.remote.clients import connect
+    from pipelines.remote.preflight import check_readable
     from pipelines.remote.submit import packaged
 
     run_config = load_config(config, override or [])
@@ -46,8 +49,9 @@ def submit(
         raise UserError("a retraining is one pipeline run: remove --follow; rft status shows its result")
     with packaged(run_config, connection.target, connection.cluster) as package:
         client = connect(connection.settings)
-        console = Console()
+        console = make_console()
         if follow:
+            check_readable(run_config, connection.cluster)
             _follow(client, run_config, package, console, retries=retries, poll=poll)
         else:
             _submit(client, run_config, package, console)

@@ -44,7 +44,24 @@ def print_status(run: RunDirectory, console: Console) -> None:
         table.add_row(str(epoch), *("" if value is None else f"{value:.3g}" for value in values))
     if table.row_count:
         console.print(table)
+    _print_settings(run, console)
     print_evaluation(run, console)
+
+
+def _print_settings(run: RunDirectory, console: Console) -> None:
+    """Print what the doctor measures at the newest epoch, and its advice."""
+    from reward_finetuning.training.monitor import readings_of
+
+    readings = readings_of(run)
+    table = Table("settings (docs/settings.md)", "value", "limit", box=None, padding=(0, 2, 0, 0))
+    for reading in readings:
+        limit = f"{reading.limit:g} {reading.unit}".strip()
+        table.add_row(reading.label, f"{reading.value:.2g}", limit)
+    if readings:
+        console.print(table)
+    for reading in readings:
+        if reading.advice:
+            console.print(reading.warning, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_evaluation(run: RunDirectory, console: Console) -> None:

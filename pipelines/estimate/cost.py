@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.estimate.networks import (
+    NETWORKS,
     SCORER_FLOPS,
+    T5_PARAMETERS,
     UTILISATION,
-    VAE_LINEAR,
-    VAE_QUADRATIC,
     Accelerator,
     network_of,
 )
@@ -78,7 +78,7 @@ class _Estimator:
         sampling, size = config.sampling, self._network.size
         self._pixels = (sampling.height or size) * (sampling.width or size)
         self._cells = self._pixels // self._network.factor**2
-        self._branches = 2 if sampling.guidance_scale > 1 else 1
+        self._branches = 2 if sampling.guidance_scale > 1 and not self._network.has_guidance_input else 1
         self._images = config.num_images
         self._missing_sets: list[str] = []
 
@@ -92,7 +92,7 @@ class _Estimator:
             "sample": sampled * (self._trajectory() + self._decode()) + self._reference_flops(rollouts),
             "reward": sampled * self._scoring(),
             "train": self._train_flops(),
-            "evaluate": evaluated * (self._trajectory() + self._decode() + self._scoring()),
+            "evaluate": evaluated * (self._evaluation_trajectory() + self._decode() + self._scoring()),
         }
         memory = self._memory()
         roles = {role: Cost(value, value / self._speed / 3600, memory[role]) for role, value in flops.items()}
@@ -105,8 +105,14 @@ class _Estimator:
     def _trajectory(self) -> float:
         return self._config.sampling.num_steps * self._step()
 
+    def _evaluation_trajectory(self) -> float:
+        sampling = self._config.evaluation_sampling
+        branches = 2 if sampling.guidance_scale > 1 and not self._network.has_guidance_input else 1
+        return sampling.num_steps * branches * self._network.flops(self._cells)
+
     def _decode(self) -> float:
-        return VAE_LINEAR * self._cells + VAE_QUADRATIC * self._cells**2
+        linear, quadratic = self._network.decoding
+        return linear * self._cells + quadratic * self._cells**2
 
     def _scoring(self) -> float:
         return sum(SCORER_FLOPS.get(name, 0.0) for name in self._config.reward.weights)
@@ -128,6 +134,8 @@ class _Estimator:
         backward = 2.0 if config.model.trainable == "full" else 1.0
         if isinstance(objective, RwrConfig):
             return cells * (1 + backward) * self._network.flops(self._cells)
+        if config.training.gradient_checkpointing:
+            backward += 1.0  # every block is evaluated again
         learning = cells * (1 + backward) * step
         if not config.training.uncond_gradient:
             learning -= cells * backward * step / 2
@@ -164,16 +172,20 @@ class _Estimator:
         full = config.model.trainable == "full"
         width = 2 if self._half else 4
         unet = network.parameters * (4 if full else width)
-        frozen = network.frozen_parameters * width
+        t5 = 0 if config.model.t5 else T5_PARAMETERS
+        frozen = (network.frozen_parameters - t5) * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank
         optimizer = trained * (12 + (0 if full else 4) + (4 if config.training.ema_decay else 0))
         activations = network.activation_bytes[0 if full else 1] * self._cells * self._branches
         activations *= _HALF_ACTIVATIONS if self._half else 1.0
+        kept = activations
+        if config.training.gradient_checkpointing and network.blocks is not None:
+            kept *= 2 / network.blocks  # the inputs of all blocks, and one block whole
         reference = network.parameters * 4 if full else 0
         decoded = _DECODED * self._pixels * (config.sampling.micro_batch_size if self._pixels <= 512**2 else 1)
         sampling = max(decoded, config.sampling.micro_batch_size * activations * _FORWARD_ACTIVATIONS)
         sample = unet + frozen + reference + sampling
-        train = unet + frozen + optimizer + config.training.cells_per_batch * activations
+        train = unet + frozen + optimizer + config.training.cells_per_batch * kept
         in_one_task = reference if config.loop.granularity == "fused" else 0
         return {
             "sample": sample / _GIGA + _CONTEXT,
@@ -186,7 +198,12 @@ class _Estimator:
         """GB of the run directory: retained rollouts and policies, and all evaluations."""
         config, network = self._config, self._network
         sampling, keep = config.sampling, config.retention
-        latents = (sampling.num_steps + 1) * 4 * self._cells * (2 if sampling.latents_dtype == "float16" else 4)
+        latents = (
+            (sampling.num_steps + 1)
+            * network.channels
+            * self._cells
+            * (2 if sampling.latents_dtype == "float16" else 4)
+        )
         rollouts = self._images * (latents + _PICTURE * self._pixels)
         lora = network.lora_parameters * config.model.lora.rank
         trained = network.parameters if config.model.trainable == "full" else lora
@@ -201,13 +218,15 @@ class _Estimator:
     def _assumptions(self) -> tuple[str, ...]:
         dtype, flops = self._config.model.dtype, self._network.flops(self._cells)
         backward = "twice" if self._config.model.trainable == "full" else "as much as"
-        forward = f"one UNet evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3f} TFLOP; "
+        forward = f"one network evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3g} TFLOP; "
         speed = f"{dtype}: {self._share:.0%} of the peak of the accelerator, {self._speed / 1e12:.1f} TFLOP/s; "
+        small = ("the built-in model does not fill a GPU, which takes longer than that",)
         return (
             f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
             f"{speed}--utilisation sets another share",
             "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
-            "memory: memory-efficient attention of PyTorch, no gradient checkpointing; accurate to about 30 %",
+            "memory: memory-efficient attention of PyTorch; accurate to about 30 %",
             "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",
+            *(small if self._network is NETWORKS["shapes"] else ()),
             *self._missing_sets,
         )

@@ -16,24 +16,23 @@ from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.inputs import Place, path_of, place_of
 from reward_finetuning.prompts.pointer import POINTER
 from reward_finetuning.rewards.catalogue import MODELS
+from reward_finetuning.storage.buckets.schemes import CREDENTIAL_FILES, ENVIRONMENT
 from reward_finetuning.tracking import code_version
 
 IMAGE_USER = 10001
 """The user of our images. If root calls, tasks run as this user, who becomes the owner of the run's folder."""
 
 REVISION = "org.opencontainers.image.revision"
-_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 _PASSED_ON = (
     "OMP_NUM_THREADS",
-    _CREDENTIALS,
-    "GOOGLE_CLOUD_PROJECT",
     "HF_HUB_OFFLINE",
     "HF_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_URI",
     "MLFLOW_TRACKING_USERNAME",
-    "STORAGE_EMULATOR_HOST",
+    "RFT_USER",
+    *ENVIRONMENT,
 )
 
 
@@ -193,7 +192,8 @@ def _read(config: RunConfig) -> list[Path]:
     """Files and folders of this machine that tasks read, and those that links in these folders lead to."""
     settings = [each for each in _settings(config) if each.external.access == "read"]
     paths = {_existing(path) for each in settings if (path := path_of(each)) is not None}
-    paths |= {Path(os.environ[_CREDENTIALS])} if _CREDENTIALS in os.environ else set()
+    if any(place_of(each) is Place.BUCKET for each in _settings(config)):
+        paths |= {Path(os.environ[name]) for name in CREDENTIAL_FILES if name in os.environ}
     paths |= _link_targets(paths)
     return sorted(path for path in paths if not _inside(path, _written(config)))
 

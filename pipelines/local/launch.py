@@ -34,6 +34,7 @@ from reward_finetuning.failures import BUG, FAILURE_FILE, failure_in
 from reward_finetuning.inputs import absolute_paths
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import MlflowTracker
+from reward_finetuning.tracking.code import USER, user
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30.0
@@ -161,6 +162,9 @@ def _protocol(attempt: Attempt, console: Console) -> dict[str, str]:
         FAILURE_FILE: str(attempt.failure),
         SECONDS: "0.5" if console.is_terminal else "15",
         "PYTHONUNBUFFERED": "1",
+        USER: user(),  # a container's user is another
+        # `python -m` puts the working directory first on sys.path: a user's folder may hold packages of our names.
+        "PYTHONSAFEPATH": "1",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -15,17 +16,18 @@ from pipelines.graphs.first_task import parameters
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Client, Package, RemoteRun
 from pipelines.remote.clients.protocol import run_number
-from pipelines.remote.preflight import check_package, check_sources
-from pipelines.remote.service import Service, settings_of
+from pipelines.remote.preflight import check_package, examine
+from pipelines.remote.service import Service
 from pipelines.targets.cluster import Cluster
 from pipelines.targets.services import TargetName
 from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.config.externals import Kind, external_settings
-from reward_finetuning.inputs import Place, check_names, place_of
+from reward_finetuning.inputs import bucket_uri_of, check_names
 from reward_finetuning.prompts.pointer import read_now
 from reward_finetuning.storage import RunDirectory, open_store
-from reward_finetuning.storage.gcs.client import is_reachable
+from reward_finetuning.storage.folders import is_reachable
 from reward_finetuning.storage.refusal import Refusal, read_refusal
+from reward_finetuning.storage.uri import scheme_of
 
 _LONGEST_NAME = 90
 """Characters of a run's name that a pipeline run's is made of: Vertex takes 128 in all."""
@@ -55,7 +57,11 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
         UserError: a pod could not read something, or the service would refuse the package.
     """
     check_names(config)
-    check_sources(config, settings_of(target, cluster))
+    findings = examine(config, target, cluster)
+    if findings.refusals:
+        raise UserError("; ".join(findings.refusals))
+    for warning in findings.warnings:
+        print(f"rft: warning: {warning}", file=sys.stderr)
     with TemporaryDirectory() as folder:
         path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
         package = Package(path, parameters(config))
@@ -71,18 +77,19 @@ def look_up_prompts(config: RunConfig) -> None:
         UserError: a prompt set does not exist, or cannot be trained on.
     """
     prompts = [setting for setting in external_settings(config) if setting.external.kind is Kind.PROMPTS]
-    in_buckets = [setting.value for setting in prompts if place_of(setting) is Place.BUCKET]
-    if not in_buckets or not is_reachable():  # a request would wait for minutes
-        return
     today = datetime.now(UTC).date()
-    for uri in filter(_is_readable, in_buckets):
-        read_now(uri, today)
+    for setting in prompts:
+        uri = bucket_uri_of(setting)
+        if uri is not None and _is_readable(uri):
+            read_now(setting.value, today)
 
 
 def _is_readable(uri: str) -> bool:
     """Whether this machine may list the folder of a file in a bucket."""
+    if not is_reachable(scheme_of(uri)):  # a request would wait for minutes
+        return False
     try:
-        open_store(uri[uri.index("gs://") :].rpartition("/")[0]).names("")
+        open_store(uri.rpartition("/")[0]).names("")
     except (RetryableError, UserError):
         return False
     return True

@@ -25,10 +25,12 @@ def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) 
     if target is TargetName.KFP:
         _set_container(task, pool, "nvidia.com/gpu")
         _set_pod(task, pool)
+        # Network policies select pods by it (infra/kubernetes/kubeflow/runs): one role does not reach another.
+        kubernetes.add_pod_label(task, "reward-finetuning/role", role)
         # What an attempt leaves for the next ones (steps/attempt.py) concerns one pipeline run, and names the pool.
         kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
         task.set_env_variable("RFT_POOL", role)
-        # Argo reads the error of a failed task there, and does not repeat a permanent one (retry-always.yaml).
+        # Argo reads the error of a failed task there, and does not repeat a permanent one (workflow-defaults.yaml).
         task.set_env_variable("RFT_FAILURE_FILE", "/dev/termination-log")
     elif pool.machine_type is None:  # Vertex chooses the machine; of a CustomJob everything is in its payload
         _set_container(task, pool, pool.vertex_accelerator)
@@ -56,6 +58,8 @@ def _set_pod(task: PipelineTask, pool: Pool) -> None:
         kubernetes.empty_dir_mount(
             task, volume_name="dshm", mount_path="/dev/shm", medium="Memory", size_limit=pool.shared_memory
         )
+    for volume in pool.volumes:
+        volume.mount(task)
     if pool.queue:
         kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", pool.queue)
     if pool.image_pull_policy:

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from pipelines.targets.quantities import Accelerator, Bytes, Cores, Duration, Text, Variable
 from pipelines.targets.roles import ROLES, Role
+from pipelines.targets.volumes import Volume, joined_volumes, problem_of
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.display import has_secret
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _written(pattern: str, example: str) -> AfterValidator:
-    """A text that matches the pattern from end to end; `example` goes into the error."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"is written like {example}")
-        return text
-
-    return AfterValidator(check)
-
-
-Text = Annotated[str, Field(min_length=1)]
-Cores = Annotated[str, Field(coerce_numbers_to_str=True), _written(r"\d+(\.\d+)?|\d+m", "8, 0.5 or 500m")]
-Bytes = Annotated[str, _written(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)", "16G or 16Gi")]
-Duration = Annotated[str, _written(r"[1-9]\d*[smhd]", "90m, 6h or 2d")]
-Accelerator = Annotated[str, _written(r"[a-z0-9]+(-[a-z0-9]+)+", "nvidia-l4, as GKE names it")]
-Variable = Annotated[str, _written(r"[A-Za-z_][A-Za-z0-9_]*", "MLFLOW_TRACKING_URI")]
+_SECRET_NAMES = re.compile(
+    r"(PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|PRIVATE_KEY|CREDENTIALS?)$", re.IGNORECASE
+)
+_NO_SECRETS = re.compile(r"|/.*|0|1|true|false|yes|no", re.IGNORECASE)
+"""Values that are none under such a name: a switch, or the path of a file that holds the secret."""
 
 
 class Toleration(Frozen):
@@ -100,10 +89,13 @@ class Pool(Frozen):
     """Kueue's LocalQueue that pods wait in."""
 
     env: dict[Variable, str] = Field(default={})
-    """Environment variables, e.g. MLFLOW_TRACKING_URI."""
+    """Environment variables, e.g. MLFLOW_TRACKING_URI. A password, key or token is refused here: see `secrets`."""
 
     secrets: dict[Text, dict[Variable, Text]] = Field(default={})
     """Environment variables out of Kubernetes secrets: name of the secret -> {variable: key in the secret}."""
+
+    volumes: tuple[Volume, ...] = ()
+    """Folders to mount: claims, secrets, config maps, scratch folders; those of `every` and the pool's own."""
 
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When nodes pull the image; Kubernetes' own rule when not given."""
@@ -147,6 +139,22 @@ class Pool(Frozen):
             raise ValueError(f"set twice: {', '.join(twice)}; env and secrets together may name a variable once")
         return self
 
+    @model_validator(mode="after")
+    def _no_secret_is_a_literal(self) -> Self:
+        # A cluster file is committed, and a package shows every literal to who may read the run.
+        if literals := sorted(name for name, value in self.env.items() if _is_secret(name, value)):
+            raise ValueError(
+                f"env: {', '.join(literals)} would show a secret in the package: create a Kubernetes secret, and "
+                f"write secrets: {{NAME_OF_SECRET: {{{literals[0]}: KEY}}}}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _volumes_fit_together(self) -> Self:
+        if problem := problem_of(self.volumes):
+            raise ValueError(f"volumes: {problem}")
+        return self
+
 
 class LightPool(Pool):
     """For tasks of seconds that only read and decide."""
@@ -174,7 +182,7 @@ class Pools(Frozen):
     """A pool a role."""
 
     every: Pool = Pool()
-    """What all pools have in common; a pool's own settings win, and dictionaries are joined."""
+    """What all pools have in common; a pool's own settings win, and dictionaries and volumes are joined."""
 
     light: LightPool = LightPool()
     """Plans, shards, gates."""
@@ -218,4 +226,13 @@ class Pools(Frozen):
 
 def _joined(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     both = {key for key in common.keys() & own.keys() if isinstance(common[key], dict) and isinstance(own[key], dict)}
-    return common | own | {key: _joined(common[key], own[key]) for key in both}
+    joined = common | own | {key: _joined(common[key], own[key]) for key in both}
+    if "volumes" in common and "volumes" in own:
+        joined["volumes"] = joined_volumes(common["volumes"], own["volumes"])
+    return joined
+
+
+def _is_secret(variable: str, value: str) -> bool:
+    """Whether a value must not be in a file: AWS_SECRET_ACCESS_KEY, or a URL with a password."""
+    named = _SECRET_NAMES.search(variable) is not None and _NO_SECRETS.fullmatch(value) is None
+    return named or has_secret(value)

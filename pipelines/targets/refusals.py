@@ -17,6 +17,7 @@ _KUBERNETES_ONLY = {
     "shared_memory": "Vertex sizes /dev/shm itself",
     "queue": "Vertex has no Kueue",
     "secrets": "Vertex reads no Kubernetes secrets: let the service account (vertex.service_account) have access",
+    "volumes": "Vertex mounts no Kubernetes volumes: use gs://, or boot_disk_gb for scratch space",
     "image_pull_policy": "Vertex pulls an image for every task",
     "image_pull_secrets": "Vertex pulls from Artifact Registry as its service agent",
     "run_as_user": "Vertex takes the user that the image says",

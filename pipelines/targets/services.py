@@ -38,7 +38,7 @@ class KfpService(Frozen):
     """Kubernetes service account of the pods; the installation's own when not given."""
 
     pipeline_root: str | None = None
-    """gs:// folder of KFP's artifacts (manifests of a few KiB); the installation's own when not given."""
+    """Folder of KFP's artifacts (manifests of a few KiB), gs:// or s3://; the installation's own when not given."""
 
     token_variable: str = Field(default="KFP_TOKEN", min_length=1)
     """Environment variable that holds the bearer token; a token itself never stands in a file."""
@@ -47,7 +47,8 @@ class KfpService(Frozen):
     """Time zone in which the installation reads cron: CRON_SCHEDULE_TIMEZONE of ml-pipeline-scheduledworkflow."""
 
     shared_folders: tuple[str, ...] = ()
-    """Folders that this machine and every pod mount at the same path (NFS); a run may live there instead of gs://."""
+    """Folders that this machine and every pod mount at the same path (NFS); they may hold runs, as a bucket does.
+    Folders of claims that every pool mounts (pools.every.volumes) need not be listed."""
 
 
 class VertexService(Frozen):

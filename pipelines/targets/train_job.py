@@ -24,6 +24,8 @@ def train_job_settings(cluster: Cluster) -> TrainJobSettings:
         tolerations=tuple(taint.model_dump(exclude_none=True) for taint in tolerations(pool)),
         env=pool.env,
         secrets=pool.secrets,
+        volumes=tuple(volume.in_pod() for volume in pool.volumes),
+        volume_mounts=tuple({"name": volume.name, "mountPath": volume.path} for volume in pool.volumes),
         image_pull_secrets=pool.image_pull_secrets,
         service_account=cluster.kfp.service_account,
         run_as_user=pool.run_as_user,

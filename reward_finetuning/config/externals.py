@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from reward_finetuning.config.locations import BUCKET_EXAMPLES
+
 Access = Literal["read", "write", "call", "import"]
 """What tasks do with it: read files, write files, send requests, or import Python code."""
 
@@ -16,11 +18,11 @@ Access = Literal["read", "write", "call", "import"]
 class Kind(Enum):
     """What a setting names."""
 
-    RUNS = "a folder, or gs://BUCKET/PREFIX, that holds runs or is one"
-    MODEL = "`shapes`, a folder, a file, gs://BUCKET/PREFIX or a hub id"
-    FILES = "a folder, a file or gs://BUCKET/PREFIX"
-    WEIGHTS = "a folder, gs://BUCKET/PREFIX or a hub id"
-    PROMPTS = "a built-in set, a file or gs://BUCKET/NAME, with or without hpdv2: or pickapic: before it"
+    RUNS = f"a folder ({BUCKET_EXAMPLES} in a bucket) that holds runs or is one"
+    MODEL = f"`shapes`, a folder, a file, {BUCKET_EXAMPLES}, or a hub id"
+    FILES = f"a folder, a file, {BUCKET_EXAMPLES}"
+    WEIGHTS = f"a folder, {BUCKET_EXAMPLES}, or a hub id"
+    PROMPTS = f"a built-in set, a file or {BUCKET_EXAMPLES}, with or without hpdv2: or pickapic: before it"
     PLUGIN = "Python code, installed where tasks run"
     SERVICE = "the address of a scoring service"
     TRACKING = "the address of an MLflow server, or a file"

@@ -18,15 +18,33 @@ from reward_finetuning.config.display import has_secret
 PROMPT_FORMATS = ("hpdv2", "pickapic")
 """What may stand before the path of a prompt set and a colon: the format of its file."""
 
+BUCKET_SCHEMES = ("gs", "s3")
+"""What stands before `://` where something is in a bucket; storage/buckets has the service of each."""
+
+BUCKET_EXAMPLES = " or ".join(f"{scheme}://BUCKET/PREFIX" for scheme in BUCKET_SCHEMES)
+"""How messages show what is possible."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)")
+_BARE_SCHEMES = tuple(f"{scheme}:" for scheme in BUCKET_SCHEMES)
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]")
 _LONGEST_NAME = 255
 _LONGEST = 1024
 
 
+def scheme_of(uri: str) -> str:
+    """What stands before `://`; empty for a path."""
+    scheme, separator, _ = uri.partition("://")
+    return scheme if separator else ""
+
+
+def in_bucket(uri: str) -> bool:
+    """Whether it names something in a bucket."""
+    return scheme_of(uri) in BUCKET_SCHEMES
+
+
 def check_location(value: str) -> str:
-    """A path or gs:// URI, `~` expanded.
+    """A path or the URI of a place in a bucket, `~` expanded.
 
     Raises:
         ValueError: with what would be right.
@@ -120,15 +138,15 @@ def _check_characters(value: str) -> None:
 
 def _check_scheme(value: str) -> None:
     match = _SCHEME.match(value)
-    scheme = match[1] if match else value[:2] if value[:3].lower() == "gs:" else ""
-    if not scheme or (scheme == "gs" and match is not None and match[2] == "//"):
+    scheme = match[1] if match else value[:2] if value[:3].lower() in _BARE_SCHEMES else ""
+    if not scheme or (scheme in BUCKET_SCHEMES and match is not None and match[2] == "//"):
         return
     rest = value[len(scheme) + 1 :].lstrip("/")
-    if scheme.lower() == "gs":
-        raise ValueError(f"a bucket is written gs://BUCKET/PREFIX: write gs://{rest}")
+    if (bucket := scheme.lower()) in BUCKET_SCHEMES:
+        raise ValueError(f"a bucket is written {bucket}://BUCKET/PREFIX: write {bucket}://{rest}")
     if scheme.lower() == "file":
         raise ValueError(f"a path stands alone: write /{rest}")
-    raise ValueError(f"paths and gs://BUCKET/PREFIX are supported, not {scheme}:{match[2] if match else ''}")
+    raise ValueError(f"paths and {BUCKET_EXAMPLES} are supported, not {scheme}:{match[2] if match else ''}")
 
 
 def _check_variables(value: str) -> None:

@@ -15,7 +15,7 @@ from reward_finetuning.config.sections.promotion import PromotionConfig
 from reward_finetuning.config.sections.prompts import PromptsConfig
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.reward import RewardConfig
-from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
 from reward_finetuning.config.sections.tracking import RetentionConfig, TrackingConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
@@ -32,7 +32,7 @@ class RunConfig(Frozen):
     """The run's folder under run_root, and its name in MLflow."""
 
     run_root: Location = "runs"
-    """Folder of all runs: a path, or gs://BUCKET/PREFIX."""
+    """Folder of all runs: a path, or gs://BUCKET/PREFIX or s3://BUCKET/PREFIX."""
 
     seed: NonNegativeInt = Field(default=0, le=2**53 - 1)
     """Seed of all random numbers."""
@@ -51,6 +51,17 @@ class RunConfig(Frozen):
     tracking: TrackingConfig = TrackingConfig()
     retention: RetentionConfig = RetentionConfig()
     retraining: RetrainingConfig | None = None
+
+    @property
+    def evaluation_sampling(self) -> SamplingConfig:
+        """`sampling`, with the settings of `evaluation` that replace its own."""
+        evaluation, changes = self.evaluation, dict[str, object]()
+        if evaluation.sampler == "ode":
+            changes["flow"] = self.sampling.flow.model_copy(update={"sampler": "ode"})
+        for key in ("num_steps", "guidance_scale"):
+            if (value := getattr(evaluation, key)) is not None:
+                changes[key] = value
+        return self.sampling.model_copy(update=changes) if changes else self.sampling
 
     @property
     def num_images(self) -> int:
@@ -86,6 +97,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _training_is_stochastic(self) -> Self:
+        if self.sampling.flow.sampler == "ode":
+            raise ValueError(
+                "sampling.flow.sampler=ode is deterministic, and a deterministic step has no log-probability: use cps "
+                "or sde, and evaluation.sampler: ode"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averages_are_kept(self) -> Self:
         if self.evaluation.averaged and self.training.ema_decay is None:
             raise ValueError("evaluation.averaged needs training.ema_decay, e.g. 0.99: no average is kept without it")
@@ -102,7 +122,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _gate_has_its_evaluation(self) -> Self:
-        if self.loop.granularity != "staged" and self.retraining is None:
+        if self.loop.granularity != "staged" and self.retraining is None and not self.promotion.after_training:
             return self
         evaluated = self.evaluation.prompt_sets
         if unknown := sorted({*self.promotion.improve_on, *self.promotion.keep_on} - evaluated.keys()):
@@ -113,6 +133,12 @@ class RunConfig(Frozen):
         rewards = self.reward.weights
         if unknown := sorted(self.promotion.guard_margins.keys() - rewards.keys()):
             raise ValueError(f"promotion.guard_margins names {', '.join(unknown)}, reward.weights {', '.join(rewards)}")
+        return self
+
+    @model_validator(mode="after")
+    def _event_files_have_a_folder(self) -> Self:
+        if self.tracking.tensorboard and "://" in self.run_root:
+            raise ValueError(f"tracking.tensorboard writes into a folder, and run_root is {self.run_root}: remove it")
         return self
 
     @model_validator(mode="after")
@@ -140,10 +166,16 @@ class RunConfig(Frozen):
         numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
         if self.model.dtype == "float32":
             del numeric["model"]["dtype"]  # as in runs from before there was a choice
+        for key in ("t5", "max_sequence_length"):
+            if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
+                del numeric["model"][key]
+        if self.sampling.flow == FlowConfig():
+            del numeric["sampling"]["flow"]
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         if self.training.ema_decay is None:
             del numeric["training"]["ema_decay"]
+        del numeric["training"]["gradient_checkpointing"]  # the same numbers, computed twice
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]
         del numeric["training"]["processes"]  # as the number of GPUs, it changes rounding alone

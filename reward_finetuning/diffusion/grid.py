@@ -1,142 +1,61 @@
-"""The grid of timesteps a sampler visits; numpy alone, so that a laptop can check one without torch."""
+"""The transitions of a sampler; numpy alone, so that a laptop can check them without torch."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Spacing = Literal["leading", "trailing", "linspace", "quadratic"]
+Prediction = Literal["epsilon", "v_prediction", "flow"]
+"""What a network predicts of x_t = signal x_0 + noise e: e, v = signal e - noise x_0, or the velocity e - x_0.
+
+The first two have signal = sqrt(a), noise = sqrt(1 - a) with a = alpha-bar; a flow has signal = 1 - s, noise = s.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The T steps of a sampler, noisiest first; float64 so that every consumer rounds from the same numbers."""
+    """T transitions, noisiest first: x_{t-1} ~ N(p x_t + q out, std^2 I), where `out` is the raw network output.
 
-    timesteps: NDArray[np.int64]
-    """[T] scheduler units, descending."""
+    All numbers are float64, so that every consumer rounds from the same values.
+    """
 
-    alpha_bars: NDArray[np.float64]
-    """[T] alpha-bar at x_t."""
+    prediction: Prediction
 
-    alpha_bars_prev: NDArray[np.float64]
-    """[T] alpha-bar at x_{t-1}."""
+    timesteps: NDArray[np.float64]
+    """[T] time input of the network, descending."""
+
+    levels: NDArray[np.float64]
+    """[T] noise level of x_t: alpha-bar, or s of a flow model."""
+
+    next_levels: NDArray[np.float64]
+    """[T] noise level of x_{t-1}."""
+
+    p: NDArray[np.float64]
+    """[T] factor of x_t in the mean."""
+
+    q: NDArray[np.float64]
+    """[T] factor of the network output in the mean."""
 
     stds: NDArray[np.float64]
-    """[T] sigma_t."""
+    """[T] standard deviation; 0 for a deterministic step."""
 
     @property
     def num_steps(self) -> int:
         """T."""
         return len(self.timesteps)
 
+    @property
+    def stochastic(self) -> NDArray[np.bool_]:
+        """[T] whether a step is Gaussian, and so has a log-probability. These steps are consecutive."""
+        return self.stds > 0
 
-def strided_grid(
-    alpha_bars: NDArray[np.float64],
-    num_steps: int,
-    *,
-    eta: float = 1.0,
-    steps_offset: int = 1,
-    final_alpha_bar: float | None = None,
-    spacing: Spacing = "leading",
-    min_std: float = 1e-3,
-) -> Grid:
-    """The strided grid of `num_steps` among the training steps.
-
-    The defaults are Stable Diffusion's own convention (offset 1, final alpha-bar = alpha_bars[0]), under which the
-    last step keeps a real variance.
-
-    Args:
-        alpha_bars: [num_train_timesteps] alpha-bar of every training step, descending.
-        num_steps: T.
-        eta: 1 is DDPM's ancestral sampler on the grid.
-        steps_offset: first timestep of the grid under `leading`.
-        final_alpha_bar: alpha-bar that the last step goes to; alpha_bars[0] when not given.
-        spacing: diffusers' `timestep_spacing`, or `quadratic`: fine steps near the image, where an even stride makes
-            one step so narrow that its log-probability drowns all others' in the gradient.
-        min_std: smallest sigma_t allowed.
-
-    Raises:
-        ValueError: more steps than the spacing has room for, a step from where there is no signal (alpha-bar 0), or a
-            sigma_t below `min_std`.
-
-    Source: Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16; quadratic: appendix D.2.
-    """
-    timesteps = _timesteps(len(alpha_bars), num_steps, steps_offset, spacing)
-    previous = np.append(timesteps[1:], -1) if spacing == "quadratic" else timesteps - len(alpha_bars) // num_steps
-    last = float(alpha_bars[0]) if final_alpha_bar is None else final_alpha_bar
-    a = alpha_bars[timesteps].astype(np.float64)
-    a_prev = np.where(previous >= 0, alpha_bars[np.maximum(previous, 0)], last).astype(np.float64)
-    if a.min() <= 0:
-        raise ValueError(
-            f"timestep {timesteps[a.argmin()]} has zero signal-to-noise ratio (alpha-bar 0): noise says nothing of x_0 "
-            "there, and the step has no mean. With scheduler: own (leading) the grid does not visit it"
-        )
-    stds = eta * np.sqrt(np.maximum((1 - a_prev) / (1 - a) * (1 - a / a_prev), 0.0))
-    if stds.min() < min_std:
-        step = int(stds.argmin())
-        keeps_variance = steps_offset > 0 and final_alpha_bar is None
-        raise ValueError(
-            f"sigma of step {step + 1} of {num_steps} (timestep {timesteps[step]}) is {stds[step]:.3g}, below the "
-            f"floor sampling.min_std={min_std:g}: such a step has no usable log-probability. "
-            + (
-                f"Use fewer steps, a larger ddim_eta (it is {eta:g}), or a lower floor"
-                if keeps_variance
-                else "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
-            )
-        )
-    return Grid(timesteps, a, a_prev, stds)
-
-
-def alphas_cumprod(
-    beta_start: float, beta_end: float, num_train_timesteps: int, schedule: str, *, zero_terminal_snr: bool = False
-) -> NDArray[np.float64]:
-    """alpha-bar of every training step, [num_train_timesteps], of the schedules that Stable Diffusion models use.
-
-    Args:
-        beta_start: of the first training step.
-        beta_end: of the last.
-        num_train_timesteps: training steps.
-        schedule: how beta goes from one to the other.
-        zero_terminal_snr: shift and scale sqrt(alpha-bar) so that the last one is 0 (Lin et al. 2023,
-            arXiv:2305.08891, algorithm 1).
-
-    Raises:
-        ValueError: a schedule that is neither `linear` nor `scaled_linear`.
-    """
-    if schedule == "linear":
-        betas = np.linspace(beta_start, beta_end, num_train_timesteps)
-    elif schedule == "scaled_linear":
-        betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
-    else:
-        raise ValueError(f"beta_schedule must be linear or scaled_linear, got {schedule!r}")
-    alpha_bars = np.cumprod(1.0 - betas).astype(np.float64)
-    if zero_terminal_snr:
-        roots = np.sqrt(alpha_bars)
-        return np.square((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1]))
-    return alpha_bars
-
-
-def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDArray[np.int64]:
-    if num_steps > num_train:
-        raise ValueError(f"num_steps must be at most the model's {num_train} training steps, got {num_steps}")
-    room = num_train - offset
-    if spacing == "quadratic" and num_steps > room:
-        raise ValueError(
-            f"quadratic spacing begins at timestep {offset} and has room for {room} steps, got {num_steps}"
-        )
-    grid: NDArray[np.float64 | np.int64]
-    if spacing == "leading":
-        grid = np.arange(num_steps)[::-1] * (num_train // num_steps) + offset
-    elif spacing == "quadratic":
-        squares = np.floor(np.linspace(0, math.sqrt(0.9 * num_train), num_steps) ** 2)
-        index = np.arange(num_steps)  # with many steps the first squares share an integer: each is at least one apart
-        grid = (np.maximum.accumulate(squares - index) + index)[::-1] + offset
-    elif spacing == "trailing":
-        grid = np.round(np.arange(num_train, 0, -num_train / num_steps)) - 1
-    else:
-        grid = np.linspace(0, num_train - 1, num_steps).round()[::-1]
-    return np.minimum(grid, num_train - 1).astype(np.int64)
+    def stochastic_part(self) -> Grid:
+        """The transitions that have log-probabilities; the grid itself if all have."""
+        kept = self.stochastic
+        if kept.all():
+            return self
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "prediction"}
+        return replace(self, **{name: values[kept] for name, values in arrays.items()})

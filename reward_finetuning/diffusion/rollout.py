@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.diffusion import gaussian
-from reward_finetuning.diffusion.ddim import step_mean, step_std
 from reward_finetuning.diffusion.grid import Grid
+from reward_finetuning.diffusion.step import step_mean, step_std
 from reward_finetuning.records import Conditioning, Denoiser, Trajectories
 
 
@@ -21,28 +21,36 @@ def draw(
     *,
     latents_dtype: torch.dtype = torch.float32,
 ) -> Trajectories:
-    """Denoise x_T to x_0, recording each step's log-probability of the value that is stored.
+    """Denoise x_T to x_0, recording each stochastic step's log-probability of the value that is stored.
 
-    Each x_{t-1} is rounded to `latents_dtype` first; its log-prob is computed from the rounded value and sampling goes
-    on from it, so what is stored is exact.
+    Each x_{t-1} is rounded to `latents_dtype` first. Its log-prob is computed from the rounded value, from which
+    sampling continues, so what is stored is exact. Deterministic steps before and after leave no record.
 
     Args:
         denoise: the policy.
         denoise_ref: the reference; None where it is the policy itself, whose log-probs then count for both.
         noise: [M, T + 1, C, H, W] standard normal: x_T, then one draw a step.
         prompts: M of them.
-        grid: T steps.
+        grid: T steps, of which S are stochastic.
         latents_dtype: type of the stored latents.
 
     Returns:
-        Trajectories of M images.
+        Trajectories of M images, with S steps; none has a log-prob if S = 0.
     """
     x = noise[:, 0].to(latents_dtype).float()
-    latents, log_probs, log_probs_ref, kl = [x], [], [], []
-    for step in range(grid.num_steps):
+    latents: list[Tensor] = [x]
+    log_probs: list[Tensor] = []
+    log_probs_ref: list[Tensor] = []
+    kl: list[Tensor] = []
+    for step, is_stochastic in enumerate(grid.stochastic):
         steps = torch.full((len(x),), step, device=x.device)
-        std = step_std(grid, steps, x)
         mean = step_means(denoise, x, prompts, grid, steps)
+        if not is_stochastic:
+            x = mean.to(latents_dtype).float()
+            if not log_probs:
+                latents = [x]  # where the stochastic steps begin
+            continue
+        std = step_std(grid, steps, x)
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
         log_probs.append(gaussian.log_prob(x_prev, mean, std))
         if denoise_ref is not None:
@@ -51,10 +59,14 @@ def draw(
             kl.append(gaussian.step_kl(mean, mean_ref, std))
         x = x_prev
         latents.append(x)
-    old = torch.stack(log_probs, dim=1)
+    old = torch.stack(log_probs, dim=1) if log_probs else x.new_zeros(len(x), 0)
     ref = torch.stack(log_probs_ref, dim=1) if log_probs_ref else old
     return Trajectories(
-        torch.stack(latents, dim=1).to(latents_dtype), old, ref, torch.stack(kl, dim=1) if kl else torch.zeros_like(old)
+        torch.stack(latents, dim=1).to(latents_dtype),
+        old,
+        ref,
+        torch.stack(kl, dim=1) if kl else torch.zeros_like(old),
+        None if grid.stochastic[-1] else x.to(latents_dtype),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from reward_finetuning.config.display import shown
+from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.evaluation.contest import Champion, Decision
 from reward_finetuning.evaluation.reports import checkpoint_of, report_name
 from reward_finetuning.storage import Reference, RunDirectory
@@ -90,7 +93,14 @@ class RegistrySeat:
         return Champion(
             f"version {version.number} of {self._registry.name}",
             tags.get("run_directory", ""),
-            int(tags.get("epoch", 0)),
+            _epoch(tags, f"version {version.number} of {self._registry.name}"),
             tags.get("report", ""),
             tags.get("weights_sha256", ""),
         )
+
+
+def _epoch(tags: Mapping[str, str], version: str) -> int:
+    text = tags.get("epoch", "0")
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise ArtifactError(f"{version}: the tag epoch was altered; it is the number of an epoch, got {shown(text)}")
+    return int(text)

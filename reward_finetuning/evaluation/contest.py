@@ -8,7 +8,7 @@ from typing import Any
 
 from reward_finetuning.config import ArtifactError
 from reward_finetuning.evaluation.objections import find_fallen_guards, find_objections
-from reward_finetuning.evaluation.reports import read_scores, report_name
+from reward_finetuning.evaluation.reports import noise_of_fingerprint, read_scores, report_name
 from reward_finetuning.evaluation.subjects import NOISE, Subject
 from reward_finetuning.policy.warm_start import DIGEST
 from reward_finetuning.records import EvaluatedSamples
@@ -123,8 +123,11 @@ def _champions_scores(run: RunDirectory, champion: Champion) -> EvaluatedSamples
 
 
 def _yardstick(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    noise = {f"sampling.{setting}" for setting in NOISE}
-    return {key: value for key, value in fingerprint.items() if key.startswith(_YARDSTICK) or key in noise}
+    noise = tuple(f"sampling.{setting}." for setting in NOISE)
+    settings = {
+        key: value for key, value in fingerprint.items() if key.startswith(_YARDSTICK) or f"{key}.".startswith(noise)
+    }
+    return settings | {"evaluation noise": noise_of_fingerprint(fingerprint)}
 
 
 def _check_same_size(before: EvaluatedSamples, after: EvaluatedSamples) -> None:

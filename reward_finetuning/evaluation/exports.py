@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.evaluation.reports import read_scores, report_name
 from reward_finetuning.policy.export.card import Provenance, model_card
-from reward_finetuning.policy.export.weights import export_weights, form_of
+from reward_finetuning.policy.export.mlflow_model import begin_model, finish_model
+from reward_finetuning.policy.export.weights import Exported, export_weights, form_of
+from reward_finetuning.policy.source import locate
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.report.comparison import as_table, compare
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.policies import policy_of_epoch
 from reward_finetuning.storage.reference import weights_sha256
+from reward_finetuning.storage.uri import in_bucket
 
 __all__ = ["CARD", "export_model", "export_policy", "policy_of_epoch", "provenance"]
 
@@ -26,7 +30,7 @@ def export_policy(
     merge: bool = False,
     single_file: bool = False,
     averaged: bool | None = None,
-) -> None:
+) -> Exported:
     """Write the weights of a policy for stock diffusers, and the model card, to `folder`.
 
     Args:
@@ -42,11 +46,22 @@ def export_policy(
     form = "file" if single_file else form_of(run.config.model, merge=merge)
     exported = export_weights(run, policy, folder, form, averaged=averaged)
     (folder / CARD).write_text(model_card(provenance(run, policy, averaged=averaged), exported), encoding="utf-8")
+    return exported
 
 
 def export_model(run: RunDirectory, policy: Reference, folder: Path) -> None:
-    """Write the policy as MLflow's registry holds it: with its base model where nobody else has that."""
-    export_policy(run, policy, folder, merge=run.config.model.source == "shapes")
+    """Write the policy as an MLflow model: with its base model where others may not have that."""
+    config = run.config
+    merge = _is_only_here(config.model)
+    prompts = read_prompts(next(iter(config.evaluation.prompt_sets.values()), config.prompts.train))
+    begin_model(folder, config, form_of(config.model, merge=merge), prompts.prompts[0].text)
+    finish_model(folder, config, export_policy(run, policy, folder, merge=merge))
+
+
+def _is_only_here(model: ModelConfig) -> bool:
+    """Whether diffusers cannot load the base model by its name: the built-in one, a bucket's, a single file."""
+    where = locate(model)
+    return where is not None and (model.source == "shapes" or in_bucket(model.source) or where.is_file())
 
 
 def provenance(run: RunDirectory, policy: Reference, *, averaged: bool) -> Provenance:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reward_finetuning.config import RunConfig
+from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.prompts import read_prompts
 from reward_finetuning.report.comparison import metric_key
+from reward_finetuning.report.statistics.intervals import FEWEST_PROMPTS
 from reward_finetuning.storage.artifacts.rewards import COMBINED
 
 
@@ -19,11 +21,14 @@ def find_objections(config: RunConfig, metrics: Mapping[str, float]) -> Iterator
         metrics: of the comparison with the model that the policy has to beat (report.comparison.as_metrics).
     """
     promotion = config.promotion
+    least = promotion.min_gain or 0.0
     for prompt_set in promotion.improve_on:
         low = metrics.get(metric_key(prompt_set, COMBINED, "gain_low"))
-        if low is None or low <= 0:
-            reason = _missing(metrics, prompt_set, COMBINED) if low is None else f"may be as low as {low:+.4g}"
+        if low is None or low <= least:
+            asked = f", promotion.min_gain is {least:g}" if least else ""
+            reason = _missing(metrics, prompt_set, COMBINED) if low is None else f"may be as low as {low:+.4g}{asked}"
             yield f"its gain on {prompt_set} {reason}"
+    yield from find_small_sets(config)
     for prompt_set in promotion.keep_on:
         high = metrics.get(metric_key(prompt_set, COMBINED, "gain_high"))
         if high is None:
@@ -31,6 +36,31 @@ def find_objections(config: RunConfig, metrics: Mapping[str, float]) -> Iterator
         elif high < 0:
             yield f"its reward on {prompt_set} falls, by at least {-high:.4g}"
     yield from find_fallen_guards(config, metrics)
+
+
+def find_small_sets(config: RunConfig) -> Iterator[str]:
+    """Each prompt set of improve_on that is too small for an interval over prompts, if no least gain is stated."""
+    if config.promotion.min_gain is not None:
+        return
+    for name in config.promotion.improve_on:
+        source = config.evaluation.prompt_sets.get(name)
+        num_prompts = FEWEST_PROMPTS if source is None else len(read_prompts(source).prompts)
+        if num_prompts < FEWEST_PROMPTS:
+            yield (
+                f"{name} has {num_prompts} prompts, fewer than {FEWEST_PROMPTS}: its interval says nothing about other "
+                "prompts; set promotion.min_gain to the least gain that counts"
+            )
+
+
+def check_promotion(config: RunConfig) -> None:
+    """Refuse a run that ends in a promotion for which its prompts are too few.
+
+    Raises:
+        UserError: naming the prompt set and the setting.
+    """
+    promotes = config.loop.granularity == "staged" or config.retraining is not None
+    if promotes and (objection := next(find_small_sets(config), None)) is not None:
+        raise UserError(f"promotion.improve_on: {objection}")
 
 
 def find_fallen_guards(config: RunConfig, metrics: Mapping[str, float]) -> Iterator[str]:

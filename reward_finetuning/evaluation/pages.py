@@ -10,7 +10,7 @@ from reward_finetuning.report.page import Page, render_page
 from reward_finetuning.report.stages import stages
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import history
-from reward_finetuning.training.monitor import alarms_of
+from reward_finetuning.training.monitor import alarms_of, readings_of
 
 _CURVES = (
     "sample/kl_to_reference",
@@ -19,6 +19,11 @@ _CURVES = (
     "train/grad_norm",
     "train/clip_fraction",
     "train/log_prob_gap_max",
+    "doctor/reference_pull",
+    "doctor/log_prob_move",
+    "doctor/gradient_noise",
+    "doctor/effective_step",
+    "doctor/epsilon_share",
 )
 
 
@@ -62,6 +67,8 @@ def _facts(run: RunDirectory, evaluated: EvaluatedSamples) -> dict[str, str]:
         "Guards (not trained)": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
         "Seed": str(config.seed),
         "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, evaluated.epoch)) or "no alarm",
+        "Settings": "; ".join(reading.warning for reading in readings_of(run, evaluated.epoch) if reading.advice)
+        or "no advice",
         "Policy (sha256)": evaluated.policy,
         "Run directory": run.uri,
     }

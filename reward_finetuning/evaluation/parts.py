@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.evaluation.objections import combined_scorer
-from reward_finetuning.evaluation.reports import settings_digest
+from reward_finetuning.evaluation.reports import noise_of, settings_digest
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
@@ -77,7 +77,14 @@ def draw_parts(
             lambda: cached_scorers(scorers(), run.config.reward, run.fingerprinted(), score_cache)
         )
         work = _Work(
-            run, subject, members, cache(policy), scorers_with_cache, cache(lambda: _spaces(scorers())), progress
+            run,
+            subject,
+            members,
+            noise_of(run),
+            cache(lambda: policy().sampled_with(run.config.evaluation_sampling)),
+            scorers_with_cache,
+            cache(lambda: _spaces(scorers())),
+            progress,
         )
         for part in parts:
             work.commit(part)
@@ -128,6 +135,7 @@ class _Work:
     run: RunDirectory
     subject: Subject
     members: Sequence[tuple[str, Sample]]
+    noise: int
     policy: Callable[[], Policy]
     scorers: Scorers
     spaces: Callable[[], Spaces]
@@ -169,11 +177,11 @@ class _Work:
         trajectories, images = draw_micro_batch(
             policy,
             samples,
-            config.sampling,
+            config.evaluation_sampling,
             denoise_ref=policy.reference_denoiser() if self.subject.measures_kl else None,
             seed=config.seed,
             stream=Stream.EVALUATION,
-            epoch=0,  # for every policy: all draw from the same noise, so differences are paired
+            epoch=self.noise,  # the same for every policy, so differences are paired
         )
         return images, trajectories.kl.numpy()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import PurePosixPath
+from typing import Any
 
+from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, open_store
@@ -30,11 +33,31 @@ def report_name(run: RunDirectory, epoch: int) -> str:
 
 
 def settings_digest(run: RunDirectory) -> str:
-    """Digest of the evaluation settings: prompts, number of images, measures, and kind of weights."""
+    """Digest of the evaluation settings: prompts, number of images, measures, kind of weights, and sampler."""
     evaluation = run.config.evaluation
     digests = {name: read_prompts(source).digest for name, source in evaluation.prompt_sets.items()}
-    averaged = ["averaged"] if evaluation.averaged else []
-    return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl, *averaged]).encode()).hexdigest()
+    more: list[object] = ["averaged"] if evaluation.averaged else []
+    more += [noise] if (noise := noise_of(run)) else []
+    sampling = {key: getattr(evaluation, key) for key in ("sampler", "num_steps", "guidance_scale")}
+    if sampling != {"sampler": "training", "num_steps": None, "guidance_scale": None}:
+        more.append(sampling)
+    return sha256(json.dumps([digests, evaluation.images_per_prompt, evaluation.kl, *more]).encode()).hexdigest()
+
+
+def noise_of(run: RunDirectory) -> int:
+    """Position of the evaluation's noise, see `noise_of_fingerprint`; all policies that a run evaluates share it."""
+    described = run.describe() if run.config.warm_start is not None else None
+    return 0 if described is None else noise_of_fingerprint(described["fingerprint"])
+
+
+def noise_of_fingerprint(fingerprint: Mapping[str, Any]) -> int:
+    """0; for a run that starts from a champion, 32 bits of its fingerprint: of champion, prompts and settings.
+
+    So each contest of a series has fresh noise: a policy that was lucky with one noise is not lucky with the next.
+    """
+    if WARM_START not in fingerprint:
+        return 0
+    return int(sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[:8], 16)
 
 
 def reported_metrics(run: RunDirectory, epoch: int) -> dict[str, float] | None:

@@ -13,7 +13,7 @@ from reward_finetuning.storage.reference import weights_sha256
 if TYPE_CHECKING:
     from reward_finetuning.policy.load import Policy
 
-NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "height", "width")
+NOISE = ("num_steps", "guidance_scale", "ddim_eta", "scheduler", "spacing", "min_std", "flow", "height", "width")
 """Settings of `sampling` that change the images of a policy for the same noise."""
 
 

@@ -9,7 +9,7 @@ from reward_finetuning.config import EvaluationRun, parse_run_or_evaluation
 from reward_finetuning.evaluation.candidates import Candidate, evaluation_directory, find_candidates, subjects_of
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.inputs import check_inputs
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.source import model_digests
 from reward_finetuning.rewards.scorer import scorer_digests
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.documents import as_record, entry
@@ -53,7 +53,7 @@ def begin_evaluation(evaluation: EvaluationRun) -> Reference:
     candidates = find_candidates(evaluation)
     run = evaluation_directory(evaluation)
     check_inputs(run.config, training=False)
-    digests = {"model.digest": model_digest(run.config.model)} | scorer_digests(run.config.reward)
+    digests = model_digests(run.config.model) | scorer_digests(run.config.reward)
     run.begin(digests, {"code_version": code_version()})
     return Reference(epoch=0, facts={"policies": [candidate.model_dump(mode="json") for candidate in candidates]})
 

@@ -33,4 +33,5 @@ def check_inputs(config: RunConfig, *, training: bool = True) -> None:
     for prompts in prompt_sets:
         check_prompts(config.reward, prompts.source, [prompt.text for prompt in prompts.prompts])
     check_model(config.model, config.sampling)
+    check_model(config.model, config.evaluation_sampling)
     warm_start_digest(config)

@@ -12,15 +12,16 @@ from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.inputs.places import Place, place_of
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.inputs.places import Place, bucket_uri_of, place_of
+from reward_finetuning.policy.source import MODEL, model_digests
 from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.rewards.scorer import scorer_digests
-from reward_finetuning.storage.gcs.client import is_reachable
+from reward_finetuning.storage.folders import is_reachable
+from reward_finetuning.storage.uri import scheme_of
 
-MODEL, PROMPTS = "model.digest", "prompts.digest"
+PROMPTS = "prompts.digest"
 
 
 def input_digests(config: RunConfig) -> dict[str, str]:
@@ -30,7 +31,7 @@ def input_digests(config: RunConfig) -> dict[str, str]:
         UserError: one of them is not there or not whole.
         RetryableError: a served scorer does not answer.
     """
-    digests = _model(config) | _training_prompts(config)
+    digests = model_digests(config.model) | _training_prompts(config)
     return digests | scorer_digests(config.reward) | warm_start_digest(config)
 
 
@@ -77,7 +78,7 @@ def check_compiled(inputs: str, digests: Mapping[str, str], config: RunConfig) -
 
 def _readers(config: RunConfig) -> Iterator[tuple[Sequence[str], Callable[[], dict[str, str]]]]:
     """Keys of the digests whose settings a reader reads, and the reader."""
-    yield (MODEL,), partial(_model, config)
+    yield (MODEL,), partial(model_digests, config.model)
     yield (MODEL, WARM_START), partial(warm_start_digest, config)
     yield (PROMPTS,), partial(_training_prompts, config)
     for name, source in config.evaluation.prompt_sets.items():
@@ -87,17 +88,13 @@ def _readers(config: RunConfig) -> Iterator[tuple[Sequence[str], Callable[[], di
         yield (f"reward.{name}.digest",), partial(scorer_digests, alone)
 
 
-def _readable(setting: Setting, storage_answers: Callable[[], bool]) -> bool:
+def _readable(setting: Setting, storage_answers: Callable[[str], bool]) -> bool:
     """Whether what is named can be read on a machine that only compiles."""
     place = place_of(setting)
-    if place is Place.BUCKET:
-        return setting.external.kind is Kind.PROMPTS and storage_answers()
+    if (uri := bucket_uri_of(setting)) is not None:
+        return setting.external.kind is Kind.PROMPTS and storage_answers(scheme_of(uri))
     # A plug-in may import torch.
     return place is not Place.NETWORK and setting.external.kind is not Kind.PLUGIN
-
-
-def _model(config: RunConfig) -> dict[str, str]:
-    return {MODEL: model_digest(config.model)}
 
 
 def _training_prompts(config: RunConfig) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Place(Enum):
 
     INSTALLED = "comes with the code that tasks run"
     MACHINE = "a path of this machine"
-    BUCKET = "gs://"
+    BUCKET = "a bucket of a storage service"
     HUB = "a repository of the Hugging Face hub"
     NETWORK = "an address"
 
@@ -47,6 +47,11 @@ def place_of(setting: Setting) -> Place:
 def path_of(setting: Setting) -> Path | None:
     """The file, folder or pattern on this machine that the setting names; None for what is elsewhere."""
     return Path(_split(setting)[1]) if place_of(setting) is Place.MACHINE else None
+
+
+def bucket_uri_of(setting: Setting) -> str | None:
+    """The URI of the object or folder in a bucket that the setting names; None for what is elsewhere."""
+    return _split(setting)[1] if place_of(setting) is Place.BUCKET else None
 
 
 def absolute_paths(config: Config, kinds: frozenset[Kind] = frozenset(Kind)) -> Config:

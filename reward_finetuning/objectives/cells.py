@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.diffusion import gaussian
-from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.diffusion.rollout import step_means
+from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.records import Cells, Conditioning, Denoiser
 
 
@@ -40,8 +40,13 @@ class CellSource:
     """[B] int64, rows of prompts."""
 
     grid: Grid
+    """The T stochastic transitions."""
+
     device: torch.device
     dtype: torch.dtype = torch.float32
+
+    x_0: Tensor | None = None
+    """[B, C, H, W] the final latents, if they are not the last of `latents`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -71,9 +76,9 @@ class CellSource:
             images=images,
             steps=on_device,
             x_t=x_t,
-            x_0=self.latents[images, -1].to(self.device, self.dtype),
+            x_0=(self.latents[images, -1] if self.x_0 is None else self.x_0[images]).to(self.device, self.dtype),
             timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
-            alpha_bars=torch.as_tensor(self.grid.alpha_bars, device=self.device)[on_device].to(self.dtype),
+            levels=torch.as_tensor(self.grid.levels, device=self.device)[on_device].to(self.dtype),
             std=step_std(self.grid, on_device, x_t),
             prompts=self.prompts[self.prompt_index[images]],
         )

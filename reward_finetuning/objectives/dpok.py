@@ -58,6 +58,14 @@ class Dpok(Objective):
         """g [B, T] float64, of the surrogate alone."""
         return clipped_surrogate_grad(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
 
+    def reference_weight(self, num_steps: int, num_elements: int) -> float | None:
+        """beta T C H W / alpha.
+
+        Over the policy's own images, the gradient of the mean KL is that of the log-ratio of whole trajectories as a
+        cost: grad KL_t = C H W E[(l_t - lr_t) grad l_t]. So alpha r grad l competes with beta T C H W s grad l.
+        """
+        return self._kl_weight * num_steps * num_elements / self._reward_weight if self._kl_weight > 0 else None
+
     def cell_loss(self, cells: Cells) -> Tensor:
         """The cells' share of beta mean over B, T of KL_t."""
         assert cells.mean is not None

@@ -124,6 +124,10 @@ class Ppod(Objective):
         """C H W / eta: the gradient is then one of log-probs of whole trajectories, in nats; z sums over T already."""
         return num_elements / self._config.kl_weight
 
+    def reference_weight(self, num_steps: int, num_elements: int) -> float | None:
+        """eta T where a pair's margin z = eta T (s_w - s_l) is fitted to the difference of rewards; else None."""
+        return self._config.kl_weight * num_steps if self._config.loss == "reward_difference" else None
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64.
 

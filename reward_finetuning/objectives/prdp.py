@@ -119,6 +119,10 @@ class Prdp(Objective):
         """beta T C H W: the gradient is then one of rewards times the log-prob of whole trajectories, in nats."""
         return self._kl_weight * num_steps * num_elements
 
+    def reference_weight(self, num_steps: int, num_elements: int) -> float:
+        """beta itself: D_ij = 0 is s_i - s_j = (r_i - r_j) / beta."""
+        return self._kl_weight
+
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64; rows of a prompt whose rewards are all equal are 0."""
         groups = _groups_with_pairs(batch)

@@ -61,6 +61,17 @@ class Objective(Protocol):
         """
         return 1.0
 
+    def reference_weight(self, num_steps: int, num_elements: int) -> float | None:
+        """beta of a loss that is at rest where beta s = r up to a constant of the prompt, s = mean_t(l_t - lr_t).
+
+        In reward units per nat per latent element. None: the loss does not weigh the reference against the reward.
+
+        Args:
+            num_steps: T.
+            num_elements: C H W.
+        """
+        return None
+
     def begin_epoch(self, batch: Batch, source: CellSource, rng: np.random.Generator) -> None:
         """Look at an epoch's rollouts before the first update: count, fit a baseline, draw pairs.
 

@@ -5,8 +5,13 @@ The denoising loss on generated images, weighted by what they were rewarded:
     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e,    e ~ N(0, I) for each image and step
     L   = sum over images w_i mean over T of mean over C, H, W of (e - eps_theta(x_t, t, c))^2
 
-over the sampler's own T timesteps, with the conditional prediction alone. Weights sum to 1 in each group of images that
-is compared, and groups are averaged. No log-prob is used.
+or, for a flow model, the loss of conditional flow matching:
+
+    x_t = (1 - s_t) x_0 + s_t e
+    L   = sum over images w_i mean over T of mean over C, H, W of (e - x_0 - v_theta(x_t, t, c))^2
+
+over the sampler's own T stochastic steps, with the conditional prediction alone. Weights sum to 1 in each group of
+images that is compared, and groups are averaged. No log-prob is used.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ import torch
 from torch import Tensor
 
 from reward_finetuning.config.sections.objective import RwrConfig
+from reward_finetuning.diffusion.grid import Prediction
+from reward_finetuning.diffusion.step import denoising_error, noised
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective
 from reward_finetuning.records import Batch, Cells
@@ -49,6 +56,7 @@ class Rwr(Objective):
         self._config = config
         self._weights = torch.empty(0, dtype=torch.float64)  # [B], summing to 1
         self._num_steps = 0
+        self._prediction: Prediction = "epsilon"
         self._noise_key = (0, 0)  # (draw of the epoch, update)
         self._loss = torch.zeros(())
 
@@ -56,6 +64,7 @@ class Rwr(Objective):
         """Weigh the images, and draw what the epoch's noise is keyed by."""
         self._weights = self._weigh(batch)
         self._num_steps = source.shape[1]
+        self._prediction = source.grid.prediction
         self._noise_key = (int(rng.integers(2**63)), 0)
 
     def begin_update(self, update: int) -> Tensor:
@@ -72,9 +81,9 @@ class Rwr(Objective):
         """The cells' share of the weighted denoising loss."""
         assert cells.unguided is not None
         e = self._noise(cells)
-        alpha_bars = cells.alpha_bars[:, None, None, None]
-        x_t = alpha_bars.sqrt() * cells.x_0 + (1 - alpha_bars).sqrt() * e
-        errors = (e - cells.unguided(x_t, cells.timesteps, cells.prompts)).square().mean(dim=(1, 2, 3))
+        x_t = noised(cells.x_0, e, cells.levels, self._prediction)
+        output = cells.unguided(x_t, cells.timesteps, cells.prompts)
+        errors = denoising_error(output, cells.x_0, e, cells.levels, self._prediction).square().mean(dim=(1, 2, 3))
         loss = (self._weights[cells.images].to(errors) * errors).sum() / self._num_steps
         self._loss = self._loss.to(loss) + loss.detach()
         return loss

@@ -71,6 +71,11 @@ def replay(
     return log_probs.view(source.shape)
 
 
+def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor) -> Tensor:
+    """The part of `order` that `backpropagate` evaluates: without a cell_loss, only cells with g not 0."""
+    return order if objective.has_cell_loss else order[coefficients.reshape(-1)[order] != 0]
+
+
 def backpropagate(
     objective: Objective,
     networks: Denoisers,
@@ -89,7 +94,7 @@ def backpropagate(
     it costs nothing.
     """
     flat = coefficients.reshape(-1)
-    kept = order if objective.has_cell_loss else order[flat[order] != 0]
+    kept = with_gradient(objective, coefficients, order)
     advance(len(order) - len(kept))
     for cells, num_cells in share.rounds(kept, cells_per_batch):
         advance(num_cells)

@@ -1,4 +1,4 @@
-"""LoRA adapters of a UNet: new adapters, and adapters from a file."""
+"""LoRA adapters of a UNet or transformer: new adapters, and adapters from a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.diffusion.noise import seed_sequence
+from reward_finetuning.policy.architecture import network_name
 from reward_finetuning.policy.source import adapter_file
 from reward_finetuning.records import Stream
 
 _NAME = "default"
 
 
-def add_adapter(unet: Any, lora: LoraConfig, seed: int) -> None:
-    """Add new adapters to `unet`. Their initial float32 weights depend on the seed, and do not change the output.
+def add_adapter(network: Any, lora: LoraConfig, seed: int) -> None:
+    """Add new adapters to `network`. Their initial float32 weights depend on the seed, and do not change the output.
 
     Raises:
         UserError: no module has the name of a target.
@@ -30,17 +31,17 @@ def add_adapter(unet: Any, lora: LoraConfig, seed: int) -> None:
     with torch.random.fork_rng():  # peft uses the global generator
         torch.manual_seed(int(seed_sequence(seed, Stream.LORA_INIT).generate_state(1)[0]))
         try:
-            unet.add_adapter(config, adapter_name=_NAME)
+            network.add_adapter(config, adapter_name=_NAME)
         except ValueError as error:
             raise UserError(f"model.lora.targets {list(lora.targets)}: {error}") from None
-    for weight in unet.parameters():
+    for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
 
 
 @torch.no_grad()
 def start_from_file(pipeline: Any, model: ModelConfig) -> None:
-    """Load the weights of `model.adapter` into the adapters of the UNet, which must have the same shape.
+    """Load the weights of `model.adapter` into the adapters of the network, which must have the same shape.
 
     Raises:
         UserError: rank, alpha or targets differ; the message contains the values of the file.
@@ -51,6 +52,7 @@ def start_from_file(pipeline: Any, model: ModelConfig) -> None:
     path = adapter_file(model)
     weights, alpha = _read(pipeline, path)
     weights = convert_unet_state_dict_to_peft(weights)
+    network = getattr(pipeline, network_name(pipeline))
     ranks = {len(weight) for name, weight in weights.items() if "lora_A" in name}
     lora, rank = model.lora, max(ranks, default=0)
     alpha = alpha or rank
@@ -59,8 +61,8 @@ def start_from_file(pipeline: Any, model: ModelConfig) -> None:
             f"model.adapter {path} has ranks {sorted(ranks)} and alpha {alpha:g}, model.lora has {lora.rank} and "
             f"{lora.alpha:g}: set model.lora.rank={rank} and model.lora.alpha={alpha:g}"
         )
-    trainable = [name for name, weight in pipeline.unet.named_parameters() if weight.requires_grad]
-    unexpected = set_peft_model_state_dict(pipeline.unet, weights, adapter_name=_NAME).unexpected_keys
+    trainable = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    unexpected = set_peft_model_state_dict(network, weights, adapter_name=_NAME).unexpected_keys
     if unexpected or len(weights) != len(trainable):
         raise UserError(
             f"model.adapter {path} has {len(weights)} weights, model.lora.targets {list(lora.targets)} give "
@@ -85,19 +87,25 @@ def merge_file(pipeline: Any, model: ModelConfig) -> None:
 
 
 def _read(pipeline: Any, path: Path) -> tuple[dict[str, Tensor], float | None]:
-    """LoRA weights of the UNet with diffusers names, and alpha, or None if the file does not contain it."""
+    """LoRA weights of the network with diffusers names, and alpha, or None if the file does not contain it."""
+    name = network_name(pipeline)
+    options: dict[str, Any] = {"weight_name": path.name, "return_lora_metadata": True}
+    if name == "unet":
+        options["unet_config"] = pipeline.unet.config
+    if type(pipeline).__name__ == "FluxPipeline":
+        options["return_alphas"] = True
     try:
-        weights, alphas, metadata = pipeline.lora_state_dict(
-            path.parent, weight_name=path.name, return_lora_metadata=True, unet_config=pipeline.unet.config
-        )
+        weights, *rest, metadata = pipeline.lora_state_dict(path.parent, **options)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"model.adapter {path} is not a LoRA file that diffusers can read: {error}") from error
-    of_unet = {name.removeprefix("unet."): value for name, value in weights.items() if name.startswith("unet.")}
-    if not of_unet or len(of_unet) != len(weights):
-        raise UserError(f"model.adapter {path} must contain only LoRA weights of a UNet")
+    own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+    if not own or len(own) != len(weights):
+        kind = "UNet" if name == "unet" else name
+        raise UserError(f"model.adapter {path} must contain only LoRA weights of a {kind}")
+    alphas = rest[0] if rest else None  # SD 3's loader has none
     distinct = {float(alpha) for alpha in (alphas or {}).values()}
     if len(distinct) > 1:
         raise UserError(
             f"model.adapter {path} has layers with alpha {sorted(distinct)}; only one alpha for all layers is supported"
         )
-    return of_unet, distinct.pop() if distinct else (metadata or {}).get("unet.lora_alpha")
+    return own, distinct.pop() if distinct else (metadata or {}).get(f"{name}.lora_alpha")

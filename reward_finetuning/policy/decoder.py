@@ -42,6 +42,8 @@ class Decoder:
         if latents.shape[-1] * latents.shape[-2] * self.factor**2 > _SLICED_ABOVE:
             self._vae.enable_slicing()
         scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
+        if (shift := self._vae.config.shift_factor) is not None:
+            scaled = scaled + shift
         pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
         check_outputs("decoded images", [pixels], "vae", self._vae, self._dtype)
         pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Prompts to what a UNet is conditioned on, by the pipeline's own text encoders."""
+"""Prompts to what a network is conditioned on, by the pipeline's own text encoders; each is encoded once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from reward_finetuning.config.display import shown
 from reward_finetuning.events import report_warning
 from reward_finetuning.policy.denoiser import joined
 from reward_finetuning.policy.finite import check_outputs
+from reward_finetuning.policy.text_encoders import encode_prompt, reader
 from reward_finetuning.records import Conditioning
 
 _MOST_ROWS = 1024
 """Prompts whose encoding is kept: more than an epoch has, and with SDXL 0.6 GB."""
+
+_MOST_BYTES = 4 * 2**30
+"""Bytes of them; one prompt of FLUX has 8 MB in float32."""
 
 _MOST_WARNINGS = 5
 
@@ -23,10 +26,15 @@ _MOST_WARNINGS = 5
 class PromptEncoder:
     """Encodes each prompt once, and alone: in a batch of another size the last bits would differ."""
 
-    def __init__(self, pipeline: Any, device: torch.device) -> None:
-        """Use the text encoders of a StableDiffusionPipeline or StableDiffusionXLPipeline, as they are."""
-        self._pipeline, self._device = pipeline, device
-        self._has_pooled = hasattr(pipeline, "text_encoder_2")
+    def __init__(self, pipeline: Any, device: torch.device, *, max_sequence_length: int | None = None) -> None:
+        """Use the text encoders of a pipeline of ARCHITECTURES, as they are.
+
+        Args:
+            pipeline: whose.
+            device: where they are.
+            max_sequence_length: tokens that T5 reads; the pipeline's own default when not given.
+        """
+        self._pipeline, self._device, self._limit = pipeline, device, max_sequence_length
         self._rows: dict[str, Conditioning] = {}
         self._cut: dict[tuple[int, ...], str] = {}  # what is left of a long prompt -> the first prompt it is of
         self._warnings = 0
@@ -42,7 +50,7 @@ class PromptEncoder:
     def unconditional(self) -> Conditioning:
         """What stands for no prompt in guidance, one row: the empty prompt, or zeros where SDXL's config says so."""
         empty = self._row("")
-        if not (self._has_pooled and self._pipeline.config.force_zeros_for_empty_prompt):
+        if not self._pipeline.config.get("force_zeros_for_empty_prompt", False):
             return empty
         assert empty.pooled is not None
         return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
@@ -50,15 +58,15 @@ class PromptEncoder:
     def _row(self, text: str) -> Conditioning:
         row = self._rows.pop(text, None) or self._encode(text)
         self._rows[text] = row  # the newest last
-        if len(self._rows) > _MOST_ROWS:
+        size = row.embeddings.numel() * row.embeddings.element_size()
+        while len(self._rows) > min(_MOST_ROWS, max(1, _MOST_BYTES // size)):
             del self._rows[next(iter(self._rows))]
         return row
 
     def _report_cut(self, text: str) -> None:
         """Print a warning for a text that is longer than the text encoder reads, and for two that differ only there."""
-        tokenizer = self._pipeline.tokenizer
+        tokenizer, limit = reader(self._pipeline, self._limit)
         tokens = tokenizer(text, truncation=False, verbose=False).input_ids
-        limit = tokenizer.model_max_length
         if len(tokens) <= limit:
             return
         kept = tuple(tokens[: limit - 1])
@@ -75,19 +83,8 @@ class PromptEncoder:
     @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
         self._report_cut(text)
-        options = {"device": self._device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
-        if self._has_pooled:
-            embeddings, _, pooled, _ = self._pipeline.encode_prompt(text, **options)
-            self._check("text_encoder_2", pooled)
-            # Both encoders' embeddings stand side by side.
-            width = self._pipeline.text_encoder.config.hidden_size
-            self._check("text_encoder", embeddings[..., :width])
-            self._check("text_encoder_2", embeddings[..., width:])
-            return Conditioning(embeddings, pooled)
-        embeddings, _ = self._pipeline.encode_prompt(text, **options)
-        self._check("text_encoder", embeddings)
-        return Conditioning(embeddings)
-
-    def _check(self, name: str, embeddings: Tensor) -> None:
-        encoder = getattr(self._pipeline, name)
-        check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)
+        encoded, sources = encode_prompt(self._pipeline, text, self._device, self._limit)
+        for name, embeddings in sources.items():
+            encoder = getattr(self._pipeline, name)
+            check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)
+        return encoded

@@ -10,6 +10,7 @@ from typing import Any
 from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.parsing import parse_json
+from reward_finetuning.policy.architecture import ARCHITECTURES, Architecture
 from reward_finetuning.storage.files import read_regular
 
 MAX_CONFIG_BYTES = 2**20
@@ -17,12 +18,6 @@ CHECKER = ("safety_checker", "feature_extractor")
 """Parts of Stable Diffusion 1.x that nothing here runs: an export has them if the model's folder does."""
 
 _INDEX = "model_index.json"
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
-PIPELINES = {
-    "StableDiffusionPipeline": _PARTS,
-    "StableDiffusionXLPipeline": (*_PARTS, "text_encoder_2", "tokenizer_2"),
-}
-_NETWORKS = ("text_encoder", "text_encoder_2", "unet", "vae")
 _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>[\w]+))?(?:-\d+-of-\d+(?:\.(?P<after>[\w]+))?)?\.safetensors"
 )
@@ -46,7 +41,7 @@ def network_config(folder: Path, part: str) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, setting: str) -> None:
-    """Refuse what is no whole Stable Diffusion pipeline; `setting` says where the folder was named.
+    """Refuse what is no whole pipeline of ARCHITECTURES; `setting` says where the folder was named.
 
     Raises:
         UserError: with what is wrong.
@@ -55,13 +50,18 @@ def check_folder(folder: Path, setting: str) -> None:
     if not index.is_file():
         raise UserError(f"{setting} {folder} is no pipeline: it has no model_index.json as diffusers saves it")
     name = pipeline_class(folder)
-    if name not in PIPELINES:
-        raise UserError(f"{setting} {folder} holds a {name}; needed is a {' or a '.join(PIPELINES)}")
-    parts = _json(index)
-    if empty := [part for part in PIPELINES[name] if parts.get(part) in (None, [None, None])]:
+    if name not in ARCHITECTURES:
+        raise UserError(f"{setting} {folder} holds a {name}; needed is a {' or a '.join(ARCHITECTURES)}")
+    parts, needed = _json(index), ARCHITECTURES[name].parts
+    if empty := [part for part in needed if parts.get(part) in (None, [None, None])]:
         raise UserError(f"{setting} {folder} is a {name} without {', '.join(empty)} (a refiner?), which is needed")
-    if missing := [part for part in PIPELINES[name] if not (folder / part).is_dir()]:
+    if missing := [part for part in needed if not (folder / part).is_dir()]:
         raise UserError(f"{setting} {folder} is no whole pipeline: {', '.join(missing)} missing")
+
+
+def architecture_of(folder: Path) -> Architecture:
+    """The architecture of a folder that `check_folder` has accepted."""
+    return ARCHITECTURES[pipeline_class(folder)]
 
 
 def check_weights(folder: Path, variant: str | None) -> None:
@@ -70,7 +70,7 @@ def check_weights(folder: Path, variant: str | None) -> None:
     Raises:
         UserError: naming the part, and what to set or to run.
     """
-    parts = [part for part in PIPELINES[pipeline_class(folder)] if part in _NETWORKS]
+    parts = architecture_of(folder).networks
     variants = {part: _variants(folder / part) for part in parts}
     if variant is not None and not any(variant in each for each in variants.values()):
         raise UserError(
@@ -83,19 +83,22 @@ def check_weights(folder: Path, variant: str | None) -> None:
             raise UserError(_without_weights(folder, part, sorted(name for name in names if name is not None)))
 
 
-def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], source: str) -> None:
+def check_networks(network: Mapping[str, Any], vae: Mapping[str, Any], source: str, architecture: Architecture) -> None:
     """Refuse networks that are no plain text-to-image model, by their configs; a missing key has diffusers' default.
 
     Raises:
         UserError: with what is wrong.
     """
-    in_channels, latent_channels = unet.get("in_channels", 4), vae.get("latent_channels", 4)
-    if in_channels != latent_channels:
+    default = 4 if architecture.network == "unet" else 64 if architecture.is_packed else 16
+    in_channels, latent_channels = network.get("in_channels", default), vae.get("latent_channels", 4)
+    cells = 4 if architecture.is_packed else 1
+    if not isinstance(latent_channels, int) or in_channels != cells * latent_channels:
+        name = "UNet" if architecture.network == "unet" else "transformer"
         raise UserError(
-            f"model.source {source!r}: its UNet takes {shown(in_channels)} channels, its VAE makes "
+            f"model.source {source!r}: its {name} takes {shown(in_channels)} channels, its VAE makes "
             f"{shown(latent_channels)}: inpainting and editing models are not supported"
         )
-    if unet.get("time_cond_proj_dim") is not None:
+    if network.get("time_cond_proj_dim") is not None:
         raise UserError(f"model.source {source!r} is distilled to take guidance as an input: not supported")
 
 

@@ -1,4 +1,4 @@
-"""A Stable Diffusion pipeline as a policy."""
+"""A text-to-image pipeline as a policy."""
 
 from __future__ import annotations
 
@@ -15,83 +15,101 @@ from torch import Tensor, nn
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.architecture import ARCHITECTURES, check_guidance, geometry
 from reward_finetuning.policy.decoder import Decoder
-from reward_finetuning.policy.denoiser import GuidedDenoiser, NoisePrediction
+from reward_finetuning.policy.denoiser import GuidedDenoiser
 from reward_finetuning.policy.encoder import PromptEncoder
-from reward_finetuning.policy.noise_schedule import noise_schedule, sampler_grid
+from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
+from reward_finetuning.policy.noise_schedule import sampler_grid
 from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.records import Conditioning, Denoiser
 
 
 class Policy:
-    """A text-to-image model: frozen text encoders and VAE, and a UNet whose trainable weights are the policy."""
+    """A text-to-image model: frozen text encoders and VAE, and a UNet or transformer that is trained."""
 
     def __init__(self, pipeline: Any, model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> None:
         self.pipeline = pipeline
         self.device = _device(model.device)
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        scheduler = dict(pipeline.scheduler.config) | {"_class_name": type(pipeline.scheduler).__name__}
-        self.grid, self._schedule = sampler_grid(scheduler, sampling), noise_schedule(scheduler)
-        self.unet = pipeline.unet.to(self.device).eval().requires_grad_(requires_grad=False)
+        self._architecture = ARCHITECTURES[type(pipeline).__name__]
+        self.network_name = self._architecture.network
+        self.network = getattr(pipeline, self.network_name).to(self.device).eval().requires_grad_(requires_grad=False)
+        self._set_sampling(sampling)
         self._decoder = Decoder(pipeline.vae, self.device, self.dtype)
-        for name in ("text_encoder", "text_encoder_2"):
-            if hasattr(pipeline, name):
-                getattr(pipeline, name).to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
-        self._encoder = PromptEncoder(pipeline, self.device)
-        self._model, self._sampling = model, sampling
-        self._reference_unet: Any = None
+        for name in self._architecture.text_encoders:
+            if (encoder := getattr(pipeline, name)) is not None:
+                encoder.to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
+        self._encoder = PromptEncoder(pipeline, self.device, max_sequence_length=model.max_sequence_length)
+        self._model = model
+        self._reference_network: Any = None
         if model.trainable == "lora":
             if self.dtype != torch.float32:
-                self.unet.to(self.dtype)
-            add_adapter(self.unet, model.lora, seed)
+                self.network.to(self.dtype)
+            add_adapter(self.network, model.lora, seed)
             if model.adapter is not None:
                 start_from_file(pipeline, model)
         else:
-            self.unet.requires_grad_(requires_grad=True)
+            self.network.requires_grad_(requires_grad=True)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a latent."""
-        factor = self._decoder.factor
-        height, width = (side // factor for side in self.image_size)
-        return self.unet.config.in_channels, height, width
+        return self._geometry.latent_shape
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        size = self.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        factor = self._decoder.factor
-        return self._sampling.height or height * factor, self._sampling.width or width * factor
+        return self._geometry.image_size
+
+    def sampled_with(self, sampling: SamplingConfig) -> Policy:
+        """This policy, with the same networks, under other settings of sampling.
+
+        Raises:
+            UserError: `sampling` does not fit the model.
+        """
+        if sampling == self._sampling:
+            return self
+        other = copy.copy(self)
+        other._set_sampling(sampling)
+        return other
+
+    def _set_sampling(self, sampling: SamplingConfig) -> None:
+        check_guidance(self.network.config, sampling, self._architecture)
+        self._geometry = geometry(self._architecture, self.network.config, self.pipeline.vae.config, sampling)
+        scheduler = self.pipeline.scheduler
+        config = dict(scheduler.config) | {"_class_name": type(scheduler).__name__}
+        self.grid = sampler_grid(config, sampling, self._architecture, self._geometry)
+        self._sampling = sampling
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The trainable weights by name, in a fixed order."""
-        return {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
+        return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
 
     def keep_reference(self, *, with_adapters: bool = False) -> None:
-        """Keep a frozen copy of the UNet as the reference. Call it before trained weights are loaded.
+        """Keep a frozen copy of the network as the reference. Call it before trained weights are loaded.
 
         Args:
-            with_adapters: copy the UNet with its current adapters. Otherwise the reference is the pretrained model,
+            with_adapters: copy the network with its current adapters. Otherwise the reference is the pretrained model,
                 for which LoRA needs no copy.
         """
-        if (with_adapters or self._model.trainable == "full") and self._reference_unet is None:
-            self._reference_unet = copy.deepcopy(self.unet).requires_grad_(requires_grad=False)
+        if (with_adapters or self._model.trainable == "full") and self._reference_network is None:
+            self._reference_network = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
 
     def denoiser(self, *, uncond_gradient: bool = True) -> Denoiser:
         """The denoiser of the policy, with guidance."""
-        return self._guided(self.unet, uncond_gradient=uncond_gradient)
+        return self._guided(self.network, uncond_gradient=uncond_gradient)
 
     def unguided_denoiser(self) -> Denoiser:
-        """The conditional prediction of the policy without guidance, for a denoising loss."""
-        return GuidedDenoiser(self._epsilon(self.unet), self._encoder.unconditional(), guidance_scale=1.0)
+        """The conditional prediction of the policy without classifier-free guidance, for a denoising loss."""
+        return self._without_guidance(self.network)
 
     def reference_denoiser(self) -> Denoiser:
-        """The denoiser of the reference: the frozen copy, or the UNet without adapters (LoRA without a copy)."""
-        if self._reference_unet is not None:
-            return self._guided(self._reference_unet)
+        """The denoiser of the reference: the frozen copy, or the network without adapters (LoRA without a copy)."""
+        if self._reference_network is not None:
+            return self._guided(self._reference_network)
         assert self._model.trainable == "lora", "keep_reference() comes before weights are loaded"
-        return self._guided(self.unet, within=self._without_adapter)
+        return self._guided(self.network, within=self._without_adapter)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """The encoded prompts, one row per prompt."""
@@ -101,25 +119,30 @@ class Policy:
         """Pictures of the latents x_0 [M, C, H, W]: [M, height, width, 3]."""
         return self._decoder.decode(latents)
 
-    def _guided(self, unet: Any, **options: Any) -> GuidedDenoiser:
-        unconditional = self._encoder.unconditional()
+    def _guided(self, network: Any, **options: Any) -> Denoiser:
+        scale = 1.0 if self._architecture.is_packed else self._sampling.guidance_scale  # FLUX has it as an input
         return GuidedDenoiser(
-            self._epsilon(unet), unconditional, guidance_scale=self._sampling.guidance_scale, **options
+            self._without_guidance(network), self._encoder.unconditional, guidance_scale=scale, **options
         )
 
-    def _epsilon(self, unet: Any) -> NoisePrediction:
+    def _without_guidance(self, network: Any) -> Network:
+        if self._architecture.is_packed:
+            guidance = self._sampling.guidance_scale if network.config.guidance_embeds else None
+            return FluxTransformer(network, guidance=guidance, dtype=self.dtype)
+        if self._architecture.is_flow:
+            return Sd3Transformer(network, dtype=self.dtype)
         height, width = self.image_size
         # The default of diffusers: original size equals target size, without crop.
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=self.device)
-        return NoisePrediction(unet, self._schedule, time_ids=time_ids, dtype=self.dtype)
+        return UNet(network, time_ids=time_ids, dtype=self.dtype)
 
     @contextmanager
     def _without_adapter(self) -> Iterator[None]:
-        self.unet.disable_adapters()
+        self.network.disable_adapters()
         try:
             yield
         finally:
-            self.unet.enable_adapters()
+            self.network.enable_adapters()
 
 
 def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> Policy:
@@ -131,7 +154,7 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> P
         seed: seed of the initial weights of adapters.
 
     Raises:
-        UserError: the model cannot be loaded as a StableDiffusionPipeline.
+        UserError: the model cannot be loaded, or `sampling` does not fit it.
     """
     return Policy(load_pipeline(model), model, sampling, seed=seed)
 

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.diffusion.grid import Grid, alphas_cumprod, strided_grid
+from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
+from reward_finetuning.diffusion.grid import Grid
+from reward_finetuning.policy.architecture import Architecture, Geometry
+from reward_finetuning.policy.flow_schedule import check_unused, flow_sampler_grid
 
 MAX_TRAIN_STEPS = 100_000
 
@@ -81,23 +84,45 @@ def noise_schedule(scheduler: dict[str, Any]) -> NoiseSchedule:
     return NoiseSchedule(alpha_bars, prediction)
 
 
-def sampler_grid(scheduler: dict[str, Any], sampling: SamplingConfig) -> Grid:
+def sampler_grid(
+    scheduler: dict[str, Any],
+    sampling: SamplingConfig,
+    architecture: Architecture | None = None,
+    geometry: Geometry | None = None,
+) -> Grid:
     """The grid of timesteps, from the model's scheduler config and the run's sampling section.
+
+    Args:
+        scheduler: scheduler_config.json, with its class.
+        sampling: settings of the run.
+        architecture: of the model; a UNet when not given.
+        geometry: sizes of the images, of a flow model.
 
     Raises:
         UserError: a step's sigma is below sampling.min_std or has no signal, or the model's own grid is none of ours.
     """
-    alpha_bars = noise_schedule(scheduler).alpha_bars
+    if architecture is not None and architecture.is_flow:
+        assert geometry is not None
+        return flow_sampler_grid(scheduler, sampling, geometry, packed=architecture.is_packed)
+    check_unused(sampling.flow)
+    schedule = noise_schedule(scheduler)
     own = {"steps_offset": 1, "spacing": sampling.spacing}
     grid = own if sampling.scheduler == "own" else _of_model(scheduler)
     try:
-        return strided_grid(alpha_bars, sampling.num_steps, eta=sampling.ddim_eta, min_std=sampling.min_std, **grid)
+        return ddim_grid(
+            schedule.alpha_bars,
+            sampling.num_steps,
+            prediction=schedule.prediction,
+            eta=sampling.ddim_eta,
+            min_std=sampling.min_std,
+            **grid,
+        )
     except (TypeError, ValueError) as error:
         raise UserError(f"sampling.scheduler={sampling.scheduler}: {error}") from None
 
 
 def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `strided_grid` for the steps that diffusers takes with the model's scheduler."""
+    """Arguments of `ddim_grid` for the steps that diffusers takes with the model's scheduler."""
     name = scheduler.get("_class_name", "DDIMScheduler")
     defaults = _DEFAULTS.get(name) if isinstance(name, str) else None
     if defaults is None:
@@ -106,7 +131,7 @@ def _of_model(scheduler: dict[str, Any]) -> dict[str, Any]:
     if other := [key for key in _OTHER_GRIDS if settings.get(key)]:
         raise _other_grid(f"has {other[0]}, whose steps lie between the training steps")
     spacing, by_sigma = settings["timestep_spacing"], "final_sigmas_type" in defaults
-    if spacing not in {"leading", "trailing", "linspace"}:
+    if spacing not in ("leading", "trailing", "linspace"):  # may be unhashable
         raise _other_grid(f"has timestep_spacing {shown(spacing)}, which is not supported")
     if by_sigma and spacing != "leading":
         raise _other_grid(f"is a {name} with timestep_spacing {spacing}, whose steps differ from DDIM's")

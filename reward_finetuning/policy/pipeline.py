@@ -10,6 +10,7 @@ import torch
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
+from reward_finetuning.policy.architecture import ARCHITECTURES, network_name
 from reward_finetuning.policy.folder import (
     CHECKER,
     check_folder,
@@ -26,17 +27,20 @@ from reward_finetuning.server_errors import one_line
 def load_pipeline(model: ModelConfig, *, safety_checker: bool = False) -> Any:
     """The pretrained pipeline in float32, `model.adapter` merged where all weights are trained.
 
+    Transformers for LoRA are loaded in `model.dtype`, which is what they are used in: in float32 FLUX has 48 GB.
+
     Args:
         model: which one.
         safety_checker: load it too if the model's folder holds one, for an export. Nothing here runs it, and a folder
             without it is whole.
 
     Raises:
-        UserError: the model is not there, or cannot be loaded as a Stable Diffusion pipeline.
+        UserError: the model is not there, or cannot be loaded as a pipeline of ARCHITECTURES.
         RetryableError: the hub cannot be reached.
     """
     pipeline = _load(model, safety_checker=safety_checker)
-    check_networks(pipeline.unet.config, pipeline.vae.config, model.source)
+    network = getattr(pipeline, network_name(pipeline))
+    check_networks(network.config, pipeline.vae.config, model.source, ARCHITECTURES[type(pipeline).__name__])
     if model.adapter is not None and model.trainable == "full":
         merge_file(pipeline, model)
     return pipeline
@@ -50,9 +54,12 @@ def _load(model: ModelConfig, *, safety_checker: bool) -> Any:
         check_weights(source, model.variant)
     assert configs is not None
     name = pipeline_class(configs)
-    options: dict[str, Any] = {"dtype": torch.float32}
+    is_frozen = ARCHITECTURES[name].is_flow and model.trainable == "lora"
+    options: dict[str, Any] = {"dtype": getattr(torch, model.dtype) if is_frozen else torch.float32}
     if name == "StableDiffusionPipeline" and not (safety_checker and has_checker(source)):
         options |= {"requires_safety_checker": False, **dict.fromkeys(CHECKER)}
+    if name == "StableDiffusion3Pipeline" and not model.t5:
+        options |= dict.fromkeys(ARCHITECTURES[name].optional)
     try:
         if source.is_file():
             return _diffusers_class(name).from_single_file(source, config=str(configs), **options)

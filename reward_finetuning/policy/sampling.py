@@ -56,14 +56,15 @@ def draw_micro_batch(
         latents_dtype=getattr(torch, sampling.latents_dtype),
     )
     _check(policy, trajectories)
-    images = policy.decode(trajectories.latents[:, -1])
+    images = policy.decode(trajectories.final)
     kept = len(samples)
-    drawn = (getattr(trajectories, field.name)[:kept].cpu() for field in fields(trajectories))
-    return Trajectories(*drawn), images[:kept]
+    tensors = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
+    drawn = {name: tensor[:kept].cpu() for name, tensor in tensors.items() if tensor is not None}
+    return Trajectories(**drawn), images[:kept]
 
 
 def _check(policy: Policy, drawn: Trajectories) -> None:
     """Latents first: every other number depends on them."""
-    check_outputs("latents", [drawn.latents], "unet", policy.unet, policy.dtype)
-    log_probs = [each for each in (drawn.log_probs, drawn.log_probs_ref, drawn.kl) if each is not None]
-    check_outputs("log-probs", log_probs, "unet", policy.unet, policy.dtype)
+    check_outputs("latents", [drawn.latents, drawn.final], policy.network_name, policy.network, policy.dtype)
+    log_probs = [drawn.log_probs, drawn.log_probs_ref, drawn.kl]
+    check_outputs("log-probs", log_probs, policy.network_name, policy.network, policy.dtype)

@@ -11,7 +11,9 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.policy.architecture import check_guidance, geometry
 from reward_finetuning.policy.folder import (
+    architecture_of,
     check_folder,
     check_networks,
     check_weights,
@@ -24,6 +26,9 @@ from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
 BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
+MODEL, INDEX = "model.digest", "model.index"
+"""Keys of the fingerprint. model_index.json names the classes that load the parts; SDXL's says more."""
+
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -95,6 +100,13 @@ def model_digest(model: ModelConfig) -> str:
     return f"{digest}+{_digest(adapter.parent, [adapter])}"
 
 
+def model_digests(model: ModelConfig) -> dict[str, str]:
+    """Entries of the fingerprint: MODEL, and INDEX, the sha256 of model_index.json; a hub id's commit covers both."""
+    configs = configs_of(model)
+    index = {} if configs is None else {INDEX: _digest(configs, [configs / "model_index.json"])}
+    return {MODEL: model_digest(model)} | index
+
+
 def adapter_file(model: ModelConfig) -> Path:
     """The file of `model.adapter`.
 
@@ -129,8 +141,12 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     source = locate(model)
     if source is not None and source.is_dir():
         check_weights(source, model.variant)
-    check_networks(network_config(configs, "unet"), network_config(configs, "vae"), model.source)
-    sampler_grid(scheduler_config(configs), sampling)
+    architecture = architecture_of(configs)
+    network, vae = network_config(configs, architecture.network), network_config(configs, "vae")
+    check_networks(network, vae, model.source, architecture)
+    check_guidance(network, sampling, architecture)
+    sizes = geometry(architecture, network, vae, sampling) if architecture.is_flow else None
+    sampler_grid(scheduler_config(configs), sampling, architecture, sizes)
 
 
 def _check_single_file(model: ModelConfig, path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.source import model_digests
 from reward_finetuning.storage import artifact_names, open_store
 from reward_finetuning.storage.documents import entry
 from reward_finetuning.storage.manifest import Manifest
-from reward_finetuning.storage.run_directory import RunDirectory, read_description
+from reward_finetuning.storage.run_directory import ADDED_LATER, RunDirectory, read_description
 
 DIGEST = "warm_start.digest"
 """Key of the fingerprint: sha256 of the initial weights of the run."""
@@ -33,8 +33,9 @@ def warm_start_digest(config: RunConfig) -> dict[str, str]:
         raise UserError(f"warm_start: {start.run_directory} contains no {missing}")
     theirs = {key: value for key, value in described["fingerprint"].items() if key.startswith("model.")}
     ours = {key: value for key, value in config.numbers().items() if key.startswith("model.")}
-    ours["model.digest"] = model_digest(config.model)
-    differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    ours |= model_digests(config.model)
+    keys = (ours.keys() | theirs.keys()) - (ADDED_LATER - theirs.keys())
+    differing = sorted(key for key in keys if ours.get(key) != theirs.get(key))
     if differing:
         values = "; ".join(f"{key}: {theirs.get(key)!r} there, {ours.get(key)!r} in this run" for key in differing)
         raise UserError(f"warm_start: {start.run_directory} trained other weights ({values})")

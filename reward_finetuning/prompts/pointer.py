@@ -7,11 +7,12 @@ import re
 
 from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.prompts.built_in import DATE, siblings
 from reward_finetuning.prompts.prompt_set import PromptSet, as_json_lines
 from reward_finetuning.prompts.read import read_prompts, read_text_at
 from reward_finetuning.storage import Store, open_store
 
-DATE, POINTER = "{date}", ".pointer"
+POINTER = ".pointer"
 _ISO_DATE = r"(\d{4}-\d{2}-\d{2})"
 
 
@@ -44,10 +45,11 @@ def read_now(source: str, today: datetime.date) -> PromptSet:
 
 
 def _newest(source: str, today: datetime.date) -> str:
-    folder, _, pattern = source.rpartition("/")
+    folder, slash, pattern = source.rpartition("/")
     if DATE in folder:
         raise UserError(f"prompts.train {shown(source)}: {DATE} stands in the file's name, not in a folder's")
-    names = open_store(folder or ".").names("")
+    family = siblings(source)
+    names = open_store(folder or ".").names("") if family is None else family
     named = re.compile(re.escape(pattern).replace(re.escape(DATE), _ISO_DATE))
     files = sorted(name for name in names if (match := named.fullmatch(name)) and match[1] <= today.isoformat())
     if not files:
@@ -55,7 +57,7 @@ def _newest(source: str, today: datetime.date) -> str:
         raise UserError(
             f"prompts.train {shown(source)}: no such file up to {today}; {folder or 'the folder'} holds {there}"
         )
-    return f"{folder}/{files[-1]}" if folder else files[-1]
+    return f"{folder}{slash}{files[-1]}"
 
 
 def _pointed(source: str) -> str:

@@ -24,7 +24,7 @@ def read_prompts(source: str) -> PromptSet:
     Args:
         source: a file of JSON Lines or text (see prompts/text.py); a built-in set such as `shapes:train`, `animals` or
             `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or `pickapic:PATH` (pickapic.py). A PATH may be in a
-            bucket: gs://BUCKET/NAME.
+            bucket.
 
     Raises:
         UserError: naming the file and, where there is one, the line.

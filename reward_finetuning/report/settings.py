@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from reward_finetuning.config.run import RunConfig, flatten
-from reward_finetuning.report.summary import markdown_page, plain
+from reward_finetuning.report.markdown import markdown_page, plain
 
 _NAMES = frozenset({"name", "run_root"})
 """They are in the heading."""

@@ -8,6 +8,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.config.locations import in_bucket
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import Model, PublishedFile
 from reward_finetuning.server_errors import error_class, one_line
@@ -91,11 +92,14 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         RepositoryNotFoundError,
     )
 
+    from reward_finetuning.policy.hub import is_reachable
+
     repository, revision = _pinned(model, file, settings)
     what = f"{file.name} of {repository} at {revision or 'main'}"
     elsewhere = f"where there is network, run: rft fetch-weights {model.scorer} --to DIR --download; then set source"
     try:
-        return Path(hf_hub_download(repository, file.name, revision=revision))
+        cached_only = not is_reachable()
+        return Path(hf_hub_download(repository, file.name, revision=revision, local_files_only=cached_only))
     except LocalEntryNotFoundError as error:
         raise RetryableError(f"{what} is not in the hub's cache and the hub cannot be reached; {elsewhere}") from error
     except (EntryNotFoundError, RepositoryNotFoundError) as error:
@@ -112,7 +116,7 @@ def _folder(model: Model, settings: ScorerConfig) -> Path | None:
     if settings.source is None:
         return None
     where = f"reward.scorers.{model.scorer}.source"
-    if settings.source.startswith("gs://"):
+    if in_bucket(settings.source):
         return from_bucket(model, settings.source)
     folder = Path(settings.source).expanduser()
     if folder.is_dir():

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.config.errors import TrainingError, UserError
+from reward_finetuning.config.locations import in_bucket
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
@@ -160,7 +161,7 @@ def _verifiable(config: RewardConfig) -> dict[str, ScorerConfig]:
 
 def _local_source(scorer: str, source: str | None) -> str | None:
     """The source for another process, which cannot read buckets: an absolute folder, or a hub id."""
-    if source and source.startswith("gs://"):
+    if source and in_bucket(source):
         return str(sources.from_bucket(MODELS[scorer], source))
     return str(Path(source).absolute()) if source and Path(source).is_dir() else source
 

@@ -13,6 +13,7 @@ from reward_finetuning.config.options import with_options
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.evaluation.champion import seat_of
+from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.events import report_news
 from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
@@ -82,6 +83,7 @@ def find_or_begin(series: RunConfig) -> Retraining:
         raise UserError("begin_retraining needs a config with a retraining section; an ordinary run has none")
     prompts = read_now(series.prompts.train, datetime.datetime.now(datetime.UTC).date())
     check_enough(prompts, series.prompts.prompts_per_epoch)
+    check_promotion(series)
     store = open_store(f"{series.run_root}/{series.name}")
     key = _key(series, prompts)
     name = f"retrainings/{key}.json"

@@ -29,8 +29,9 @@ from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
+from reward_finetuning.report.markdown import markdown_page
 from reward_finetuning.report.sample_grid import write_grid
-from reward_finetuning.report.summary import as_markdown, markdown_page
+from reward_finetuning.report.summary import as_markdown
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reward_finetuning.config import RunConfig, parse_config
 from reward_finetuning.config.options import with_options
+from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.evaluation.reports import prompt_datasets
 from reward_finetuning.events import report_news, report_warning
 from reward_finetuning.inputs import check_compiled, check_inputs, input_digests
@@ -82,6 +83,7 @@ def _beginning(run: RunDirectory, epoch: int) -> Entry:
 def begin(run: RunDirectory, inputs: str = "") -> dict[str, object]:
     """Check all inputs and write (or compare) run.json; returns it."""
     check_inputs(run.config)
+    check_promotion(run.config)
     digests = input_digests(run.config)
     check_compiled(inputs, digests, run.config)
     return run.begin(digests, {"code_version": code_version()})

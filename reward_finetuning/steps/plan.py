@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 from pydantic import ValidationError
 
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.loop import LoopConfig
@@ -28,7 +29,7 @@ class _Text(Frozen):
             return cls.model_validate_json(text)
         except ValidationError:
             raise UserError(
-                f"{cls.__name__.lower()} must be JSON text of {', '.join(cls.model_fields)}, got {text!r}"
+                f"{cls.__name__.lower()} must be JSON text of {', '.join(cls.model_fields)}, got {shown(text)}"
             ) from None
 
 

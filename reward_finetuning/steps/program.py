@@ -17,6 +17,7 @@ from reward_finetuning.config import RetryableError, RunConfig, TrainingError, U
 from reward_finetuning.events import end_with_launcher
 from reward_finetuning.failures import classified, leave_failure
 from reward_finetuning.steps.attempts.attempt import attempt
+from reward_finetuning.steps.attempts.watchdog import Watchdog, stall_seconds
 from reward_finetuning.storage.recorded_config import recorded_config
 
 Config = Annotated[str, typer.Option(help="The RunConfig as JSON text, or its address, as next_epochs returned it.")]
@@ -46,7 +47,8 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a step, whose first parameter is `config`: JSON text, or the address of it.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
-    attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py).
+    attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py),
+    or when it makes no progress (attempts/watchdog.py).
     """
     parameters = signature(function)
 
@@ -57,7 +59,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
         try:
             with classified():
                 call.arguments["config"] = config = recorded_config(str(call.arguments["config"]))
-            with attempt(function.__name__, config, call.arguments), classified():
+            with Watchdog(stall_seconds(config)), attempt(function.__name__, config, call.arguments), classified():
                 return function(*call.args, **call.kwargs)
         except Exception as error:
             leave_failure(error)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from reward_finetuning.config import RetryableError, parse_config
+from reward_finetuning.config import RetryableError, UserError, parse_config
 from reward_finetuning.evaluation.champion import seat_of
 from reward_finetuning.evaluation.contest import Decision, judge
 from reward_finetuning.evaluation.exports import export_model
-from reward_finetuning.events import report_news
+from reward_finetuning.evaluation.reports import is_done
+from reward_finetuning.events import report_news, report_warning
 from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
-from reward_finetuning.storage import Reference, RunDirectory, read_reference
+from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import Entry, MlflowTracker
+from reward_finetuning.tracking.journal import Journal
 
 _ATTEMPTS = 5
+_FILES = "promotions/"
 
 
 @step
@@ -50,6 +55,30 @@ def promote(config: Config, policy: PolicyFile) -> dict[str, Any]:
     raise RetryableError(f"the champion changed {_ATTEMPTS} times while epoch {challenger.epoch} was compared with it")
 
 
+def promote_last(run: RunDirectory) -> None:
+    """`promote` the last policy of a finished run with promotion.after_training, unless that was decided before.
+
+    What fails is reported and not raised, because the run is done: `rft run` or `rft sync` does it later.
+    """
+    latest = run.latest()
+    if not run.config.promotion.after_training or not is_done(run) or _is_decided(run, latest.epoch):
+        return
+    with TemporaryDirectory() as folder:
+        policy = str(Path(folder) / "policy")
+        write_reference(policy, latest)
+        try:
+            promote(run.config.model_dump_json(), policy)
+        except (UserError, RetryableError) as error:
+            report_warning(f"the last policy is not registered: {error}; run rft sync to do it later")
+
+
+def _is_decided(run: RunDirectory, epoch: int) -> bool:
+    epochs = {
+        entry["epoch"] for entry in Journal(run).entries() for file in entry["references"] if file.startswith(_FILES)
+    }
+    return epoch in epochs
+
+
 def _record(run: RunDirectory, challenger: Reference, decision: Decision, champion: str) -> None:
     promoted = not decision.objections
     for line in decision.objections or (f"{champion} is the champion ({decision.reason})",):
@@ -60,7 +89,7 @@ def _record(run: RunDirectory, challenger: Reference, decision: Decision, champi
         "promote" if promoted else "refuse",
         challenger.epoch,
         {},
-        references={f"promotions/epoch_{challenger.epoch:05d}.json": facts},
+        references={f"{_FILES}epoch_{challenger.epoch:05d}.json": facts},
         tags=tags,
     )
     MlflowTracker(run).log(entry)

@@ -20,6 +20,7 @@ from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, is_evaluated, sampling_policy
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
+from reward_finetuning.steps.promote import promote_last
 from reward_finetuning.steps.reward import score_rollouts
 from reward_finetuning.steps.sample import draw_shard
 from reward_finetuning.steps.train_epoch import train_on
@@ -71,6 +72,7 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     if processes.is_first:
         write_reference(policy, latest)
         metrics = publish(run, evaluated, outputs, tracker)
+        promote_last(run)
     return processes.agreed(metrics)  # no process ends before the last evaluation is committed
 
 

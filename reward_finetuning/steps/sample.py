@@ -86,7 +86,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
                 stream=Stream.TRAINING,
                 epoch=part.epoch,
             )
-            write_micro_batch(folder, micro_batch, trajectories, images, policy.grid.timesteps)
+            write_micro_batch(folder, micro_batch, trajectories, images, policy.grid.stochastic_part().timesteps)
             progress.advance(len(members))
     write_samples(folder, drawn, size)
     return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}

@@ -35,6 +35,7 @@ from reward_finetuning.storage.artifacts.rollouts import (
     read_samples,
     read_trajectories,
 )
+from reward_finetuning.storage.documents import entry, number
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
 from reward_finetuning.training.launch import processes_to_start, start
 from reward_finetuning.training.learner import Learner, learner_at, surroundings
@@ -105,7 +106,8 @@ def train_on(
         return after
     checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
     references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
-    tracker.log(Entry("train", epoch, manifest.facts["metrics"] | system_metrics(), references=references))
+    metrics = entry(manifest.facts, "metrics", dict, name)
+    tracker.log(Entry("train", epoch, metrics | system_metrics(), references=references))
     run.advance(after)
     _say(after)
     delete_old_artifacts(run, epoch)
@@ -138,7 +140,7 @@ def _train(
 
 def _pairs(rollouts: Sequence[Reference], rewards: Sequence[Reference]) -> list[tuple[Reference, Reference]]:
     """Each shard's rollouts with its rewards, in order of their samples, whatever order they came in."""
-    scored = {reference.facts["rollouts"]: reference for reference in rewards}
+    scored = {entry(reference.facts, "rollouts", str, reference.name): reference for reference in rewards}
     try:
         return [(shard, scored[shard.checksum]) for shard in sorted(rollouts, key=lambda shard: shard.name)]
     except KeyError:
@@ -165,8 +167,8 @@ def _read(
         samples += rows
         files += [folder / latents_file(number) for number in numbers]
         scores.append(rewards)
-        seconds["sample"] += drawn.facts["seconds"]
-        seconds["reward"] += scored.facts["seconds"]
+        seconds["sample"] += number(drawn.facts, "seconds", drawn.name)
+        seconds["reward"] += number(scored.facts, "seconds", scored.name)
     if [s.index for s in samples] != list(range(run.config.num_images)):
         raise ArtifactError(
             f"epoch {before.epoch + 1} needs samples 0 to {run.config.num_images - 1}, got {len(samples)}"

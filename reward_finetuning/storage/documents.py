@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -55,6 +57,45 @@ def as_record(model: type[Model], value: object, where: str) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise ArtifactError(f"{where} was altered: {first_problem(error)}") from None
+
+
+@contextmanager
+def contents_of(where: object, *errors: type[Exception]) -> Iterator[None]:
+    """Read a data file whose checksum is right, and refuse it if it does not hold what this version writes there.
+
+    Args:
+        where: the file or folder, for the message.
+        errors: further errors of the library that reads it.
+
+    Raises:
+        ArtifactError: naming the file and what is wrong.
+    """
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except (*_FOREIGN, *errors) as error:
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
+        raise ArtifactError(f"{where} does not hold what this version writes there ({reason})") from error
+
+
+_FOREIGN = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError),
+    *(OSError, NotImplementedError, BufferError),
+)
+"""What readers of columns and tensors raise for a file that is well formed and holds something else."""
+
+
+def number(document: Mapping[str, Any], key: str, where: str) -> float:
+    """The finite number of a key.
+
+    Raises:
+        ArtifactError: it is missing, or something else.
+    """
+    value = document.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ArtifactError(f"{where} was altered: {key} must be a finite number, got {shown(value)}")
+    return float(value)
 
 
 def entry(document: Mapping[str, Any], key: str, kind: type[Value], where: str) -> Value:

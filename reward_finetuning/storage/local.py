@@ -118,6 +118,9 @@ class LocalStore:
             _sync(path.parent)
         return True
 
+    def check_conditions(self) -> None:
+        """See Store; link and rename never overwrite."""
+
     def _publish(self, attempt: Path, final: Path, manifest: Manifest) -> Manifest:
         _sync(attempt)
         if final.exists() and not (final / MANIFEST).exists():

@@ -27,6 +27,10 @@ FileName = Annotated[str, AfterValidator(_inside)]
 """A file by its path relative to the artifact's folder; never a file elsewhere, whoever wrote the manifest."""
 
 
+Generation = int | str
+"""Names one writing of an object of a bucket: a generation of Google Cloud Storage, or an ETag of S3."""
+
+
 class FileEntry(Frozen):
     """One data file."""
 
@@ -55,7 +59,7 @@ class StoredObject(Frozen):
     object: str
     """Name in the bucket."""
 
-    generation: int
+    generation: Generation
     """Which writing of that name: a reader never gets another one's bytes."""
 
 

@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import ArtifactError, TrainingError, UserError
+from reward_finetuning.storage.documents import as_record
 from reward_finetuning.storage.store import Store
 
 REFUSAL = "refusal.json"
@@ -40,7 +41,7 @@ class Refusal(Frozen):
 def read_refusal(store: Store) -> Refusal | None:
     """The refusal of the newest pipeline run; None if it was not refused."""
     content = store.read_json(REFUSAL)
-    return Refusal.model_validate(content) if content else None
+    return as_record(Refusal, content, f"{store.uri}/{REFUSAL}") if content else None
 
 
 def write_refusal(store: Store, pipeline_run: str, task: str, attempt: int, error: UserError | TrainingError) -> None:
@@ -56,7 +57,7 @@ def write_refusal(store: Store, pipeline_run: str, task: str, attempt: int, erro
         }
     )
     before = store.read_json(REFUSAL)
-    if before and Refusal.model_validate(before).pipeline_run == pipeline_run:
+    if before and before.get("pipeline_run") == pipeline_run:
         return
     store.replace_json(REFUSAL, refusal.model_dump(mode="json"), expected=before)
 

@@ -20,6 +20,9 @@ from reward_finetuning.storage.store import Store, Write
 
 RUN, LATEST = "run.json", "latest.json"
 
+ADDED_LATER = frozenset({"model.index"})
+"""Keys of the fingerprint that a run.json of an earlier version lacks; such a run can be continued without them."""
+
 
 def read_description(store: Store) -> dict[str, Any] | None:
     """run.json of a run directory; None where there is none.
@@ -69,8 +72,10 @@ class RunDirectory:
             facts: recorded, not compared (code version, MLflow run).
 
         Raises:
-            UserError: settings that change numbers differ; the text lists each.
+            UserError: settings that change numbers differ (the text lists each), or the store ignores conditions.
         """
+        if self.describe() is None:
+            self.store.check_conditions()
         fingerprint = self.config.numbers() | digests
         first = {"fingerprint": fingerprint, "config": self.config.model_dump(mode="json"), **facts}
         if not self.store.create_json(RUN, first):
@@ -95,12 +100,21 @@ class RunDirectory:
         stored = {
             key: value for key, value in described["fingerprint"].items() if key in given or fingerprint is not None
         }
-        keys = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+        comparable = (stored.keys() | given.keys()) - (ADDED_LATER - stored.keys())
+        keys = sorted(key for key in comparable if stored.get(key) != given.get(key))
         if keys:
             listed = "; ".join(
                 f"{key}: run has {shown(stored.get(key))}, config says {shown(given.get(key))}" for key in keys
             )
             raise UserError(f"{self.uri} was begun with other settings ({listed}); restore them, or use another name")
+
+    def agrees(self, fingerprint: dict[str, Any]) -> bool:
+        """Whether `check` accepts the fingerprint."""
+        try:
+            self.check(fingerprint)
+        except UserError:
+            return False
+        return True
 
     def fingerprinted(self) -> dict[str, Any]:
         """All that changes this run's numbers, as flat `section.key` -> value."""

@@ -82,3 +82,11 @@ class Store(Protocol):
         After False look again: over a network that loses answers it may have moved to `value`, and on from there.
         """
         ...
+
+    def check_conditions(self) -> None:
+        """Refuse a place that overwrites where it must not: asked once, before a run is begun there.
+
+        Raises:
+            UserError: it does.
+        """
+        ...

@@ -1,7 +1,8 @@
-"""What ran: the code's version, and the pipeline run that it is part of."""
+"""What ran: the code's version, the pipeline run that it is part of, and who started it."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -24,13 +25,30 @@ def pipeline_run() -> dict[str, str]:
     return {tag: os.environ[variable] for variable, tag in _PIPELINE.items() if os.environ.get(variable)}
 
 
+USER = "RFT_USER"
+"""Environment variable: who makes runs."""
+
+
+def user() -> str:
+    """Who made the run: RFT_USER, MLFLOW_TRACKING_USERNAME, else the user of the process."""
+    for variable in (USER, "MLFLOW_TRACKING_USERNAME"):
+        if name := os.environ.get(variable):
+            return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no name
+        return str(os.getuid())
+
+
 def code_version() -> str:
     """Git commit of the code, in an image from RFT_CODE_VERSION; else the package's version."""
     if commit := os.environ.get("RFT_CODE_VERSION"):
         return commit
     if git := shutil.which("git"):
-        command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
+        here = [git, "-C", str(Path(__file__).parent)]
+        # An installed package may lie in a repository of the user, which does not track it.
+        tracked = subprocess.run([*here, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
+        answer = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        if tracked.returncode == answer.returncode == 0:
             return answer.stdout.strip()
     return version("reward-finetuning")

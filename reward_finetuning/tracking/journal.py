@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.storage import RunDirectory
@@ -83,8 +83,8 @@ class Entry:
 class _Stored(BaseModel):
     """An entry as a file; earlier versions wrote fewer fields."""
 
-    epoch: int
-    timestamp_ms: int
+    epoch: Annotated[int, Field(ge=0, lt=2**63)]
+    timestamp_ms: Annotated[int, Field(ge=0, lt=2**63)]
     metrics: dict[str, float]
     images: dict[str, str]
     files: dict[str, str] = {}
@@ -100,8 +100,8 @@ class Journal:
     def __init__(self, run: RunDirectory) -> None:
         self._store = run.store
 
-    def add(self, report: Entry) -> None:
-        """Write an entry, unless this task has reported this epoch already."""
+    def add(self, report: Entry) -> bool:
+        """Write an entry; False if this task has reported this epoch already."""
         entry = {
             "epoch": report.epoch,
             "timestamp_ms": int(time.time() * 1000),
@@ -114,7 +114,7 @@ class Journal:
         }
         if report.evaluation is not None:
             entry["evaluation"] = asdict(report.evaluation) | {"metrics": _accepted(report.evaluation.metrics)}
-        self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
+        return self._store.create_json(f"{_FOLDER}/{report.epoch:04d}-{report.task}.json", entry)
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries as they were written, by epoch.
@@ -151,8 +151,7 @@ class Journal:
         self._store.create_json(f"{_FOLDER}/{name}{_REFUSED}", {"reason": reason})
 
     def _checked(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        as_record(_Stored, entry, f"{self._store.uri}/{_FOLDER}/{name}")
-        return entry
+        return as_record(_Stored, entry, f"{self._store.uri}/{_FOLDER}/{name}").model_dump()
 
 
 def history(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:

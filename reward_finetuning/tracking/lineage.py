@@ -17,9 +17,10 @@ from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.config.run import flatten
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
-from reward_finetuning.tracking.code import code_version
+from reward_finetuning.tracking.code import code_version, user
 from reward_finetuning.tracking.database import sqlite_path
 from reward_finetuning.tracking.names import mlflow_names
+from reward_finetuning.tracking.task_run import task_run
 
 _RUN = "mlflow.json"
 _NONCE = "mlflow/lineage.json"
@@ -191,6 +192,10 @@ class Lineage:
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
+        if (content := self._run.store.read_json(_RUN)) is not None and "experiment_id" in content:
+            return self._id(_RUN, content, "experiment_id")  # the pipeline runs of a lineage may have several
+        if (task := task_run(self._run)) is not None:
+            return task.experiment_id
         name = self._run.config.tracking.experiment
         if (experiment := self.client.get_experiment_by_name(name)) is not None:
             if experiment.lifecycle_stage != "active":
@@ -221,6 +226,7 @@ class Lineage:
             "git_commit": commit,
             "mlflow.source.git.commit": commit,
             "mlflow.source.name": "reward_finetuning",
+            "mlflow.user": user(),
             "mlflow.note.content": (
                 f"Reward finetuning of `{config.model.source}` by {config.objective.name} for "
                 f"{', '.join(name for name, weight in config.reward.weights.items() if weight)}. "

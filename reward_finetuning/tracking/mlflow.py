@@ -21,6 +21,8 @@ from reward_finetuning.tracking.journal import Entry, Journal
 from reward_finetuning.tracking.lineage import DeletedError, Lineage
 from reward_finetuning.tracking.sender import Sender
 from reward_finetuning.tracking.system import watch_cpu
+from reward_finetuning.tracking.task_run import task_run
+from reward_finetuning.tracking.tensorboard import EventFiles
 
 _PAUSE_SECONDS = 60.0
 
@@ -31,7 +33,9 @@ class MlflowTracker:
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._journal = Journal(run)
+        self._event_files = EventFiles(run)
         self._paused_until = 0.0
+        self._started = time.monotonic()
         watch_cpu()
 
     @property
@@ -46,7 +50,8 @@ class MlflowTracker:
 
     def log(self, report: Entry) -> None:
         """See Tracker."""
-        self._journal.add(report)
+        if self._journal.add(report):
+            self._event_files.log(report)
         self.flush()
 
     def flush(self) -> bool:
@@ -118,9 +123,14 @@ class MlflowTracker:
         lineage = self._lineage()
         lineage.check()
         sender, num_sent, refusals = Sender(self._run, lineage), 0, []
+        task = task_run(self._run)
         for name in self._journal.unsent(refused=again):
             try:
-                sender.send(self._journal.read(name))
+                entry = self._journal.read(name)
+                sender.send(entry)
+                if task is not None:
+                    task.link(lineage.client, lineage.run_id, self._run)
+                    task.log(lineage.client, entry, time.monotonic() - self._started)
             except Exception as error:
                 if not is_refusal(error):
                     raise

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from reward_finetuning.config.display import redacted
 from reward_finetuning.server_errors import error_class, one_line
-from reward_finetuning.storage import RunDirectory, open_store
+from reward_finetuning.storage import RunDirectory, Store, open_store
 from reward_finetuning.storage.documents import as_record
 from reward_finetuning.tracking.journal import Checkpoint
 from reward_finetuning.tracking.lineage import Lineage
@@ -33,9 +33,23 @@ class Version:
 class _Seat(BaseModel):
     """The file of a promotion."""
 
+    model_config = ConfigDict(strict=True)
+
     sequence: int
     version: str
     settled: bool
+
+
+def read_seat(store: Store, file: str) -> dict[str, Any] | None:
+    """What the file of a promotion says; None where there was no promotion.
+
+    Raises:
+        ArtifactError: it was altered.
+    """
+    seat = store.read_json(file)
+    if seat is not None:
+        as_record(_Seat, seat, f"{store.uri}/{file}")
+    return seat
 
 
 class Registry:
@@ -94,19 +108,13 @@ class Registry:
     def _settled(self) -> dict[str, Any] | None:
         """Carry out what the seat's file says, until it says that it is done; returns the file's content."""
         moved = False
-        while (seat := self._read_seat()) is not None and (moved or not seat["settled"]):
+        while (seat := read_seat(self._store, self._seat)) is not None and (moved or not seat["settled"]):
             with self._reached() as client:
                 client.set_registered_model_alias(self.name, CHAMPION, seat["version"])
             done = seat | {"settled": True}
             if self._store.replace_json(self._seat, done, expected=seat):
                 return done
             moved = True  # another went on meanwhile, and the alias just set may be an old one: set it as it says now
-        return seat
-
-    def _read_seat(self) -> dict[str, Any] | None:
-        seat = self._store.read_json(self._seat)
-        if seat is not None:
-            as_record(_Seat, seat, f"{self._store.uri}/{self._seat}")
         return seat
 
     def _aliased(self) -> Version | None:

@@ -11,11 +11,13 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.storage.uri import scheme_of
 from reward_finetuning.tracking.lineage import Lineage
+from reward_finetuning.tracking.metrics_table import metrics_table, named
 from reward_finetuning.tracking.names import mlflow_name, mlflow_names
 
-_TABLES = "samples"
-_MOST_TABLES = 100  # that the tag of tables names; a tag holds 8000 characters
+_METRICS, _SAMPLES = "metrics", "samples"
+_MOST_TABLES = 50  # of each kind that the tag of tables names; a tag holds 8000 characters
 
 
 class Sender:
@@ -27,7 +29,8 @@ class Sender:
 
     def send(self, entry: Mapping[str, Any]) -> None:
         """Send all of an entry."""
-        self._log_points(self._run_id, entry, entry["metrics"])
+        metrics = entry["metrics"]
+        self._log_points(self._run_id, entry, named(metrics) if entry.get("evaluation") else metrics)
         for series, path in entry["images"].items():
             self._log_image(series, self._run.file(path), entry)
         for file, path in entry.get("files", {}).items():
@@ -45,10 +48,14 @@ class Sender:
 
         run_id, checkpoint = self._lineage.evaluation_run_id, evaluation["checkpoint"]
         model_id = None if checkpoint is None else self._lineage.model_id(checkpoint)
-        self._log_points(run_id, entry, evaluation["metrics"], model_id)
-        table = sample_table(self._run, evaluation["pretrained_report"], evaluation["report"])
-        # log_table would append to what an earlier attempt has sent.
-        self._client.log_text(run_id, json.dumps(table), _table_file(entry["epoch"]))
+        self._log_points(run_id, entry, named(evaluation["metrics"]), model_id)
+        tables = {
+            _METRICS: metrics_table(evaluation["metrics"]),
+            _SAMPLES: sample_table(self._run, evaluation["pretrained_report"], evaluation["report"]),
+        }
+        for folder, table in tables.items():
+            # log_table would append to what an earlier attempt has sent.
+            self._client.log_text(run_id, json.dumps(table), f"{folder}/epoch_{entry['epoch']:05d}.json")
         self._list_tables(run_id)
 
     def _log_points(
@@ -93,7 +100,7 @@ class Sender:
             dataset = Dataset(
                 each["name"][:500] or "_",
                 each["digest"][:32],  # MLflow takes 36 characters
-                "gs" if each["source"].startswith("gs://") else "local",
+                scheme_of(each["source"]) or "local",
                 json.dumps({"uri": each["source"]}),
                 json.dumps({"mlflow_colspec": [{"type": "string", "name": "prompt", "required": True}]}),
                 json.dumps({"num_prompts": each["num_prompts"], "sha256": each["digest"]}),
@@ -106,12 +113,9 @@ class Sender:
 
     def _list_tables(self, run_id: str) -> None:
         """Name the tables to the UI, from what is there: two tasks that list at once list the same."""
-        tables = sorted(
-            file.path for file in self._client.list_artifacts(run_id, Path(_table_file(0)).parent.as_posix())
-        )
-        listed = [{"path": path, "type": "table"} for path in tables[-_MOST_TABLES:]]
-        self._client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(listed))
-
-
-def _table_file(epoch: int) -> str:
-    return f"{_TABLES}/epoch_{epoch:05d}.json"
+        tables = [
+            {"path": file.path, "type": "table"}
+            for folder in (_METRICS, _SAMPLES)
+            for file in sorted(self._client.list_artifacts(run_id, folder), key=lambda file: file.path)[-_MOST_TABLES:]
+        ]
+        self._client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(tables))

@@ -33,7 +33,9 @@ class Engine:
         )
         # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
-        policy.unet = self._accelerator.prepare_model(policy.unet, evaluation_mode=True)
+        if training.gradient_checkpointing:
+            policy.network.enable_gradient_checkpointing()
+        policy.network = self._accelerator.prepare_model(policy.network, evaluation_mode=True)
         self._optimizer = self._accelerator.prepare_optimizer(optimizer)
         self._summed = False  # whether the gradient is that of all processes already
 
@@ -48,7 +50,7 @@ class Engine:
             scale: what the losses were multiplied by; the gradient is divided by it first.
 
         Raises:
-            TrainingError: the gradient is not finite; the weights are as before.
+            TrainingError: the gradient is not finite, and the weights are as before; or the step overflows float32.
         """
         self._sum()
         if scale != 1.0:
@@ -61,9 +63,21 @@ class Engine:
             raise TrainingError(
                 f"gradient norm is {value}: nothing was updated; lower the learning rate or look at the rewards"
             )
-        self._optimizer.step()
+        self._step()
         self.clear()
         return value
+
+    def _step(self) -> None:
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            rate = self._optimizer.param_groups[0]["lr"]
+            raise TrainingError(
+                f"training diverged: AdamW's step of the unet overflows float32 at rate {rate:g}; "
+                "lower training.learning_rate"
+            ) from error
 
     def gradient_is_finite(self) -> bool:
         """Whether the gradient summed over processes, as it will be stepped along, is finite."""

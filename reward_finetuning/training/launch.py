@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 from reward_finetuning.config.errors import RetryableError
 from reward_finetuning.config.run import RunConfig
+from reward_finetuning.events import waiting
 from reward_finetuning.failures import FAILURE_FILE, failure_in
 
 CLUSTER_SPEC = "CLUSTER_SPEC"
@@ -60,7 +61,8 @@ def start(step: str, options: Mapping[str, str | Sequence[str]], num_processes: 
     with TemporaryDirectory() as folder:
         failure = Path(folder) / "failure.json"
         command = [sys.executable, "-m", __spec__.name, *own]
-        code = subprocess.run(command, env=os.environ | {FAILURE_FILE: str(failure)}, check=False).returncode
+        with waiting():
+            code = subprocess.run(command, env=os.environ | {FAILURE_FILE: str(failure)}, check=False).returncode
         record = failure.read_text(encoding="utf-8") if failure.exists() else ""
     if code:
         raise failure_in(record) or RetryableError(

@@ -14,6 +14,7 @@ from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import AVERAGED, WEIGHTS, policy_at
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
 from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.documents import contents_of, entry, from_text
 from reward_finetuning.training.engine import Engine
 from reward_finetuning.training.moving_average import MovingAverage
 from reward_finetuning.training.processes import Processes
@@ -67,8 +68,9 @@ def learner_at(
         engine.load_state(load_tensors(folder / OPTIMIZER), folder / OPTIMIZER)
         if average is not None:
             restore_weights(average.weights, load_tensors(folder / AVERAGED), folder / AVERAGED)
-        objective.load_state_dict(load_tensors(folder / OBJECTIVE))
-        epoch = json.loads((folder / STATE).read_text(encoding="utf-8"))["epoch"]
+        with contents_of(folder / OBJECTIVE, RuntimeError):
+            objective.load_state_dict(load_tensors(folder / OBJECTIVE))
+        epoch = entry(from_text((folder / STATE).read_bytes(), str(folder / STATE)), "epoch", int, str(folder / STATE))
         if epoch != reference.epoch:
             raise ArtifactError(f"{folder / STATE} is of epoch {epoch}, expected {reference.epoch}")
     return Learner(policy, engine, objective, average)

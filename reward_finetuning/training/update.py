@@ -16,9 +16,10 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.two_pass import backpropagate, replay
+from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
+from reward_finetuning.training.doctor.probe import Probe
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.moving_average import Snapshot
 
@@ -26,7 +27,7 @@ from reward_finetuning.training.moving_average import Snapshot
 def learn(
     learner: Learner, rollouts: Rollouts, batch: Batch, config: RunConfig, epoch: int, *, on_policy: bool
 ) -> dict[str, float]:
-    """Do up to updates_per_epoch updates; returns metrics `train/...`.
+    """Do up to updates_per_epoch updates; returns metrics `train/...`, and `doctor/...` of the settings.
 
     Args:
         learner: what is trained.
@@ -51,11 +52,12 @@ def learn(
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
-        updates.check_policy()
+        updates.check_policy(batch, on_policy=on_policy)
+        measured = updates.probe.metrics(batch, source.latents[0, 0].numel(), on_policy=on_policy)
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
-    return {f"train/{key}": value for key, value in metrics.items()}
+    return {f"train/{key}": value for key, value in metrics.items()} | measured
 
 
 OVERFLOW_BACKOFF = 16.0
@@ -91,6 +93,7 @@ class _Updates:
         self._trained = policy.trainable()
         self._best: Snapshot | None = None
         self._best_accuracy = 0.0
+        self.probe = Probe(learner.engine, learner.objective, training)
         self._backoff = 1.0  # of this epoch alone, so that a run that resumes has the same bits
         self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
 
@@ -118,7 +121,10 @@ class _Updates:
             log_probs = batch.log_probs_old
             if objective.uses_log_probs and (update > 0 or not on_policy):
                 log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
+                self.probe.after_update(log_probs, batch, on_policy=on_policy)
+            self.probe.watches_gradient = on_policy and objective.uses_log_probs and update == 0
             norms.append(self._update(log_probs, batch, order, update))
+            self.probe.after_step(norms[-1])
             if self._average is not None:
                 self._average.update()
             metrics = dict(objective.metrics(log_probs, batch))
@@ -129,18 +135,17 @@ class _Updates:
             metrics |= {"kept_updates": self._best.num_updates, "heldout_accuracy": self._best_accuracy}
         return metrics | {"updates": len(norms), "grad_norm": sum(norms) / max(1, len(norms))}
 
-    def check_policy(self) -> None:
+    def check_policy(self, batch: Batch, *, on_policy: bool) -> None:
         """Refuse weights that are not finite, or that make log-probs of the first cells that are not.
 
         Raises:
             TrainingError: training diverged; such a policy is never committed.
         """
-        check_weights(self._policy.trainable(), "unet")
+        check_weights(self._policy.trainable(), self._policy.network_name)
         cells = self._order(0)[: self._training.cells_per_batch]
         ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
-        check_outputs(
-            "log-probs after the update", [ahead.view(-1)[cells]], "unet", self._policy.unet, self._policy.dtype
-        )
+        self._check_outputs("log-probs after the update", ahead.view(-1)[cells])
+        self.probe.after_update(ahead, batch, on_policy=on_policy)
 
     def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
         objective = self._objective
@@ -178,17 +183,24 @@ class _Updates:
         return True
 
     def _backpropagate(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> None:
-        backpropagate(
-            self._objective,
-            self._networks,
-            self._source,
-            coefficients,
-            order,
-            self._training.cells_per_batch,
-            self._engine.backward if scale == 1.0 else lambda loss: self._engine.backward(scale * loss),
-            advance,
-            self._share,
-        )
+        cells = with_gradient(self._objective, coefficients, order)
+        with self.probe.watched(cells, self._share, scale) as after_batch:
+
+            def backward(loss: Tensor) -> None:
+                self._engine.backward(loss if scale == 1.0 else scale * loss)
+                after_batch()
+
+            backpropagate(
+                self._objective,
+                self._networks,
+                self._source,
+                coefficients,
+                order,
+                self._training.cells_per_batch,
+                backward,
+                advance,
+                self._share,
+            )
 
     def _look(self, num_updates: int, batch: Batch) -> bool:
         """Look at held-out images if that is due, and keep the weights if they are the best; whether updates end."""
@@ -209,9 +221,11 @@ class _Updates:
     def _replay(self, order: Tensor) -> Tensor:
         cells_per_batch = self._training.cells_per_batch
         log_probs = replay(self._networks.policy, self._source, order, cells_per_batch, self._advance, self._share)
-        replayed = log_probs.view(-1)[order]
-        check_outputs("replayed log-probs", [replayed], "unet", self._policy.unet, self._policy.dtype)
+        self._check_outputs("replayed log-probs", log_probs.view(-1)[order])
         return log_probs
+
+    def _check_outputs(self, what: str, values: Tensor) -> None:
+        check_outputs(what, [values], self._policy.network_name, self._policy.network, self._policy.dtype)
 
     def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
         clip_range = self._objective.clip_range
@@ -261,8 +275,9 @@ def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
         latents=rollouts.trajectories.latents,
         prompts=learner.policy.encode(texts),
         prompt_index=batch.prompt_index,
-        grid=learner.policy.grid,
+        grid=learner.policy.grid.stochastic_part(),
         device=learner.policy.device,
+        x_0=rollouts.trajectories.x_0,
     )
 
 

@@ -13,31 +13,8 @@ STUDY = Path(__file__).parents[2] / "benchmarks" / "study"
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(STUDY))
-    for name in ("plan", "tuning", "results", "judge", "offsets", "run"):
+    for name in ("plan", "results", "judge", "offsets", "run"):
         sys.modules.pop(name, None)
-
-
-GRID = {"scale": "large", "lr": {"training.learning_rate": [0.1, 0.2]}, "u": {"training.updates_per_epoch": [1, 4]}}
-
-
-def test_a_grid_is_every_combination_of_its_knobs_as_settings_of_a_run_file():
-    from tuning import cells
-
-    found = list(cells("prdp", GRID))
-
-    assert [cell.arm for cell in found] == ["prdp-lr0.1-u1", "prdp-lr0.1-u4", "prdp-lr0.2-u1", "prdp-lr0.2-u4"]
-    assert found[1].settings == {"training": {"learning_rate": 0.1, "updates_per_epoch": 4}}
-
-
-def test_the_highest_gain_is_selected_never_a_run_that_stopped_and_none_while_a_cell_is_missing():
-    from tuning import cells, selected
-
-    grid = list(cells("prdp", GRID))
-    gains = {"prdp-lr0.1-u1": -0.3, "prdp-lr0.1-u4": None, "prdp-lr0.2-u1": -0.2, "prdp-lr0.2-u4": -0.4}
-
-    assert selected(grid, gains).arm == "prdp-lr0.2-u1"
-    assert selected(grid, gains, {"u": 4}).arm == "prdp-lr0.2-u4"
-    assert selected(grid, {key: gains[key] for key in list(gains)[:3]}) is None
 
 
 def write(folder, arm, seed, gain):

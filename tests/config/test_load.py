@@ -72,6 +72,9 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             r"objective.*: .*min_count=9 rewards of a prompt never fit into buffer_size=8",
         ),
         ("name: a\ntraining: {learning_rate: .nan}\n", [], r"training.learning_rate"),
+        ("name: a\nsampling: {flow: {sampler: ode}}\n", [], r"ode is deterministic, .*use cps or sde"),
+        ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
+        ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
     ],
 )
 def test_a_wrong_config_is_one_clear_message(tmp_path, text, override, message):
@@ -128,7 +131,22 @@ def test_settings_that_change_no_number_are_not_in_the_fingerprint():
         {"prompts": {"prompts_per_epoch": 3}},
         {"reward": {"weights": {"shapes": 2.0}}},
         {"model": {"trainable": "lora"}},
+        {"model": {"t5": False}},
+        {"sampling": {"flow": {"eta": 0.5}}},
     ],
 )
 def test_settings_that_change_numbers_are_in_the_fingerprint(change):
     assert RunConfig(name="a").numbers() != RunConfig.model_validate({"name": "a", **change}).numbers()
+
+
+def test_evaluation_replaces_the_settings_of_sampling_that_it_names():
+    evaluation = {"sampler": "ode", "kl": False, "num_steps": 28, "guidance_scale": 4.5}
+    sampling = {"num_steps": 10, "guidance_scale": 1.0, "flow": {"eta": 0.8}}
+    run = RunConfig.model_validate({"name": "a", "sampling": sampling, "evaluation": evaluation})
+
+    replaced = run.evaluation_sampling
+
+    assert (replaced.num_steps, replaced.guidance_scale, replaced.flow.sampler) == (28, 4.5, "ode")
+    assert replaced.images_per_prompt == run.sampling.images_per_prompt
+    assert run.sampling.flow.sampler == "cps"
+    assert RunConfig(name="a").evaluation_sampling == RunConfig(name="a").sampling

@@ -38,6 +38,7 @@ def with_value(config, key, value):
         ("a/$NOWHERE_AT_ALL/x", r"\$NOWHERE_AT_ALL are not expanded in settings: write the path itself"),
         ("gs:/x", r"a bucket is written gs://BUCKET/PREFIX: write gs://x"),
         ("gs:x/y", r"write gs://x/y"),
+        ("s3:/x", r"a bucket is written s3://BUCKET/PREFIX: write s3://x"),
         ("C:\\x", r"a Windows path names nothing here; in WSL"),
         ("C:/x", r"a Windows path names nothing here"),
         ("a\\b", r"folders are separated by /: write a/b"),
@@ -72,14 +73,31 @@ def test_a_path_after_a_format_is_checked_too(monkeypatch, name):
         with_value(RUN, "prompts.train", f"{name}:gs:/x")
 
 
-@pytest.mark.parametrize("value", ["s3://bucket/x", "https://host/x", "hdfs://x/y"])
+@pytest.mark.parametrize("value", ["S3://x/y", "Gs://x/y"])
+def test_a_scheme_is_in_lower_case(value):
+    with pytest.raises(ValueError, match=f"a bucket is written .*: write {value.lower()}"):
+        with_value(RUN, "run_root", value)
+
+
+@pytest.mark.parametrize("value", ["s3a://bucket/x", "https://host/x", "hdfs://x/y"])
 def test_another_scheme_is_refused(value):
-    with pytest.raises(ValueError, match=r"paths and gs://BUCKET/PREFIX are supported, not"):
+    with pytest.raises(ValueError, match=r"paths and gs://BUCKET/PREFIX or s3://BUCKET/PREFIX are supported, not"):
         with_value(RUN, "run_root", value)
 
 
 @pytest.mark.parametrize(
-    "value", ["runs", "../runs", "./~", "gs://bucket/x", "owner/name", "data/{date}.txt", "shapes:train", "größe"]
+    "value",
+    [
+        "runs",
+        "../runs",
+        "./~",
+        "gs://bucket/x",
+        "s3://bucket/x",
+        "owner/name",
+        "data/{date}.txt",
+        "shapes:train",
+        "größe",
+    ],
 )
 def test_what_is_right_stays_as_it_is(value):
     assert with_value(RUN, "prompts.train", value).prompts.train == value

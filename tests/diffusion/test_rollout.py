@@ -4,13 +4,13 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
-from reward_finetuning.diffusion.ddim import step_std
-from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
+from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
 from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise
 from reward_finetuning.diffusion.rollout import draw, step_means
+from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.records import Conditioning, Stream
 
-GRID = strided_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5)
+GRID = ddim_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5)
 
 
 def denoise(x, t, prompts):

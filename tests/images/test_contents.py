@@ -84,7 +84,7 @@ def test_rft_compiles_and_has_its_clients_in_every_image(image, run_in_image, tm
 del os.environ["_KFP_RUNTIME"]
 import pipelines.remote.submit, pipelines.remote.clients.kubeflow
 from pipelines.cli.app import main
-sys.argv = ["rft", "compile", "pipelines/runs/shapes-retrain.yaml", "-o", sys.argv[1]]
+sys.argv = ["rft", "compile", "pipelines/runs/shapes-retrain.yaml", "--output", sys.argv[1]]
 main()
 """
 

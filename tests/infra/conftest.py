@@ -68,8 +68,9 @@ def build(folder: Path) -> tuple[Object, ...]:
 FOLDERS = {
     "mlflow": INFRA / "kubernetes/mlflow/base",
     "mlflow-gke": INFRA / "kubernetes/mlflow/overlays/gke",
-    "kubeflow": ROOT / "tests/infra/kubeflow",  # the overlay on stand-ins: its base is remote
-    "kubeflow-s3": ROOT / "tests/infra/kubeflow-s3",
+    "mlflow-plain": INFRA / "kubernetes/mlflow/overlays/plain",
+    "kubeflow": ROOT / "tests/infra/kubeflow",  # the overlays on a reduced copy of their base, which is remote
+    "kubeflow-plain": ROOT / "tests/infra/kubeflow-plain",
     "kueue": INFRA / "kubernetes/kueue",
     "trainer": INFRA / "kubernetes/trainer",
 }
@@ -112,8 +113,13 @@ def kubeflow() -> Built:
 
 
 @pytest.fixture(scope="session")
-def kubeflow_s3() -> Built:
-    return Built(build(FOLDERS["kubeflow-s3"]))
+def kubeflow_plain() -> Built:
+    return Built(build(FOLDERS["kubeflow-plain"]))
+
+
+@pytest.fixture(scope="session")
+def mlflow_plain() -> Built:
+    return Built(build(FOLDERS["mlflow-plain"]))
 
 
 @pytest.fixture(scope="session")

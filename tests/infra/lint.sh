@@ -42,7 +42,7 @@ say "invariants, schemas, arguments of the provider"
 say "policies of Terraform, of the manifests as built, of Dockerfiles"
 built=$(mktemp -d)
 trap 'rm -r "$built"' EXIT
-for folder in mlflow/overlays/gke kubeflow/runs kueue trainer; do
+for folder in mlflow/overlays/{gke,plain} kubeflow/runs kubeflow/overlays/plain/addresses kueue trainer; do
   kubectl kustomize "infra/kubernetes/$folder" > "$built/${folder//\//-}.yaml"
 done
 # CKV_DOCKER_2: a task is no server, and Kubernetes does not look at HEALTHCHECK. CKV_DOCKER_7: the base image is an

@@ -116,8 +116,11 @@ def test_mlflow_serves_artifacts_out_of_the_bucket(mlflow):
     assert {"name": "ARTIFACTS", "value": settings()["mlflow_artifacts"]} in container(mlflow)["env"]
 
 
-def test_mlflow_is_an_image_by_digest(mlflow):
-    assert re.search(r"@sha256:[0-9a-f]{64}$", container(mlflow)["image"])
+def test_mlflow_on_google_and_the_database_elsewhere_are_images_by_digest(mlflow, mlflow_plain):
+    (database,) = mlflow_plain.one("StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"]
+
+    for image in (container(mlflow)["image"], database["image"]):
+        assert re.search(r"@sha256:[0-9a-f]{64}$", image)
 
 
 def test_probes_ask_what_is_open_without_a_password(mlflow):
@@ -136,11 +139,12 @@ def test_secrets_come_from_secret_manager_and_no_value_is_here(mlflow, every_bui
         "flask-secret-key": settings()["mlflow_flask_secret_key"],
         "basic-auth.ini": settings()["mlflow_basic_auth"],
     }
-    assert not every_build.all("Secret")
+    assert not every_build.all("Secret")  # nor the public keys of upstream's store
 
 
 def test_a_network_policy_selects_mlflow_and_lets_pipelines_in(mlflow):
     policy = mlflow.one("NetworkPolicy", "mlflow")["spec"]
+    on_google = mlflow.one("NetworkPolicy", "mlflow-google")["spec"]
     labels = mlflow.one("Deployment", "mlflow")["spec"]["template"]["metadata"]["labels"]
 
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
@@ -148,7 +152,8 @@ def test_a_network_policy_selects_mlflow_and_lets_pipelines_in(mlflow):
     (pipelines, _) = policy["ingress"][0]["from"]
     assert pipelines["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kubeflow"}
     database = {"ipBlock": {"cidr": settings()["database_cidr"]}}
-    assert {"to": [database], "ports": [{"port": 5432, "protocol": "TCP"}]} in policy["egress"]
+    assert on_google["podSelector"] == policy["podSelector"]
+    assert {"to": [database], "ports": [{"port": 5432, "protocol": "TCP"}]} in on_google["egress"]
 
 
 def test_a_drain_takes_one_of_two(mlflow):
@@ -164,8 +169,6 @@ def test_no_pod_that_we_write_is_let_out_to_everything(kubeflow, mlflow):
         for rule in policy["spec"].get("egress", []):
             assert rule.get("to"), f"{policy['metadata']['name']}: a rule without `to` is the internet"
             assert {"ipBlock": {"cidr": "0.0.0.0/0"}} not in rule["to"]
-    runs, train_jobs = (kubeflow.one("NetworkPolicy", name)["spec"] for name in ("rft-runs", "rft-train-jobs"))
-    assert runs["egress"] == train_jobs["egress"]
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
@@ -183,8 +186,8 @@ def test_a_run_reads_no_secret_and_execs_into_no_pod(kubeflow, role):
     assert not [rule for rule in rules if "*" in rule["verbs"]]
 
 
-def test_where_the_store_is_s3_a_run_reads_the_one_secret_of_the_store(kubeflow_s3):
-    rules = kubeflow_s3.one("Role", "rft-run")["rules"]
+def test_where_the_store_is_s3_a_run_reads_the_one_secret_of_the_store(kubeflow_plain):
+    rules = kubeflow_plain.one("Role", "rft-run")["rules"]
 
     secrets = [rule for rule in rules if "secrets" in rule["resources"]]
     assert [(rule["resourceNames"], rule["verbs"]) for rule in secrets] == [(["mlpipeline-minio-artifact"], ["get"])]
@@ -197,6 +200,20 @@ def test_a_failed_process_is_tried_again_like_a_vanished_pod_and_a_graph_is_not(
     # The limit of a task replaces this one. What the expression admits is in tests/pipelines/targets/test_retries.py.
     assert strategy.pop("expression").startswith("not (lastRetry.message matches")
     assert strategy == {"retryPolicy": "Always", "limit": "0"}
+
+
+def test_pods_of_runs_cannot_write_to_their_image_and_have_a_tmp(kubeflow, kubeflow_plain):
+    for built in (kubeflow, kubeflow_plain):
+        text = built.one("ConfigMap", "workflow-controller-configmap")["data"]["workflowDefaults"]
+        patch = yaml.safe_load(yaml.safe_load(text)["spec"]["podSpecPatch"])
+        (main,) = patch["containers"]
+
+        assert main["name"] == "main"
+        assert main["securityContext"] == {"readOnlyRootFilesystem": True}
+        assert main["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+        assert patch["volumes"] == [{"name": "tmp", "emptyDir": {}}]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "task"}, "spec": patch}
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
 def test_the_autoscaler_does_not_move_drivers(kubeflow):
@@ -215,18 +232,21 @@ def test_kubeflow_takes_our_configs_and_runs_tasks_without_root(kubeflow):
     assert kubeflow.one("ConfigMap", "kfp-launcher")["data"]["defaultPipelineRoot"] == settings()["pipeline_root"]
 
 
-def test_what_is_built_here_is_the_overlay_but_for_its_remote_base():
-    overlay, stand_in = (
+@pytest.mark.parametrize(("overlay", "copy"), [("gke", "kubeflow"), ("plain", "kubeflow-plain")])
+def test_what_is_built_here_is_the_overlay_but_for_its_remote_base(overlay, copy):
+    overlays = ROOT / "infra/kubernetes/kubeflow/overlays"
+    real, built = (
         yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
-        for folder in (ROOT / "infra/kubernetes/kubeflow/overlays/gke", Path(__file__).with_name("kubeflow"))
+        for folder in (overlays / overlay, Path(__file__).with_name(copy))
     )
 
     def names(listed):
-        return {Path(path).name for path in listed if path != "upstream.yaml" and "ref=" not in path}
+        return [Path(path).name for path in listed if path != "../upstream" and "ref=" not in path]
 
-    assert names(overlay["resources"]) == names(stand_in["resources"]) == {"runs"}
-    assert names(overlay["components"]) == names(stand_in["components"]) == {"patches"}
-    assert overlay["namespace"] == stand_in["namespace"]
+    assert [each for each in real["resources"] if each.endswith("/env/platform-agnostic?ref=2.17.0")]
+    for key in ("resources", "components"):
+        assert names(real[key]) == names(built[key])
+    assert real["namespace"] == built["namespace"]
 
 
 def test_every_gpu_pool_of_terraform_is_a_flavor_with_its_labels_and_taints(kueue, terraform):

@@ -41,10 +41,31 @@ def test_no_wide_role_is_granted(terraform, role):
     assert role not in terraform.code()
 
 
-def test_rights_on_a_project_are_the_three_that_have_no_smaller_resource(terraform):
+def test_rights_on_a_project_are_those_of_nodes_and_two_roles_with_listed_permissions(terraform):
     granted = {body["role"] for body in terraform.resources("google_project_iam_member").values()}
+    (role,) = terraform.resources("google_project_iam_custom_role").values()
 
-    assert granted == {"roles/aiplatform.user", "roles/container.defaultNodeServiceAccount"}
+    assert granted == {
+        "roles/container.defaultNodeServiceAccount",
+        '${google_project_iam_custom_role.vertex["Task"].id}',
+        '${google_project_iam_custom_role.vertex["Submitter"].id}',
+    }
+    assert role["permissions"] == "${each.value.permissions}"
+
+
+def test_on_vertex_a_task_starts_no_pipeline_and_neither_role_deletes_or_reaches_other_services(terraform):
+    found = terraform.locals()
+    task, submitter = {*found["vertex_lineage"], *found["vertex_jobs"]}, set(found["vertex_pipelines"])
+
+    assert all(re.fullmatch(r"aiplatform\.[a-zA-Z]+\.[a-zA-Z]+", each) for each in task | submitter)
+    assert not {each for each in task if "pipelineJobs" in each or "schedules" in each}
+    assert {each for each in task | submitter if each.endswith((".delete", ".setIamPolicy"))} == {
+        "aiplatform.schedules.delete"
+    }
+    assert {each.split(".")[1] for each in submitter if each.endswith((".create", ".update", ".cancel"))} == {
+        "pipelineJobs",
+        "schedules",
+    }
 
 
 def test_only_trainers_and_champions_are_overwritten_in_run_directories(terraform):

@@ -2,7 +2,7 @@ import pytest
 
 from reward_finetuning.config import EvaluationRun, RunConfig
 from reward_finetuning.config.externals import Kind, external_settings
-from reward_finetuning.inputs import Place, absolute_paths, path_of, place_of
+from reward_finetuning.inputs import Place, absolute_paths, bucket_uri_of, path_of, place_of
 
 
 def setting_of(key, value):
@@ -22,6 +22,7 @@ def setting_of(key, value):
     [
         ("run_root", "runs", Place.MACHINE, "runs"),
         ("run_root", "gs://bucket/runs", Place.BUCKET, None),
+        ("run_root", "s3://bucket/runs", Place.BUCKET, None),
         ("model.source", "shapes", Place.INSTALLED, None),
         ("model.source", "./shapes", Place.MACHINE, "shapes"),
         ("model.source", "owner/name", Place.HUB, None),
@@ -50,6 +51,19 @@ def test_a_value_leads_to_a_place(tmp_path, monkeypatch, key, value, place, path
 
     assert place_of(setting) is place
     assert (None if path_of(setting) is None else str(path_of(setting))) == path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "uri"),
+    [
+        ("run_root", "s3://bucket/runs", "s3://bucket/runs"),
+        ("prompts.train", "hpdv2:s3://bucket/data", "s3://bucket/data"),
+        ("prompts.train", "hpdv2:data", None),
+        ("model.source", "owner/name", None),
+    ],
+)
+def test_what_is_in_a_bucket_has_a_uri(key, value, uri):
+    assert bucket_uri_of(setting_of(key, value)) == uri
 
 
 def test_absolute_paths_keep_formats_and_schemes_and_leave_the_rest(tmp_path, monkeypatch):

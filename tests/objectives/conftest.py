@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reward_finetuning.diffusion.grid import alphas_cumprod, strided_grid
+from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.records import Batch, Conditioning
 
@@ -14,7 +14,7 @@ class Toy:
     def __init__(self, seed=0, *, N=2, K=3, T=4):
         self.generator = torch.Generator().manual_seed(seed)
         B, index = N * K, torch.arange(N).repeat_interleave(K)
-        grid = strided_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), T)
+        grid = ddim_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), T)
         self.source = CellSource(
             self.normal(B, T + 1, 2, 3, 3),
             Conditioning(self.normal(N, 5, 7)),

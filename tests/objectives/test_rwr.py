@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward_finetuning.config.sections.objective import RwrConfig
+from reward_finetuning.diffusion.flow import flow_grid, flow_levels
+from reward_finetuning.diffusion.flow_cps import flow_cps
 from reward_finetuning.objectives.cells import Denoisers
 from reward_finetuning.objectives.rwr import Rwr, best_share_weights, softmax_weights
 from reward_finetuning.objectives.two_pass import backpropagate
@@ -49,7 +52,7 @@ def noise_of(case, recorder, order):
     """The noise of each cell, recovered from what the denoiser saw: flat cell -> [C, H, W]."""
     T, found = case.source.shape[1], {}
     for cell, (x, *_) in zip(order.tolist(), recorder.seen, strict=True):
-        a = np.float64(case.source.grid.alpha_bars[cell % T])
+        a = np.float64(case.source.grid.levels[cell % T])
         found[cell] = (x - np.sqrt(a) * case.source.latents[cell // T, -1]) / np.sqrt(1 - a)
     return found
 
@@ -78,13 +81,32 @@ def test_loss_and_gradient_equal_autograd_one_cell_at_a_time(toy, among, cells_p
     weights = hand_weights(case, among, 0.7)
     for cell, e in noise_of(case, recorder, order).items():
         i, t = divmod(cell, T)
-        a = case.source.grid.alpha_bars[t]
+        a = case.source.grid.levels[t]
         x = math.sqrt(a) * case.source.latents[i, T] + math.sqrt(1 - a) * e
         loss = loss + weights[i] / T * sum((e_j - theta * x_j) ** 2 for e_j, x_j in zip(
             e.flatten(), x.flatten(), strict=True)) / e.numel()  # fmt: skip
     loss.backward()
     assert objective.metrics(None, case.batch)["loss"] == pytest.approx(loss.item(), rel=1e-9)
     assert recorder.theta.grad.item() == pytest.approx(theta.grad.item(), rel=1e-9)
+
+
+def test_of_a_flow_model_it_is_the_flow_matching_loss_at_the_stored_x_0(toy):
+    levels = flow_levels(6, shift=3.0)
+    grid = flow_grid(levels, flow_cps(levels, eta=0.7), window=(0, 4)).stochastic_part()
+    case, recorder = toy(), Recorder()
+    case.source = replace(case.source, grid=grid, x_0=case.normal(6, 2, 3, 3))
+    objective = begun(case, among="epoch", temperature=0.7)
+
+    order = run_update(objective, case, recorder)
+
+    expected, weights = 0.0, hand_weights(case, "epoch", 0.7)
+    for cell, (x, time, _) in zip(order.tolist(), recorder.seen, strict=True):
+        i, t = divmod(cell, 4)
+        s, x_0 = levels[t], case.source.x_0[i]
+        e = (x - (1 - s) * x_0) / s
+        expected += weights[i] / 4 * float((e - x_0 - 0.3 * x).square().mean())
+        assert time == pytest.approx(1000 * s)
+    assert objective.metrics(None, case.batch)["loss"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_each_cell_is_shown_its_own_timestep_and_prompt(toy):

@@ -5,8 +5,8 @@ from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.objective import PrdpConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
-from reward_finetuning.diffusion.ddim import step_std
 from reward_finetuning.diffusion.rollout import draw, step_means
+from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
@@ -24,7 +24,7 @@ class Case:
 
     def __init__(self, dtype):
         self.policy = load_policy(ModelConfig(), SamplingConfig(num_steps=T, guidance_scale=3.0), seed=0)
-        self.policy.unet.to(dtype)
+        self.policy.network.to(dtype)
         g = torch.Generator().manual_seed(0)
         self.policy.pipeline.text_encoder.to(dtype)  # before anything is encoded
         prompts = self.policy.encode(PROMPTS)
@@ -48,7 +48,7 @@ class Case:
 
     def gradient(self):
         parts = [weight.grad.flatten().double() for weight in self.policy.trainable().values()]
-        self.policy.unet.zero_grad()
+        self.policy.network.zero_grad()
         return torch.cat(parts)
 
     def full_graph(self):

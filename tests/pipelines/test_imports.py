@@ -11,6 +11,7 @@ HEAVY = (
     "scipy",
     "matplotlib",
     "google.cloud.storage",
+    "boto3",
 )
 
 
@@ -36,3 +37,44 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     )
 
     assert done.stdout.strip() == "[]", done.stderr
+
+
+OF_COMMANDS = (
+    *HEAVY, "jsonschema", "kfp", "kfp_kubernetes", "kubernetes", "numpy", "pandas", "pyarrow", "pydantic",
+    "yaml", "reward_finetuning.config",
+)  # fmt: skip
+
+
+def test_the_help_of_rft_imports_no_command():
+    program = f"""
+import sys
+from pipelines.cli.app import app
+try:
+    app(["--help"])
+finally:
+    print([name for name in {OF_COMMANDS!r} if name in sys.modules])
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_status_of_an_evaluated_run_imports_nothing_that_takes_seconds(nudged_run, tmp_path):
+    run = nudged_run({1: 0.5}, loop={"epochs": 1, "evaluate_every": 1}, tracking={"enabled": False})
+    path = tmp_path / "run.yaml"
+    path.write_text(run.config.model_dump_json(), encoding="utf-8")
+    heavy = tuple({*HEAVY, "pandas", "kfp", "kubernetes"} - {"scipy"})
+    program = f"""
+import sys
+from pipelines.cli.app import app
+try:
+    app(["status", {str(path)!r}])
+finally:
+    print([name for name in {heavy!r} if name in sys.modules])
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert "pretrained against epoch 1" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

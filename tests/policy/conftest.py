@@ -1,5 +1,6 @@
 """Small random pipelines of each family, in the folder format that diffusers publishes."""
 
+import string
 from functools import cache
 
 import pytest
@@ -93,7 +94,73 @@ def build(family, folder):
     return folder / family
 
 
+def t5(folder, width):
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    tokenizer = T5Tokenizer(vocab=[*pieces, *((letter, -3.0) for letter in string.ascii_lowercase)], extra_ids=0)
+    config = T5Config(vocab_size=32, d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=4, dropout_rate=0.1)
+    return tokenizer, T5EncoderModel(config)
+
+
+def flow_vae():
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(16, 32), norm_num_groups=8, latent_channels=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+
+
+def build_flow(family, folder):
+    """Stable Diffusion 3 with three text encoders, FLUX.1-dev with guidance as an input, and schnell without."""
+    import torch
+    from diffusers import (
+        FlowMatchEulerDiscreteScheduler,
+        FluxPipeline,
+        FluxTransformer2DModel,
+        SD3Transformer2DModel,
+        StableDiffusion3Pipeline,
+    )
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    from reward_finetuning.shapes.text_encoder import write_tokenizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(len(family))
+        tokenizer = write_tokenizer(folder / "vocabulary")
+        t5_tokenizer, t5_encoder = t5(folder, 32)
+        if family == "sd3":
+            encoders = [CLIPTextModelWithProjection(text_config(tokenizer, 16, act)) for act in ("quick_gelu", "gelu")]
+            pipeline = StableDiffusion3Pipeline(
+                SD3Transformer2DModel(
+                    sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+                    num_attention_heads=4, joint_attention_dim=32, caption_projection_dim=32, pooled_projection_dim=32,
+                    pos_embed_max_size=12, dual_attention_layers=(0,), qk_norm="rms_norm",
+                ),
+                FlowMatchEulerDiscreteScheduler(shift=3.0),
+                flow_vae(), encoders[0], tokenizer, encoders[1], tokenizer, t5_encoder, t5_tokenizer,
+            )  # fmt: skip
+        else:
+            is_dev = family == "flux-dev"
+            pipeline = FluxPipeline(
+                FlowMatchEulerDiscreteScheduler(shift=3.0 if is_dev else 1.0, use_dynamic_shifting=is_dev),
+                flow_vae(), CLIPTextModel(text_config(tokenizer, 32, "gelu")), tokenizer, t5_encoder, t5_tokenizer,
+                FluxTransformer2DModel(
+                    in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+                    joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=is_dev, axes_dims_rope=(4, 4, 8),
+                ),
+            )  # fmt: skip
+    pipeline.save_pretrained(folder / family)
+    return folder / family
+
+
 @pytest.fixture(scope="session")
 def family_folder(tmp_path_factory):
     """A function of a family's name: the folder of its small random pipeline, not to be changed."""
-    return cache(lambda family: build(family, tmp_path_factory.mktemp(family)))
+
+    def folder(family):
+        return (build if family in FAMILIES else build_flow)(family, tmp_path_factory.mktemp(family))
+
+    return cache(folder)

@@ -1,4 +1,4 @@
-"""Models at gs://."""
+"""Models in buckets."""
 
 import pytest
 import torch
@@ -12,26 +12,26 @@ from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest
 SAMPLING = SamplingConfig(num_steps=3)
 
 
-def test_a_model_in_a_bucket_is_the_one_on_disk(gcs):
-    gcs.put_folder(BUILT_IN, "models/shapes")
-    there = ModelConfig(source="gs://bucket/models/shapes")
+def test_a_model_in_a_bucket_is_the_one_on_disk(bucket):
+    bucket.put_folder(BUILT_IN, "models/shapes")
+    there = ModelConfig(source=f"{bucket.uri}/models/shapes")
 
     check_model(there, SAMPLING)
     digest = model_digest(there)
     loaded, here = (load_policy(model, SAMPLING, seed=0) for model in (there, ModelConfig()))
 
     assert digest == model_digest(ModelConfig())
-    weights = here.unet.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in loaded.unet.state_dict().items())
-    assert len(gcs.downloads()) == len(set(gcs.downloads())), "a file came twice"
+    weights = here.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.network.state_dict().items())
+    assert len(bucket.downloads()) == len(set(bucket.downloads())), "a file came twice"
 
 
 @pytest.mark.parametrize(
     ("prefix", "said"),
-    [("elsewhere", r"gs://bucket/models/shapes does not exist"), ("models/shapes/unet", "no pipeline")],
+    [("elsewhere", "bucket/models/shapes does not exist"), ("models/shapes/unet", "no pipeline")],
 )
-def test_a_folder_that_is_no_model_is_named(gcs, prefix, said):
-    gcs.put_folder(BUILT_IN / "unet", prefix)
+def test_a_folder_that_is_no_model_is_named(bucket, prefix, said):
+    bucket.put_folder(BUILT_IN / "unet", prefix)
 
     with pytest.raises(UserError, match=said):
-        check_model(ModelConfig(source="gs://bucket/models/shapes"), SAMPLING)
+        check_model(ModelConfig(source=f"{bucket.uri}/models/shapes"), SAMPLING)

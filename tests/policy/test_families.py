@@ -110,7 +110,7 @@ def test_lora_changes_adapters_alone_and_without_them_is_the_untouched_base_bit_
     base = load_policy(model.model_copy(update={"trainable": "full"}), SAMPLING, seed=0)
     policy = load_policy(model, SAMPLING, seed=0)
     x, t = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 751])
-    before = {name: weight.clone() for name, weight in policy.unet.named_parameters()}
+    before = {name: weight.clone() for name, weight in policy.network.named_parameters()}
 
     step(policy, x, t)
 
@@ -119,7 +119,7 @@ def test_lora_changes_adapters_alone_and_without_them_is_the_untouched_base_bit_
             d(x, t, p.encode(PROMPTS)) for d, p in ((base.denoiser(), base), (policy.reference_denoiser(), policy))
         )
     assert torch.equal(plain, off)
-    moved = {name for name, weight in policy.unet.named_parameters() if not torch.equal(weight, before[name])}
+    moved = {name for name, weight in policy.network.named_parameters() if not torch.equal(weight, before[name])}
     assert moved
     assert all("lora" in name for name in moved)
 

@@ -14,7 +14,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
-from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest
+from reward_finetuning.policy.source import BUILT_IN, check_model, model_digest, model_digests
 from reward_finetuning.records import Prompt, Sample, Stream
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0, micro_batch_size=4)
@@ -43,8 +43,8 @@ def test_guidance_is_the_formula(monkeypatch):
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
     x, t, prompts = inputs(policy)
     with torch.no_grad():
-        cond = policy.unet(x, t, prompts.embeddings).sample
-        uncond = policy.unet(x, t, policy.encode([""] * 2).embeddings).sample
+        cond = policy.network(x, t, prompts.embeddings).sample
+        uncond = policy.network(x, t, policy.encode([""] * 2).embeddings).sample
 
         guided = policy.denoiser()(x, t, prompts)
 
@@ -56,7 +56,7 @@ def test_a_guidance_of_one_is_the_conditional_branch_alone():
     x, t, prompts = inputs(policy)
 
     with torch.no_grad():
-        assert torch.equal(policy.denoiser()(x, t, prompts), policy.unet(x, t, prompts.embeddings).sample)
+        assert torch.equal(policy.denoiser()(x, t, prompts), policy.network(x, t, prompts.embeddings).sample)
 
 
 def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
@@ -66,7 +66,7 @@ def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
     for uncond_gradient in (True, False):
         policy.denoiser(uncond_gradient=uncond_gradient)(x, t, prompts).sum().backward()
         gradients.append(torch.cat([w.grad.flatten() for w in policy.trainable().values()]))
-        policy.unet.zero_grad()
+        policy.network.zero_grad()
 
     assert not torch.allclose(*gradients)
 
@@ -74,7 +74,7 @@ def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
 def test_full_finetuning_can_change_every_unet_weight_and_nothing_else():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
 
-    assert policy.trainable().keys() == dict(policy.unet.named_parameters()).keys()
+    assert policy.trainable().keys() == dict(policy.network.named_parameters()).keys()
     for frozen in (policy.pipeline.vae, policy.pipeline.text_encoder):
         assert not any(weight.requires_grad for weight in frozen.parameters())
 
@@ -177,7 +177,7 @@ def test_a_truncated_weights_file_is_named(tmp_path):
     ("damage", "message"),
     [
         (lambda f: (f / "model_index.json").unlink(), "is no pipeline: it has no model_index.json"),
-        (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "holds a FluxPipeline"),
+        (lambda f: edit(f / "model_index.json", _class_name="PixArtAlphaPipeline"), "holds a FluxPipeline"),
         (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="sample"), "predicts 'sample'"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True), "zero terminal SNR"),
@@ -287,6 +287,17 @@ def test_the_digest_covers_the_files_of_a_linked_component_folder(folder, tmp_pa
 
     assert linked == plain  # a link is a way to the same bytes
     assert model_digest(ModelConfig(source=str(folder))) != plain
+
+
+def test_the_fingerprint_covers_model_index_json_which_names_the_classes_of_the_parts(folder):
+    before = model_digests(ModelConfig(source=str(folder)))
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "EulerDiscreteScheduler"))
+
+    after = model_digests(ModelConfig(source=str(folder)))
+
+    assert after["model.index"] != before["model.index"]
+    assert after["model.digest"] == before["model.digest"]
 
 
 def test_two_prompts_that_are_one_embedding_for_their_length_are_said(capsys):

@@ -60,7 +60,7 @@ def test_the_grid_of_the_models_scheduler_is_that_of_diffusers_or_is_refused(nam
     timesteps, final = of_diffusers(name, config, num_steps)
     assert grid.timesteps.tolist() == timesteps.tolist()
     if spacing in {"leading", None}:
-        assert grid.alpha_bars_prev[-1] == pytest.approx(final, rel=1e-5)
+        assert grid.next_levels[-1] == pytest.approx(final, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import torch
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.hub import hub_folder
+from reward_finetuning.policy.hub import hub_folder, is_reachable
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.source import check_model, model_digest
 
@@ -125,6 +126,27 @@ def test_a_hub_that_cannot_be_reached_is_worth_a_retry(monkeypatch, tmp_path):
         hub_folder(ModelConfig(source="CompVis/stable-diffusion-v1-4"))
 
 
+def test_a_hub_that_accepts_no_connection_is_worth_a_retry_and_asked_nothing_else(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert not is_reachable()
+    with pytest.raises(RetryableError, match="the hub cannot be reached"):
+        hub_folder(ModelConfig(source="CompVis/stable-diffusion-v1-4"))
+
+
+def test_a_proxy_of_the_environment_is_taken_as_reachable(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    assert is_reachable()
+
+
 def test_a_revision_of_a_folder_and_a_file_that_is_no_safetensors_are_refused(family_folder, tmp_path):
     (tmp_path / "model.ckpt").write_bytes(b"")
 
@@ -185,4 +207,4 @@ def test_an_fp16_variant_is_read_as_float32(family_folder, tmp_path):
 
     policy = load_policy(ModelConfig(source=str(tmp_path / "model"), variant="fp16"), SAMPLING, seed=0)
 
-    assert {weight.dtype for weight in policy.unet.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in policy.network.parameters()} == {torch.float32}

@@ -1,5 +1,6 @@
-"""Prompt sets at gs://."""
+"""Prompt sets in buckets."""
 
+import datetime
 import json
 
 import pytest
@@ -7,37 +8,38 @@ import pytest
 from reward_finetuning.config import UserError
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.prompts.hpdv2 import STYLES
+from reward_finetuning.prompts.pointer import follow
 
 
-def test_a_set_in_a_bucket_has_the_digest_that_it_has_on_disk(gcs, tmp_path):
+def test_a_set_in_a_bucket_has_the_digest_that_it_has_on_disk(bucket, tmp_path):
     content = b'{"prompt": "a red circle", "id": "1"}\n{"prompt": "a blue square", "id": "2"}\n'
     (tmp_path / "set.jsonl").write_bytes(content)
-    gcs.put("sets/set.jsonl", content)
+    bucket.put("sets/set.jsonl", content)
 
-    prompts = read_prompts("gs://bucket/sets/set.jsonl")
+    prompts = read_prompts(f"{bucket.uri}/sets/set.jsonl")
 
     assert prompts.digest == read_prompts(str(tmp_path / "set.jsonl")).digest
-    assert prompts.source == "gs://bucket/sets/set.jsonl"
+    assert prompts.source == f"{bucket.uri}/sets/set.jsonl"
 
 
-def test_a_set_that_was_replaced_is_read_anew_and_downloaded_once(gcs):
-    gcs.put("set.txt", b"a red circle\n")
-    before = [read_prompts("gs://bucket/set.txt").digest for _ in range(3)]
-    gcs.put("set.txt", b"a blue circle\n")
+def test_a_set_that_was_replaced_is_read_anew_and_downloaded_once(bucket):
+    bucket.put("set.txt", b"a red circle\n")
+    before = [read_prompts(f"{bucket.uri}/set.txt").digest for _ in range(3)]
+    bucket.put("set.txt", b"a blue circle\n")
 
-    after = [read_prompts("gs://bucket/set.txt").digest for _ in range(3)]
+    after = [read_prompts(f"{bucket.uri}/set.txt").digest for _ in range(3)]
 
     assert len(set(before)) == len(set(after)) == 1
     assert before[0] != after[0]
-    assert gcs.downloads() == ["set.txt"] * 2
+    assert bucket.downloads() == ["set.txt"] * 2
 
 
-def test_a_benchmark_of_several_files_is_a_folder(gcs, tmp_path):
+def test_a_benchmark_of_several_files_is_a_folder(bucket, tmp_path):
     for style in STYLES:
         (tmp_path / f"{style}.json").write_text(json.dumps([f"{style} of a cat"]))
-    gcs.put_folder(tmp_path, "hpdv2")
+    bucket.put_folder(tmp_path, "hpdv2")
 
-    prompts = read_prompts("hpdv2:gs://bucket/hpdv2")
+    prompts = read_prompts(f"hpdv2:{bucket.uri}/hpdv2")
 
     assert prompts.digest == read_prompts(f"hpdv2:{tmp_path}").digest
 
@@ -45,14 +47,25 @@ def test_a_benchmark_of_several_files_is_a_folder(gcs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a cat\n\xff\n", r"prompt set gs://bucket/set.txt:2 is not UTF-8"),
-        (b"\n", r"prompt set gs://bucket/set.txt holds no prompt"),
-        (None, r"gs://bucket/set.txt does not exist"),
+        (b"a cat\n\xff\n", r"prompt set (gs|s3)://bucket/set.txt:2 is not UTF-8"),
+        (b"\n", r"prompt set (gs|s3)://bucket/set.txt holds no prompt"),
+        (None, r"(gs|s3)://bucket/set.txt does not exist"),
     ],
 )
-def test_what_is_wrong_is_said_of_the_object(gcs, content, said):
+def test_what_is_wrong_is_said_of_the_object(bucket, content, said):
     if content is not None:
-        gcs.put("set.txt", content)
+        bucket.put("set.txt", content)
 
     with pytest.raises(UserError, match=said):
-        read_prompts("gs://bucket/set.txt")
+        read_prompts(f"{bucket.uri}/set.txt")
+
+
+def test_a_dated_pointer_in_a_bucket_leads_to_the_newest_set_there(bucket):
+    for name in ("p-2026-10-31.pointer", "p-2026-11-21.pointer", "p-2026-11-23.pointer"):
+        bucket.put(f"sets/{name}", f"of-{name}.txt\n".encode())
+    bucket.put("sets/of-p-2026-11-21.pointer.txt", b"a red circle\n")
+
+    source = follow(f"{bucket.uri}/sets/p-{{date}}.pointer", datetime.date(2026, 11, 22))
+
+    assert source == f"{bucket.uri}/sets/of-p-2026-11-21.pointer.txt"
+    assert [prompt.text for prompt in read_prompts(source).prompts] == ["a red circle"]

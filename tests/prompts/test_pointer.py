@@ -71,3 +71,10 @@ def test_a_snapshot_is_the_same_set_and_stays_when_the_file_is_replaced(tmp_path
     assert read_prompts(kept).prompts == before.prompts
     assert read_prompts(kept).digest == before.digest != read_now(str(path), TODAY).digest
     assert snapshot(open_store(str(tmp_path / "series")), before) == kept
+
+
+def test_the_newest_date_of_a_built_in_family_is_taken():
+    assert follow("shapes-retrain:{date}", datetime.date(2026, 10, 5)) == "shapes-retrain:2026-10-01"
+    assert follow("shapes-retrain:black", datetime.date(2026, 10, 5)) == "shapes-retrain:black"
+    with pytest.raises(UserError, match="no such file up to 2020-01-01"):
+        follow("shapes-retrain:{date}", datetime.date(2020, 1, 1))

@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import struct
 import sys
-import threading
-import time
 import urllib.parse
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import NamedTuple, Self
 
-from servers.gcs_faults import Action, Fault, Request
+from servers.buckets import BucketHandler, BucketServer, Response
+from servers.faults import Request
 from servers.gcs_objects import NO_OBJECT, GcsError, Metadata, ObjectKey, Objects, Query, Resource, Session
 
 ROUTES = (
@@ -31,25 +25,10 @@ ROUTES = (
 CONTENT_RANGE = re.compile(r"bytes (?:\*|(\d+)-\d+)/(\*|\d+)")
 
 
-class Response(NamedTuple):
-    body: bytes | Mapping[str, object]
-    status: int = 200
-    headers: Mapping[str, str] = {}
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(BucketHandler):
     server: GcsServer
-    protocol_version = "HTTP/1.1"
-    fault: Action | None = None  # of the request that is answered
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def do_GET(self) -> None:
+    def serve(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         path = urllib.parse.unquote(url.path)
@@ -64,44 +43,20 @@ class Handler(BaseHTTPRequestHandler):
         else:
             metadata = {"name": match.group(2) if route == "object" else query.get("prefix", "")}
             kind = self.kind(query) if route == "object" else route
-        self.fault = self.server.receive(Request(kind, metadata["name"], dict(self.headers)))
-        if isinstance(self.fault, float):
-            time.sleep(self.fault)
-        if isinstance(self.fault, int):
-            return self.refuse(self.fault, "injected")
-        if self.fault == "reset":
-            return self.reset()
+        if not self.handle_request(kind, metadata["name"]):
+            return None
         try:
             with self.server.lock:
                 response = self.response(kind, ObjectKey(match.group(1), metadata["name"]), metadata, query, body)
         except GcsError as error:
             return self.refuse(error.status, error.message)
-        return self.reset() if self.fault == "lost" else self.send(response)
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def do_PUT(self) -> None:
-        self.do_GET()
-
-    def do_DELETE(self) -> None:
-        self.do_GET()
+        return self.send(response)
 
     def kind(self, query: Query) -> str:
         """Kind of a request for one object."""
         if self.command == "DELETE":
             return "delete"
         return "read" if query.get("alt") == "media" else "metadata"
-
-    def body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     def parts(self, query: Query, body: bytes) -> tuple[Metadata, bytes]:
         """Metadata and bytes of an upload."""
@@ -128,21 +83,22 @@ class Handler(BaseHTTPRequestHandler):
             case "read":
                 return self.read(key, query)
             case "metadata":
-                return Response(self.resource(key, query))
+                return as_json(self.resource(key, query))
             case "delete":
                 return self.remove(key, query)
             case _:  # list
-                return Response(self.server.objects.page(key.bucket, query))
+                pages = {"maxResults": str(self.server.page_size)} if self.server.page_size else {}
+                return as_json(self.server.objects.page(key.bucket, {**query, **pages}))
 
     def upload(self, key: ObjectKey, metadata: Metadata, query: Query, data: bytes) -> Response:
         objects = self.server.objects
         if query["uploadType"] != "resumable":
-            return Response(objects.write(key, metadata, query, self.damaged(data)))
+            return as_json(objects.write(key, metadata, query, self.damaged(data)))
         objects.require(key, query)
         upload_id = f"session-{len(objects.sessions)}"
         objects.sessions[upload_id] = Session(key, metadata, query)
         location = f"/upload/storage/v1/b/{key.bucket}/o?uploadType=resumable&upload_id={upload_id}"
-        return Response({}, headers={"Location": f"http://{self.headers['Host']}{location}"})
+        return as_json({}, headers={"Location": f"http://{self.headers['Host']}{location}"})
 
     def chunk(self, query: Query, data: bytes) -> Response:
         session = self.server.objects.sessions[query["upload_id"]]
@@ -155,11 +111,11 @@ class Handler(BaseHTTPRequestHandler):
                 raise GcsError(400, "a chunk is missing")
             session.data = session.data[: int(first)] + data
         if total == "*" or len(session.data) < int(total):
-            return Response({}, 308, {"Range": f"bytes=0-{len(session.data) - 1}"} if session.data else {})
+            return as_json({}, 308, {"Range": f"bytes=0-{len(session.data) - 1}"} if session.data else {})
         metadata = session.metadata
         if checksum := re.search(r"crc32c=([^,]+)", self.headers.get("X-Goog-Hash", "")):
             metadata = {**metadata, "crc32c": checksum.group(1)}
-        return Response(self.server.objects.write(session.key, metadata, session.query, self.damaged(session.data)))
+        return as_json(self.server.objects.write(session.key, metadata, session.query, self.damaged(session.data)))
 
     def resource(self, key: ObjectKey, query: Query) -> Resource:
         if (resource := self.server.objects.require(key, query)) is None:
@@ -189,82 +145,51 @@ class Handler(BaseHTTPRequestHandler):
         del self.server.objects.resources[key], self.server.objects.data[key]
         return Response(b"", 204)
 
-    def damaged(self, data: bytes) -> bytes:
-        """The data, with one bit flipped if the fault is "corrupt"."""
-        return bytes([data[0] ^ 1]) + data[1:] if self.fault == "corrupt" and data else data
-
-    def send(self, response: Response) -> None:
-        body = response.body
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(response.status)
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/octet-stream" if data is body else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if self.fault == "truncate" else data)
-        if self.fault == "truncate":
-            self.wfile.flush()
-            self.reset()
-
     def refuse(self, status: int, message: str) -> None:
-        self.send(Response({"error": {"code": status, "message": message, "errors": [{"message": message}]}}, status))
-
-    def reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        """See BucketHandler."""
+        self.send(as_json({"error": {"code": status, "message": message, "errors": [{"message": message}]}}, status))
 
 
-class GcsServer(ThreadingHTTPServer):
-    """The server; `faults` may be added at any time, `requests` are those that arrived."""
+def as_json(document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] = {}) -> Response:
+    """A document as an answer."""
+    return Response(json.dumps(document).encode(), status, {**headers, "Content-Type": "application/json"})
 
-    daemon_threads = True
-    request_queue_size = 64
+
+class GcsServer(BucketServer):
+    """The server; see BucketServer."""
+
+    scheme = "gs"
 
     def __init__(self, *buckets: str, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(Handler, port)
         self.objects = Objects(set(buckets or ["bucket"]))
-        self.faults: list[Fault] = []
-        self.requests: list[Request] = []
-        self.lock = threading.RLock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
+    @property
+    def environment(self) -> dict[str, str]:
+        """See BucketServer."""
+        return {"STORAGE_EMULATOR_HOST": self.url}
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
+    def names(self) -> list[str]:
+        """See BucketServer."""
+        return self.objects.names("bucket")
 
-    def handle_error(self, *_: object) -> None:
-        """Print nothing: the faults make clients close their connections."""
+    def data(self, name: str) -> bytes:
+        """See BucketServer."""
+        return self.objects.data[ObjectKey("bucket", name)]
 
-    def receive(self, request: Request) -> Action | None:
-        """Record a request; returns the action of the fault that happens to it, None if there is none."""
+    def generation(self, name: str) -> int | str:
+        """See BucketServer."""
+        return int(self.objects.resources[ObjectKey("bucket", name)]["generation"])
+
+    def put(self, name: str, data: bytes) -> None:
+        """See BucketServer."""
         with self.lock:
-            self.requests.append(request)
-            return next((fault.action for fault in self.faults if fault.hits(request.kind, request.name)), None)
+            self.objects.write(ObjectKey("bucket", name), {"name": name}, {}, data)
 
-    def names(self, bucket: str = "bucket") -> list[str]:
-        """Names of all objects."""
-        return self.objects.names(bucket)
-
-    def put(self, name: str, data: bytes, bucket: str = "bucket") -> Resource:
-        """Write an object, or replace it."""
+    def remove(self, name: str) -> None:
+        """See BucketServer."""
         with self.lock:
-            return self.objects.write(ObjectKey(bucket, name), {"name": name}, {}, data)
-
-    def put_folder(self, folder: Path, prefix: str) -> None:
-        """Write every file below a folder."""
-        for path in folder.rglob("*"):
-            if path.is_file():
-                self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
-
-    def downloads(self) -> list[str]:
-        """Names of the objects that were read, sorted."""
-        return sorted(request.name for request in self.requests if request.kind == "read")
+            del self.objects.resources[ObjectKey("bucket", name)]
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_many_epochs_in_one_task_load_the_reward_models_once(tasks, monkeypatch)
 
 
 @pytest.mark.parametrize("trainable", ["full", "lora"])
-@pytest.mark.parametrize("learning_rate", [1e30, 1e37])
+@pytest.mark.parametrize("learning_rate", [1e30, 1e37, 1e38])
 def test_a_diverging_policy_is_never_committed_and_never_the_latest(tasks, trainable, learning_rate):
     one = tasks(training={"learning_rate": learning_rate}, model={"trainable": trainable})
     plan = one.begin()

@@ -1,11 +1,13 @@
 import pytest
 
-from reward_finetuning.config import ArtifactError
+from reward_finetuning.config import ArtifactError, UserError
 from reward_finetuning.evaluation.objections import find_objections
 from reward_finetuning.report.comparison import Comparison, Row, as_metrics
 from reward_finetuning.report.statistics.intervals import Interval
 from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.gate import gate
+from reward_finetuning.steps.next_epochs import begin
+from reward_finetuning.storage import RunDirectory
 
 PROMOTION = {"improve_on": ["train"], "keep_on": ["heldout"], "guard_margins": {"colourfulness": 0.02}}
 
@@ -111,3 +113,21 @@ def test_the_pretrained_model_does_not_pass(tasks, capsys):
 
     assert gate(one.config, one.path("policy")) is False
     assert "it is the pretrained model" in capsys.readouterr().out
+
+
+def test_a_set_of_few_prompts_needs_a_stated_least_gain(run_config):
+    few = run_config(promotion={"improve_on": ["train"], "keep_on": [], "min_gain": None})
+    stated = run_config(promotion={"improve_on": ["train"], "keep_on": [], "min_gain": 0.05})
+
+    assert [each for each in find_objections(few, metrics()) if "has 2 prompts, fewer than 20" in each]
+    assert list(find_objections(stated, metrics(train=(0.06, 0.2)))) == []
+    assert list(find_objections(stated, metrics(train=(0.04, 0.2)))) == [
+        "its gain on train may be as low as +0.04, promotion.min_gain is 0.05"
+    ]
+
+
+def test_a_run_that_promotes_with_few_prompts_and_no_least_gain_is_refused_before_any_work(run_config):
+    promotion = {"improve_on": ["train"], "keep_on": [], "min_gain": None}
+
+    with pytest.raises(UserError, match=r"set promotion\.min_gain"):
+        begin(RunDirectory(run_config(loop={"granularity": "staged"}, promotion=promotion)))

@@ -12,7 +12,7 @@ from reward_finetuning.evaluation.champion import CHAMPION
 from reward_finetuning.evaluation.contest import Champion, judge
 from reward_finetuning.evaluation.exports import policy_of_epoch
 from reward_finetuning.evaluation.reports import report_name
-from reward_finetuning.steps.promote import promote
+from reward_finetuning.steps.promote import promote, promote_last
 from reward_finetuning.storage import write_reference
 from reward_finetuning.storage.reference import weights_sha256
 from reward_finetuning.tracking import MlflowTracker
@@ -158,3 +158,54 @@ def test_a_server_that_does_not_answer_asks_for_a_retry(nudged_run, promoted):
         promoted(run, 1)
 
     assert json.loads(run.config.model_dump_json())["tracking"]["uri"] == uri
+
+
+LAST = {"loop": {"epochs": 1, "evaluate_every": 1}, "evaluation": {"images_per_prompt": 8}}
+AFTER = {"promotion": {"after_training": True, "keep_on": []}}
+
+
+@pytest.mark.usefixtures("mlflow_store")
+def test_the_last_policy_of_a_run_is_registered_once_if_the_run_asks_for_it(nudged_run, capsys):
+    asks, silent = nudged_run({1: 0.5}, **LAST, **AFTER), nudged_run({1: 0.5}, name="silent", **LAST)
+
+    for _ in range(2):
+        promote_last(asks)
+        promote_last(silent)
+
+    client = MlflowClient(MlflowTracker(asks).uri)
+    assert [str(version.version) for version in client.search_model_versions("name='tiny'")] == ["1"]
+    assert client.get_model_version_by_alias("tiny", "champion").tags["epoch"] == "1"
+    assert client.search_model_versions("name='silent'") == []
+
+
+@pytest.mark.usefixtures("mlflow_store")
+def test_a_last_policy_that_is_not_better_is_judged_once(nudged_run, capsys):
+    run = nudged_run({1: -0.5}, **LAST, **AFTER)
+
+    for _ in range(2):
+        promote_last(run)
+
+    assert capsys.readouterr().out.count("not promoted") == 1
+    assert MlflowClient(MlflowTracker(run).uri).search_model_versions("name='tiny'") == []
+
+
+def test_an_unfinished_run_registers_nothing(nudged_run):
+    run = nudged_run(
+        {1: 0.5}, **LAST | {"loop": {"epochs": 2, "evaluate_every": 1}}, **AFTER, tracking={"enabled": False}
+    )
+
+    promote_last(run)
+
+    assert run.store.read_json(CHAMPION) is None
+
+
+def test_a_server_that_is_down_leaves_the_policy_for_later(nudged_run, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        tracking = {"uri": f"http://127.0.0.1:{closed.getsockname()[1]}", "timeout_seconds": 1}
+    run = nudged_run({1: 0.5}, **LAST, **AFTER, tracking=tracking)
+
+    promote_last(run)
+
+    output = "".join(capsys.readouterr())
+    assert "the last policy is not registered" in output
+    assert "run rft sync to do it later" in output

@@ -14,13 +14,13 @@ IDENTITY = Identity(kind="policy", fingerprint="f", epoch=3)
 
 
 @pytest.fixture
-def store(gcs):
-    return open_store("gs://bucket/runs/tiny")
+def store(bucket):
+    return open_store(f"{bucket.uri}/runs/tiny")
 
 
-def reads(gcs):
+def reads(bucket):
     """Data files that were downloaded."""
-    return [r.name.rsplit("/", 1)[1] for r in gcs.requests if r.kind == "read" and "/." in r.name]
+    return [r.name.rsplit("/", 1)[1] for r in bucket.requests if r.kind == "read" and "/." in r.name]
 
 
 def write(*names, size=1):
@@ -32,14 +32,14 @@ def write(*names, size=1):
     return fill
 
 
-def test_who_made_an_artifact_does_not_download_it(gcs, store):
+def test_who_made_an_artifact_does_not_download_it(bucket, store):
     store.commit("a", IDENTITY, write("one"))
 
     assert (store.fetch("a") / "one").read_bytes() == b"one"
-    assert reads(gcs) == []
+    assert reads(bucket) == []
 
 
-def test_only_the_files_asked_for_are_downloaded_and_each_once(gcs, store):
+def test_only_the_files_asked_for_are_downloaded_and_each_once(bucket, store):
     cache.drop(store.commit("a", IDENTITY, write("one", "two", "three")).checksum)
 
     folder = store.fetch("a", ["one"])
@@ -47,26 +47,26 @@ def test_only_the_files_asked_for_are_downloaded_and_each_once(gcs, store):
     assert store.fetch("a", ["two"]) == folder
     store.fetch("a")
 
-    assert reads(gcs) == ["one", "two", "three"]
+    assert reads(bucket) == ["one", "two", "three"]
 
 
-def test_checking_an_artifact_downloads_nothing(gcs, store):
+def test_checking_an_artifact_downloads_nothing(bucket, store):
     cache.drop(store.commit("a", IDENTITY, write("one")).checksum)
 
     store.check("a")
 
-    assert reads(gcs) == []
+    assert reads(bucket) == []
 
 
-def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(gcs, store):
+def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(bucket, store):
     folder = cache.artifact_folder(store.commit("a", IDENTITY, write("one")).checksum)
     (folder / "one").write_bytes(b"eno")
 
     assert (store.fetch("a") / "one").read_bytes() == b"one"
-    assert reads(gcs) == ["one"]
+    assert reads(bucket) == ["one"]
 
 
-def test_what_is_deleted_leaves_the_cache(gcs, store, tmp_path):
+def test_what_is_deleted_leaves_the_cache(bucket, store, tmp_path):
     store.commit("a", IDENTITY, write("one"))
 
     store.delete("a")
@@ -74,16 +74,17 @@ def test_what_is_deleted_leaves_the_cache(gcs, store, tmp_path):
     assert not list((tmp_path / "cache").rglob("one"))
 
 
-def test_two_processes_that_fetch_at_once_both_get_whole_files(gcs, store):
+def test_two_processes_that_fetch_at_once_both_get_whole_files(bucket, store):
     cache.drop(store.commit("a", IDENTITY, write("one", "two", size=300_000)).checksum)
     program = """
+import sys
 from reward_finetuning.storage import open_store
-folder = open_store("gs://bucket/runs/tiny").fetch("a")
+folder = open_store(sys.argv[1]).fetch("a")
 print({name: (folder / name).read_bytes() == name.encode() * 300_000 for name in ("one", "two")})
 """
 
     processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ, text=True)
+        subprocess.Popen([sys.executable, "-c", program, store.uri], stdout=subprocess.PIPE, env=os.environ, text=True)
         for _ in range(2)
     ]
 

@@ -30,6 +30,19 @@ def test_a_run_is_not_continued_with_other_numbers_and_each_key_is_listed(run_co
         begun(run_config(seed=5), **{"model.digest": "x"})
 
 
+def test_a_run_is_not_continued_with_another_model_index(run_config):
+    begun(run_config(), **{"model.index": "a"})
+
+    with pytest.raises(UserError, match=r"model\.index: run has 'a', config says 'b'"):
+        begun(run_config(), **{"model.index": "b"})
+
+
+def test_a_run_of_an_earlier_version_without_a_digest_of_model_index_is_continued(run_config):
+    begun(run_config())
+
+    begun(run_config(), **{"model.index": "a"})
+
+
 def test_tasks_compare_the_configs_part_without_reading_model_or_prompts(run_config):
     begun(run_config())
 

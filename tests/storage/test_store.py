@@ -192,8 +192,8 @@ def test_all_documents_of_a_folder_are_read_by_name(store):
     assert store.read_all("nothing", ".json") == {}
 
 
-def test_the_checksum_does_not_depend_on_where_an_artifact_lies(tmp_path, gcs):
-    stores = [open_store(str(tmp_path / "run")), open_store("gs://bucket/run"), open_store("gs://bucket/other/run")]
+def test_the_checksum_does_not_depend_on_where_an_artifact_lies(tmp_path, bucket):
+    stores = [open_store(str(tmp_path / "run")), *map(open_store, (f"{bucket.uri}/run", f"{bucket.uri}/other/run"))]
 
     checksums = {store.commit("a", IDENTITY, write()).checksum for store in stores}
 
@@ -204,7 +204,8 @@ def test_the_checksum_does_not_depend_on_where_an_artifact_lies(tmp_path, gcs):
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("s3://bucket/run", "not s3://"),
+        ("hdfs://bucket/run", "gs://BUCKET/PREFIX or s3://BUCKET/PREFIX are supported, not hdfs://"),
+        ("s3://", "names no bucket; write s3://BUCKET/PREFIX"),
         ("gs://", "names no bucket"),
         ("gs:///run", "names no bucket"),
         ("gs://Bucket/run", "names no bucket"),
@@ -216,5 +217,5 @@ def test_a_place_that_is_none_is_named(uri, said):
         open_store(uri)
 
 
-def test_slashes_too_many_name_the_same_place(gcs):
-    assert open_store("gs://bucket/runs//tiny/").uri == "gs://bucket/runs/tiny"
+def test_slashes_too_many_name_the_same_place(bucket):
+    assert open_store(f"{bucket.uri}/runs//tiny/").uri == f"{bucket.uri}/runs/tiny"

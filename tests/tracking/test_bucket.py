@@ -1,9 +1,11 @@
 """The journal of a run in a bucket: nothing is lost with a pod, nothing arrives twice."""
 
+import json
+
 import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
-from servers.gcs import Fault
+from servers.faults import Fault
 
 from reward_finetuning.config import UserError
 from reward_finetuning.steps.promote import promote
@@ -12,14 +14,14 @@ from reward_finetuning.tracking import Dataset, Entry, MlflowTracker, check_serv
 
 
 @pytest.fixture
-def run(begun, gcs, tmp_path):
-    return begun(run_root="gs://bucket/runs", tracking={"uri": f"sqlite:///{tmp_path}/runs/mlflow.db"})
+def run(begun, bucket, tmp_path):
+    return begun(run_root=f"{bucket.uri}/runs", tracking={"uri": f"sqlite:///{tmp_path}/runs/mlflow.db"})
 
 
 @pytest.fixture
-def nowhere(begun, gcs):
+def nowhere(begun, bucket):
     """A run that names no server."""
-    return begun(run_root="gs://bucket/runs")
+    return begun(run_root=f"{bucket.uri}/runs")
 
 
 def points(tracker, key):
@@ -43,10 +45,10 @@ def test_a_pod_that_vanishes_before_it_sent_leaves_its_entry_to_the_next(run, mo
     assert points(tracker, "reward/mean") == [(1, 0.1), (2, 0.2)]
 
 
-def test_a_pod_that_vanishes_before_it_marked_what_it_sent_doubles_nothing(gcs, run):
-    gcs.faults.append(Fault(403, "upload", "sent$", times=10**6))
+def test_a_pod_that_vanishes_before_it_marked_what_it_sent_doubles_nothing(bucket, run):
+    bucket.faults.append(Fault(403, "upload", "sent$", times=10**6))
     MlflowTracker(run).log(Entry("train", 1, {"reward/mean": 0.1}))
-    gcs.faults.clear()
+    bucket.faults.clear()
 
     tracker = MlflowTracker(run)
     tracker.flush()
@@ -74,34 +76,37 @@ def test_pictures_are_sent_from_another_machine_than_the_one_that_drew_them(run)
     assert len(sent) == 2
 
 
-def test_a_prompt_set_in_a_bucket_is_an_input_in_a_bucket(run):
+def test_a_prompt_set_in_a_bucket_is_an_input_in_a_bucket(bucket, run):
     tracker = MlflowTracker(run)
-    tracker.log(Entry("begin", 0, {}, datasets=[Dataset("set", "d" * 64, "gs://bucket/set.jsonl", 3, "training")]))
+    tracker.log(Entry("begin", 0, {}, datasets=[Dataset("set", "d" * 64, f"{bucket.uri}/set.jsonl", 3, "training")]))
 
     (given,) = MlflowClient(tracker.uri).get_run(tracker.run_id).inputs.dataset_inputs
-    assert (given.dataset.source_type, given.dataset.source) == ("gs", '{"uri": "gs://bucket/set.jsonl"}')
+    assert (given.dataset.source_type, given.dataset.source) == (
+        bucket.scheme,
+        json.dumps({"uri": f"{bucket.uri}/set.jsonl"}),
+    )
 
 
-def test_a_run_with_nowhere_to_send_to_is_refused_before_any_work(nowhere, begun):
-    with pytest.raises(UserError, match=r"gs://bucket/runs cannot hold MLflow's sqlite file: set tracking.uri"):
+def test_a_run_with_nowhere_to_send_to_is_refused_before_any_work(bucket, nowhere, begun):
+    with pytest.raises(UserError, match=rf"{bucket.uri}/runs cannot hold MLflow's sqlite file: set tracking.uri"):
         check_server(nowhere)
 
-    check_server(begun(name="b", run_root="gs://bucket/runs", tracking={"enabled": False}))
+    check_server(begun(name="b", run_root=f"{bucket.uri}/runs", tracking={"enabled": False}))
 
 
-def test_a_pod_that_was_not_told_of_the_server_keeps_its_points_and_says_so_once(nowhere, capsys):
+def test_a_pod_that_was_not_told_of_the_server_keeps_its_points_and_says_so_once(bucket, nowhere, capsys):
     tracker = MlflowTracker(nowhere)
     for epoch in (1, 2):
         tracker.log(Entry("train", epoch, {"reward/mean": 0.1}))
 
     assert history(nowhere)["reward/mean"] == [(1, 0.1), (2, 0.1)]
-    assert capsys.readouterr().out.count("warning: run_root gs://bucket/runs cannot hold") == 1
+    assert capsys.readouterr().out.count(f"warning: run_root {bucket.uri}/runs cannot hold") == 1
 
 
-def test_without_tracking_policies_compete_in_the_bucket(gcs, nudged_run, tmp_path):
+def test_without_tracking_policies_compete_in_the_bucket(bucket, nudged_run, tmp_path):
     run = nudged_run(
         {1: 0.5},
-        run_root="gs://bucket/runs",
+        run_root=f"{bucket.uri}/runs",
         tracking={"enabled": False},
         evaluation={"images_per_prompt": 8},
         promotion={"keep_on": []},

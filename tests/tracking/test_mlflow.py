@@ -62,6 +62,16 @@ def test_points_parameters_and_images_arrive_in_one_run(begun, tmp_path):
     assert grid == thumbnail.replace("+compressed.webp", ".png")
 
 
+def test_the_run_says_who_made_it(begun, monkeypatch):
+    monkeypatch.setenv("RFT_USER", "ada")
+    run = begun()
+
+    MlflowTracker(run).log(Entry("train", 1, {"a": 1.0}))
+
+    tracker = MlflowTracker(run)
+    assert MlflowClient(tracker.uri).get_run(tracker.run_id).data.tags["mlflow.user"] == "ada"
+
+
 def test_a_report_of_the_same_task_and_epoch_counts_once(begun):
     run = begun()
 
@@ -138,7 +148,7 @@ def everything_of(lineage):
     found = {}
     for run_id in (lineage.run_id, lineage.evaluation_run_id):
         one = client.get_run(run_id)
-        folders = ["", "images", "samples", "reports", "checkpoints"]
+        folders = ["", "images", "metrics", "samples", "reports", "checkpoints"]
         found[one.info.run_name] = {
             "points": {
                 key: [p.to_dictionary() for p in client.get_metric_history(run_id, key)] for key in one.data.metrics
@@ -173,8 +183,12 @@ def test_an_evaluation_is_a_nested_run_with_a_table_datasets_and_a_model_that_ha
     assert (output.step, model.tags["weights_sha256"]) == (1, weights_sha256(policy_of_epoch(run, 1)))
     assert {metric.key: metric.value for metric in model.metrics} == child.data.metrics
     assert json.loads(child.data.tags["mlflow.loggedArtifacts"]) == [
-        {"path": "samples/epoch_00001.json", "type": "table"}
+        {"path": "metrics/epoch_00001.json", "type": "table"},
+        {"path": "samples/epoch_00001.json", "type": "table"},
     ]
+    metrics = json.loads(Path(client.download_artifacts(child.info.run_id, "metrics/epoch_00001.json")).read_text())
+    assert [row[:3] for row in metrics["data"]] == [["train", "", "reward"]]
+    assert {key.rsplit("/", 1)[1] for key in child.data.metrics} == {"mean", "gain", "gain_low", "gain_high"}
     table = json.loads(Path(client.download_artifacts(child.info.run_id, "samples/epoch_00001.json")).read_text())
     first, second = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     assert [first["prompt"], second["prompt"]] == ["a red circle", "a blue square"]

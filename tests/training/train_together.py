@@ -63,8 +63,8 @@ def gradient(config, processes, drawn, batch, dtype):
     """The sum of both processes' gradients of one update off policy, and the update's metrics."""
     policy = load_policy(MODEL, SAMPLING, seed=0)
     policy.keep_reference()
-    policy.unet.to(dtype)
-    policy._reference_unet.to(dtype)
+    policy.network.to(dtype)
+    policy._reference_network.to(dtype)
     policy._encoder._rows[""] = cast(policy.encode([""]), dtype)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -1,6 +1,8 @@
 """What policies are compared on."""
 
-from pydantic import Field, PositiveInt
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.locations import Label, PromptSource
@@ -17,6 +19,16 @@ class EvaluationConfig(Frozen):
     images_per_prompt: PositiveInt = 8
     """Images for each prompt."""
 
+    sampler: Literal["training", "ode"] = "training"
+    """`training`: the sampler of the rollouts. `ode`: the deterministic sampler of a flow model, as stock diffusers
+    draws; its steps have no KL, so it needs `kl: false`."""
+
+    num_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Denoising steps, if not sampling.num_steps: training can use fewer (Flow-GRPO, arXiv:2505.05470)."""
+
+    guidance_scale: Annotated[float, Field(ge=1.0, le=100.0)] | None = None
+    """Guidance, if not sampling.guidance_scale: training can do without."""
+
     averaged: bool = False
     """Evaluate and export the averaged weights (training.ema_decay) instead of the newest; reports are separate."""
 
@@ -31,3 +43,9 @@ class EvaluationConfig(Frozen):
 
     images_per_part: PositiveInt = 256
     """Images in one artifact, rounded to whole micro-batches: what a task that is started again draws anew at most."""
+
+    @model_validator(mode="after")
+    def _deterministic_steps_have_no_kl(self) -> Self:
+        if self.sampler == "ode" and self.kl:
+            raise ValueError("evaluation.sampler=ode has no KL, for its steps are deterministic: set kl: false")
+        return self

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 
@@ -33,6 +33,9 @@ class LoopConfig(Frozen):
 
     evaluate_every: PositiveInt = 10
     """Epochs between evaluations; the last epoch is always evaluated."""
+
+    stall_minutes: PositiveFloat = 60.0
+    """How long a task may report no progress. Then it ends with all its stacks in its log, and is tried again."""
 
     @property
     def unrolled_epochs(self) -> int:

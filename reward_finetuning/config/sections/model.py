@@ -9,7 +9,7 @@ from reward_finetuning.config.locations import Location
 
 
 class LoraConfig(Frozen):
-    """Low-rank adapters on the UNet (peft)."""
+    """Low-rank adapters on the UNet or transformer (peft)."""
 
     rank: PositiveInt = 4
     """r, rank of each adapter."""
@@ -18,15 +18,16 @@ class LoraConfig(Frozen):
     """The adapter's output is scaled by alpha / rank."""
 
     targets: tuple[str, ...] = Field(default=("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
-    """Suffixes of the UNet modules that get an adapter."""
+    """Suffixes of the modules that get an adapter."""
 
 
 class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
     source: Location = "shapes"
-    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x or XL; or gs://BUCKET/PREFIX),
-    a hub id, or one .safetensors file in the original Stable Diffusion format."""
+    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x, XL, 3.x or FLUX.1; in a
+    bucket gs://BUCKET/PREFIX or s3://BUCKET/PREFIX), a hub id, or one .safetensors file in the original Stable
+    Diffusion format."""
 
     revision: str | None = None
     """Commit of a hub id, 40 hex digits; the one that is known here when not given."""
@@ -42,12 +43,20 @@ class ModelConfig(Frozen):
     """LoRA file, or folder with one, that is loaded before training. `lora`: training starts from it, and the reference
     is the model without it. `full`: it is merged into the weights, and the reference is the merged model."""
 
+    t5: bool = True
+    """Of Stable Diffusion 3: load its T5, the largest of its three text encoders. Without it prompts are read by CLIP
+    alone, up to 77 tokens."""
+
+    max_sequence_length: PositiveInt | None = None
+    """Tokens that T5 reads of a prompt; when not given 256 with Stable Diffusion 3 and 512 with FLUX, as in diffusers.
+    FLUX.1-schnell needs 256."""
+
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the frozen weights and of the arithmetic inside the networks (autocast). Trained weights, guidance, steps
     and log-probs are float32 always, and so is a VAE that says that it overflows in float16."""
 
     trainable: Literal["full", "lora"] = "full"
-    """`full`: every UNet weight. `lora`: adapters alone."""
+    """`full`: every weight of the UNet or transformer. `lora`: adapters alone."""
 
     lora: LoraConfig = LoraConfig()
     """Used when trainable is `lora`."""

@@ -17,7 +17,7 @@ class ScorerConfig(Frozen):
     """Settings of one scorer; a scorer refuses those that do not apply to it."""
 
     source: Location | None = None
-    """Where its weights lie: a folder (or gs://BUCKET/PREFIX), or a hub id."""
+    """Where its weights lie: a folder (or gs://BUCKET/PREFIX, or s3://BUCKET/PREFIX), or a hub id."""
 
     revision: str | None = None
     """Commit of a hub id."""

@@ -2,13 +2,40 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from reward_finetuning.config.base import Frozen
 
 
+class FlowConfig(Frozen):
+    """Sampler of a flow model (Stable Diffusion 3, FLUX). Its noise levels are those of diffusers' own pipeline."""
+
+    sampler: Literal["cps", "sde", "ode"] = "cps"
+    """`cps`: coefficients-preserving sampling (arXiv:2509.05952), which keeps the noise level of the marginals exactly.
+    `sde`: Euler-Maruyama steps (Flow-GRPO, arXiv:2505.05470), which with few steps raise it. `ode`: deterministic, for
+    evaluation; a run cannot train with it."""
+
+    eta: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Amount of noise of a step; the published runs use 0.7 to 0.9."""
+
+    min_std: PositiveFloat = 0.05
+    """Steps are deterministic from the first one whose standard deviation is below it. Near the image a step is so
+    narrow that rounding in the network moves its log-probability by more than a clip range."""
+
+    window: tuple[NonNegativeInt, PositiveInt] | None = None
+    """Stochastic steps [first, last), 0 is the noisiest; the others are deterministic and are not trained (MixGRPO,
+    arXiv:2507.21802). All that min_std allows when not given."""
+
+    @field_validator("window")
+    @classmethod
+    def _ascending(cls, window: tuple[int, int] | None) -> tuple[int, int] | None:
+        if window is not None and window[0] >= window[1]:
+            raise ValueError(f"window is [first, last) with first < last, got {list(window)}")
+        return window
+
+
 class SamplingConfig(Frozen):
-    """DDIM with eta = 1 by default, which is DDPM's ancestral sampler on a strided grid."""
+    """DDIM with eta = 1 by default, which is DDPM's ancestral sampler on a strided grid; see `flow` for flow models."""
 
     rollouts: Literal["online", "offline"] = "online"
     """`online`: each epoch draws images with its newest policy. `offline`: the pretrained model draws once, and every
@@ -18,7 +45,8 @@ class SamplingConfig(Frozen):
     """T, denoising steps per image."""
 
     guidance_scale: Annotated[float, Field(ge=1.0, le=100.0)] = 5.0
-    """Classifier-free guidance weight, the same in sampling and training; 1 switches guidance off."""
+    """Guidance, the same in sampling and training: the classifier-free weight, where 1 switches guidance off; of
+    FLUX.1-dev the guidance that its network takes as an input."""
 
     images_per_prompt: PositiveInt = 8
     """K, images drawn for each prompt of an epoch."""
@@ -39,6 +67,9 @@ class SamplingConfig(Frozen):
 
     min_std: PositiveFloat = 1e-3
     """Smallest standard deviation a step may have; below it a log-probability means nothing."""
+
+    flow: FlowConfig = FlowConfig()
+    """Used with flow models."""
 
     latents_dtype: Literal["float32", "float16"] = "float32"
     """Type in which latents are stored and from which sampling continues; rounding comes before the log-probability."""

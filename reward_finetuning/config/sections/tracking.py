@@ -18,6 +18,10 @@ class TrackingConfig(Frozen):
     experiment: str = Field(default="reward-finetuning", min_length=1)
     """MLflow experiment."""
 
+    tensorboard: bool = False
+    """Whether metrics are also written as event files of TensorBoard, to tensorboard/ of a run directory that is a
+    folder. It needs the extra `tensorboard`."""
+
     timeout_seconds: PositiveFloat = 10.0
     """Longest wait for one call to a server."""
 

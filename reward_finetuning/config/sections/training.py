@@ -38,6 +38,10 @@ class TrainingConfig(Frozen):
     uncond_gradient: bool = True
     """Whether the gradient flows through guidance's unconditional branch too (exact), or not (faster)."""
 
+    gradient_checkpointing: bool = False
+    """Keep the activations of each block's input alone and compute the others again in the backward pass: memory of a
+    few blocks for about a third more time."""
+
     old_log_probs: Literal["stored", "replay"] = "stored"
     """`replay` recomputes them at the training batch shape before the first update: one more forward pass an epoch,
     for precisions in which stored and replayed values differ by more than the clip range allows."""

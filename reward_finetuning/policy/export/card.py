@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from reward_finetuning.config import RunConfig
+from reward_finetuning.policy.architecture import ARCHITECTURES
 from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, scheduler_changes
 from reward_finetuning.policy.published_models import PUBLISHED_MODELS
 from reward_finetuning.policy.source import BUILT_IN, locate, pinned_revision
@@ -39,12 +40,19 @@ def model_card(policy: Provenance, exported: Exported) -> str:
     """The text of the card."""
     config = policy.config
     title = f"# {config.name}, epoch {policy.epoch}{', averaged weights' if policy.averaged else ''}"
-    sections = [_header(config, exported), title, _summary(config), _use(config, exported), _training(policy)]
+    sections = [
+        _header(config, exported),
+        title,
+        _summary(config),
+        _use(config, exported),
+        _training(policy, exported.pipeline),
+    ]
     return "\n\n".join([*sections, _results(policy), _licences(config), _limitations(config, exported)]) + "\n"
 
 
 def _header(config: RunConfig, exported: Exported) -> str:
-    tags = ["text-to-image", "stable-diffusion", "reward-finetuning", config.objective.name]
+    family = "flux" if exported.pipeline == "FluxPipeline" else "stable-diffusion"
+    tags = ["text-to-image", family, "reward-finetuning", config.objective.name]
     header: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     if locate(config.model) is None:
         relation = "adapter" if exported.form == "adapter" else "finetune"
@@ -62,13 +70,22 @@ def _summary(config: RunConfig) -> str:
 
 def _use(config: RunConfig, exported: Exported) -> str:
     sampling, name = config.sampling, exported.pipeline
-    imported = name if exported.form == "pipeline" else f"DDIMScheduler, {name}"
+    is_flow = ARCHITECTURES[name].is_flow
+    imported = name if exported.form == "pipeline" or is_flow else f"DDIMScheduler, {name}"
     size = "".join(f", {side}={value}" for side in ("height", "width") if (value := getattr(sampling, side)))
     call = f"num_inference_steps={sampling.num_steps}, guidance_scale={sampling.guidance_scale:g}"
+    if not is_flow:
+        call += f", eta={sampling.ddim_eta:g}"
+    elif config.model.max_sequence_length is not None:
+        call += f", max_sequence_length={config.model.max_sequence_length}"
+    note = "Training and evaluation used these steps and this guidance."
+    if is_flow:
+        note = (
+            f"Training used these steps, this guidance and the sampler {sampling.flow.sampler}; diffusers draws by ODE."
+        )
     return (
         f"## How to use\n\n```python\nfrom diffusers import {imported}\n\n{_loading(config, exported)}\n"
-        f'image = pipe("a prompt", {call}, eta={sampling.ddim_eta:g}{size}).images[0]\n```\n\n'
-        "Training and evaluation used these steps and this guidance."
+        f'image = pipe("a prompt", {call}{size}).images[0]\n```\n\n{note}'
     )
 
 
@@ -84,12 +101,15 @@ def _loading(config: RunConfig, exported: Exported) -> str:
         return f"{loading}\n{set_scheduler}"
     revision = f", revision={pinned_revision(config.model)!r}" if locate(config.model) is None else ""
     loading = f"pipe = {name}.from_pretrained({base!r}{revision})"
-    return f'{loading}\n{set_scheduler}\npipe.load_lora_weights("THIS_FOLDER")'
+    steps = [loading] if ARCHITECTURES[name].is_flow else [loading, set_scheduler]
+    return "\n".join([*steps, 'pipe.load_lora_weights("THIS_FOLDER")'])
 
 
-def _training(policy: Provenance) -> str:
+def _training(policy: Provenance, pipeline: str) -> str:
     config = policy.config
-    trained = f"LoRA of rank {config.model.lora.rank}" if config.model.trainable == "lora" else "all UNet weights"
+    network = "UNet" if ARCHITECTURES[pipeline].network == "unet" else "transformer"
+    full = f"all {network} weights"
+    trained = f"LoRA of rank {config.model.lora.rank}" if config.model.trainable == "lora" else full
     facts = {
         "Base model": _base(config) + (f", revision {config.model.revision}" if config.model.revision else ""),
         "Started from": config.model.adapter or "the base model",

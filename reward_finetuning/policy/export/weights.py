@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 from safetensors.torch import save_file
 
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
+from reward_finetuning.diffusion.grid import Grid
+from reward_finetuning.policy.architecture import network_name
 from reward_finetuning.policy.export.original_names import original_state
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.pipeline import load_pipeline
@@ -21,6 +24,19 @@ Form = Literal["pipeline", "adapter", "file"]
 from_single_file and for other programs."""
 
 SINGLE_FILE = "model.safetensors"
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How the policy draws in evaluations."""
+
+    grid: Grid
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+    latent_shape: tuple[int, int, int]
+    """(C, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,7 @@ class Exported:
     """Name of the diffusers class."""
 
     safety_checker: bool
+    drawing: Drawing
 
 
 def export_weights(
@@ -45,10 +62,19 @@ def export_weights(
         folder: existing output folder.
         form: format of the export.
         averaged: export the averaged weights instead of the newest.
+
+    Raises:
+        UserError: a single file of a model that has no such format here.
     """
     config = run.config
     model = config.model.model_copy(update={"dtype": "float32", "device": "cpu"})
     pipeline = load_pipeline(model, safety_checker=True)
+    name = network_name(pipeline)
+    if form == "file" and name != "unet":
+        raise UserError(
+            f"a single file is written of Stable Diffusion 1.x, 2.x and XL alone, and this is a "
+            f"{type(pipeline).__name__}: export a folder"
+        )
     scheduler = pipeline.scheduler
     loaded = Policy(pipeline, model, config.sampling, seed=config.seed)
     load_weights(loaded, run, policy, averaged=averaged)
@@ -56,15 +82,18 @@ def export_weights(
         _save_adapter(pipeline, folder)
     else:
         if model.trainable == "lora":
-            pipeline.unet.fuse_lora()
-            pipeline.unet.unload_lora()
-        pipeline.register_modules(scheduler=_scheduler(scheduler, config.sampling))
+            loaded.network.fuse_lora()
+            loaded.network.unload_lora()
+        if name == "unet":
+            pipeline.register_modules(scheduler=_scheduler(scheduler, config.sampling))
         if form == "file":
             save_file(original_state(pipeline), folder / SINGLE_FILE, metadata=_file_metadata(pipeline))
         else:
             pipeline.save_pretrained(folder)
     checker = form == "pipeline" and getattr(pipeline, "safety_checker", None) is not None
-    return Exported(form, type(pipeline).__name__, checker)
+    drawn = loaded.sampled_with(config.evaluation_sampling)
+    drawing = Drawing(drawn.grid, drawn.image_size, drawn.latent_shape)
+    return Exported(form, type(pipeline).__name__, checker, drawing)
 
 
 def form_of(model: ModelConfig, *, merge: bool) -> Form:
@@ -98,9 +127,11 @@ def _save_adapter(pipeline: Any, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     # Without the settings of peft, a loader assumes alpha = rank. Sets are sorted for reproducible bytes.
-    unet = pipeline.unet
-    settings = unet.peft_config["default"].to_dict()
+    name = network_name(pipeline)
+    network = getattr(pipeline, name)
+    settings = network.peft_config["default"].to_dict()
     settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-    layers = {name: weight.detach().cpu() for name, weight in layers.items()}
-    pipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=settings)
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
+    layers = {layer: weight.detach().cpu() for layer, weight in layers.items()}
+    named = {f"{name}_lora_layers": layers, f"{name}_lora_adapter_metadata": settings}
+    pipeline.save_lora_weights(folder, **named)

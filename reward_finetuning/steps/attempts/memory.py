@@ -20,6 +20,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.storage import Store
+from reward_finetuning.storage.documents import as_record
 
 NEAR = 0.9
 """Share of the limit above which a kill is put down to memory."""
@@ -76,9 +77,14 @@ class Marks:
             self._store.replace_json(name, mark.model_dump(mode="json"), expected=before)
 
     def read(self, attempt: int) -> Mark | None:
-        """The mark of an attempt; None if it left none."""
-        content = self._store.read_json(self._name(attempt))
-        return None if content is None else Mark.model_validate(content)
+        """The mark of an attempt; None if it left none.
+
+        Raises:
+            ArtifactError: the file was altered.
+        """
+        name = self._name(attempt)
+        content = self._store.read_json(name)
+        return None if content is None else as_record(Mark, content, f"{self._store.uri}/{name}")
 
     def check(self, task: str, attempt: int) -> None:
         """Refuse an attempt after two in a row that were killed near the limit.

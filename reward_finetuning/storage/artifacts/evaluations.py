@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.storage.artifacts.rollouts import images_file
+from reward_finetuning.storage.documents import contents_of
 from reward_finetuning.storage.store import Store
 
 SAMPLES = "samples.parquet"
@@ -73,11 +74,16 @@ def write_part(folder: Path, part: PartScores) -> None:
 
 
 def read_part(folder: Path) -> PartScores:
-    """What `write_part` wrote."""
-    tensors = load_file(folder / PART)
-    height, width = tensors.pop("image_size").tolist()
-    kl = tensors.pop("kl", None)
-    return PartScores(_prefixed(tensors, REWARD), _prefixed(tensors, "features:"), kl, (height, width))
+    """What `write_part` wrote.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / PART, SafetensorError):
+        tensors = load_file(folder / PART)
+        height, width = map(int, tensors.pop("image_size").tolist())
+        kl = tensors.pop("kl", None)
+        return PartScores(_prefixed(tensors, REWARD), _prefixed(tensors, "features:"), kl, (height, width))
 
 
 def write_evaluation(folder: Path, samples: EvaluatedSamples, parts: Sequence[Part], micro_batch_size: int) -> None:
@@ -113,11 +119,16 @@ def read_evaluation(store: Store, name: str) -> EvaluatedSamples:
     manifest = store.manifest(name)
     files = [file for file in (SAMPLES, KL) if manifest is None or file in manifest.files]
     folder = store.fetch(name, files)
-    table = pq.read_table(folder / SAMPLES)
+    with contents_of(folder, SafetensorError):
+        return _evaluation(store, folder, has_kl=KL in files)
+
+
+def _evaluation(store: Store, folder: Path, *, has_kl: bool) -> EvaluatedSamples:
+    table = _read(folder)
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if "parts" not in about:
         raise ArtifactError(f"{folder} was written by an earlier version; delete it, and evaluate again")
-    columns = {column: np.asarray(table[column]) for column in table.column_names if ":" in column}
+    columns = {name: _as_array(table[name]) for name in table.column_names if ":" in name}
 
     def column(name: str) -> tuple[Any, ...]:
         return tuple(table[name].to_pylist())
@@ -136,7 +147,7 @@ def read_evaluation(store: Store, name: str) -> EvaluatedSamples:
         image_size=(height, width),
         images=StoredPictures(store, int(about["micro_batch_size"]), parts),
         measures=_prefixed(columns, MEASURE),
-        kl=load_file(folder / KL)["kl"] if KL in files else None,
+        kl=load_file(folder / KL)["kl"] if has_kl else None,
     )
 
 
@@ -164,10 +175,26 @@ class StoredPictures:
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `SAMPLES`, without the pictures."""
-    rows: list[dict[str, Any]] = pq.read_table(folder / SAMPLES).to_pylist()
-    return rows
+    """The rows of `SAMPLES`, without the pictures.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / SAMPLES):
+        rows: list[dict[str, Any]] = _read(folder).to_pylist()
+        return rows
 
 
 def _prefixed(columns: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): values for name, values in columns.items() if name.startswith(prefix)}
+
+
+def _read(folder: Path) -> pa.Table:
+    """All samples. `pq.read_table` would import pyarrow.dataset, which takes longer than reading."""
+    with pq.ParquetFile(folder / SAMPLES) as file:
+        return file.read()
+
+
+def _as_array(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    """A column of numbers. `to_numpy` would import pandas, which takes longer than all else that `rft status` does."""
+    return np.array(np.from_dlpack(column.combine_chunks()))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reward_finetuning.records import Rewards
+from reward_finetuning.storage.documents import contents_of
 
 REWARDS = "rewards.parquet"
 COMBINED = "reward"
@@ -22,9 +23,14 @@ def write_rewards(folder: Path, samples: Sequence[int], rewards: Rewards) -> Non
 
 
 def read_rewards(folder: Path) -> tuple[list[int], Rewards]:
-    """Sample indices and their rewards."""
-    table = pq.read_table(folder / REWARDS)
-    columns = {name: np.asarray(table[name]) for name in table.column_names}
-    samples = [int(i) for i in columns.pop("sample")]
-    combined = columns.pop(COMBINED)
-    return samples, Rewards(columns, combined)
+    """Sample indices and their rewards.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / REWARDS):
+        table = pq.read_table(folder / REWARDS)
+        samples = [int(i) for i in table["sample"].to_pylist()]
+        columns = {name: np.asarray(table[name], dtype=np.float64) for name in table.column_names if name != "sample"}
+        combined = columns.pop(COMBINED)
+        return samples, Rewards(columns, combined)

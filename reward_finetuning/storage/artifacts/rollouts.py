@@ -16,12 +16,16 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from reward_finetuning.records import Prompt, Sample, Trajectories
+from reward_finetuning.storage.documents import contents_of
 
 SAMPLES = "samples.parquet"
 
 
 def latents_file(micro_batch: int) -> str:
-    """File of a micro-batch's latents [M, T+1, C, H, W]; log_probs, log_probs_ref and kl [M, T]; timesteps [T]."""
+    """File of a micro-batch's latents [M, T+1, C, H, W]; log_probs, log_probs_ref and kl [M, T]; timesteps [T].
+
+    And x_0 [M, C, H, W] if the last step of the sampler is not stochastic.
+    """
     return f"trajectories-{micro_batch:05d}.safetensors"
 
 
@@ -35,7 +39,7 @@ def write_micro_batch(
     micro_batch: int,
     trajectories: Trajectories,
     images: NDArray[np.uint8],
-    timesteps: NDArray[np.int64],
+    timesteps: NDArray[np.float64],
 ) -> None:
     """Write one micro-batch's two files."""
     tensors = {
@@ -45,6 +49,8 @@ def write_micro_batch(
         "kl": trajectories.kl.numpy(),
         "timesteps": timesteps,
     }
+    if trajectories.x_0 is not None:
+        tensors["x_0"] = trajectories.x_0.numpy()
     save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / latents_file(micro_batch))
     save_file({"images": np.ascontiguousarray(images)}, folder / images_file(micro_batch))
 
@@ -64,12 +70,28 @@ def write_samples(folder: Path, samples: Sequence[Sample], micro_batch_size: int
 
 
 def read_samples(folder: Path) -> tuple[Sample, ...]:
-    """The samples of an artifact, in order of their index."""
-    rows = pq.read_table(folder / SAMPLES).to_pylist()
+    """The samples of an artifact, in order of their index.
+
+    Raises:
+        ArtifactError: the file holds something else.
+    """
+    with contents_of(folder / SAMPLES):
+        rows = pq.read_table(folder / SAMPLES, columns=list(_SCHEMA.names)).cast(_SCHEMA).to_pylist()
     return tuple(
         Sample(row["sample"], Prompt(row["prompt_id"], row["prompt"], row["category"]), row["image_index"])
         for row in rows
     )
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("sample", pa.int64(), nullable=False),
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("image_index", pa.int64(), nullable=False),
+    ]
+)
 
 
 def micro_batches_of(samples: Sequence[Sample], micro_batch_size: int) -> list[int]:
@@ -91,10 +113,10 @@ def read_trajectories(files: Sequence[Path]) -> Trajectories:
     import torch
 
     wholes: dict[str, torch.Tensor] = {}
-    for name in ("latents", "log_probs", "log_probs_ref", "kl"):
-        with safe_open(files[0], "pt") as first:
+    with safe_open(files[0], "pt") as first:
+        for name in sorted(set(first.keys()) - {"timesteps"}):
             like = first.get_tensor(name)
-        wholes[name] = torch.empty((sum(_rows(file) for file in files), *like.shape[1:]), dtype=like.dtype)
+            wholes[name] = torch.empty((sum(_rows(file) for file in files), *like.shape[1:]), dtype=like.dtype)
     start = 0
     for file in files:
         with safe_open(file, "pt") as part:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.events import report_warning
+from reward_finetuning.storage.documents import contents_of
 from reward_finetuning.storage.run_directory import RunDirectory
 
 SCORES = "scores.parquet"
@@ -69,12 +70,10 @@ class ScoreCache:
     def _read(self) -> Iterable[tuple[bytes, float]]:
         for name in self._names():
             try:
-                table = pq.read_table(self._run.store.fetch(name) / SCORES)
+                yield from _scores(self._run.store.fetch(name))
             except ArtifactError as error:
                 report_warning(f"cached scores are not used, they are computed anew: {error}")
                 self._delete(name)
-            else:
-                yield from zip(table["key"].to_pylist(), table["score"].to_pylist(), strict=True)
 
     def _delete(self, name: str) -> None:
         with suppress(UserError):  # an account that may only create leaves it to the trainer's retention
@@ -94,3 +93,12 @@ class ScoreCache:
         identity = self._run.identity("scores", self._epoch, "", contents)
         self._run.commit(self._run.name(self._epoch, f"{self._prefix}{contents[:16]}"), identity, write)
         self._fresh, self._written = {}, time.monotonic()
+
+
+def _scores(folder: Path) -> Iterable[tuple[bytes, float]]:
+    with contents_of(folder / SCORES):
+        table = pq.read_table(folder / SCORES).cast(_SCHEMA)
+        return zip(table["key"].to_pylist(), table["score"].to_pylist(), strict=True)
+
+
+_SCHEMA = pa.schema([pa.field("key", pa.binary(32), nullable=False), pa.field("score", pa.float64(), nullable=False)])

@@ -13,6 +13,18 @@ EVERYTHING = {
     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     "env": {"MLFLOW_TRACKING_URI": "http://mlflow"},
     "secrets": {"mlflow": {"MLFLOW_TRACKING_PASSWORD": "password"}},
+    "volumes": [
+        {"name": "rft-data", "persistentVolumeClaim": {"claimName": "rft-data"}},
+        {"name": "ca", "configMap": {"name": "ca"}},
+        {"name": "keys", "secret": {"secretName": "keys"}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": "100Gi"}},
+    ],
+    "volume_mounts": [
+        {"name": "rft-data", "mountPath": "/data"},
+        {"name": "ca", "mountPath": "/ca"},
+        {"name": "keys", "mountPath": "/keys"},
+        {"name": "scratch", "mountPath": "/scratch"},
+    ],
     "image_pull_secrets": ["registry"],
     "service_account": "trainer",
     "run_as_user": 1000,
@@ -23,6 +35,15 @@ EVERYTHING = {
 def test_the_manifest_passes_the_schema_and_the_webhook_of_kubeflow_trainer(job, changes):
     assert refusal_of_schema(job(**changes)) == ""
     assert refusal_of_webhook(job(**changes)) == ""
+
+
+def test_volumes_are_mounted_without_shared_memory_too(job):
+    only = {key: EVERYTHING[key] for key in ("volumes", "volume_mounts")}
+    patch = job(**only, shared_memory=None)["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]
+    pod = patch["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+    assert pod["volumes"] == EVERYTHING["volumes"]
+    assert pod["containers"] == [{"name": "node", "volumeMounts": EVERYTHING["volume_mounts"]}]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +103,11 @@ def test_every_setting_has_its_place(job):
     assert trainer["env"][-1]["valueFrom"] == {"secretKeyRef": {"name": "mlflow", "key": "password"}}
     assert pod["nodeSelector"] == EVERYTHING["node_selectors"]
     assert pod["tolerations"] == EVERYTHING["tolerations"]
-    assert pod["volumes"][0]["emptyDir"] == {"medium": "Memory", "sizeLimit": "8Gi"}
+    shared_memory, *volumes = pod["volumes"]
+    assert shared_memory["emptyDir"] == {"medium": "Memory", "sizeLimit": "8Gi"}
+    assert volumes == EVERYTHING["volumes"]
+    (container,) = pod["containers"]
+    assert container["volumeMounts"][1:] == EVERYTHING["volume_mounts"]
     assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": 1000}
     assert "suspend" not in job()["spec"] or job()["spec"]["suspend"] is False
 

@@ -5,19 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipelines.cli.group import COMMANDS
 from reward_finetuning.policy.source import BUILT_IN
 
 ROOT = Path(__file__).parents[3]
 RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")
 
 
-def rft(*arguments, cwd):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def rft(*arguments, cwd, **variables):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | variables
     command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
@@ -86,11 +88,26 @@ def test_bad_input_ends_with_code_2_and_one_line_before_any_work(case, run_file,
 
 
 def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
-    done = rft("compile", RUN, "--target", "vertex", "-o", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
+    done = rft("compile", RUN, "--target", "vertex", "--output", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "77 epochs" in done.stdout
     assert (tmp_path / "x.yaml").stat().st_size < 200 * 1024
+
+
+def test_compiling_warns_of_what_submitting_refuses(tmp_path):
+    done = rft("compile", RUN, "--target", "kfp", "--output", "x.yaml", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "rft: warning: pods cannot read what lies on this machine: run_root=runs" in done.stderr
+    assert "rft: warning: nodes pull images from a registry" in done.stderr
+
+
+def test_an_output_file_is_not_given_by_o(tmp_path):
+    done = rft("compile", RUN, "-o", "x.yaml", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "an override is written section.key=value, got 'x.yaml'" in done.stderr
 
 
 def test_an_unknown_target_lists_the_known_ones(tmp_path):
@@ -108,10 +125,65 @@ def test_status_of_a_run_that_was_never_begun(run_file, tmp_path):
 
 
 def test_help_shows_an_example_of_each_command(tmp_path):
-    for command in ("run", "compile", "status"):
+    for command in ("run", "compile", "status", "tune"):
         done = rft(command, "--help", cwd=tmp_path)
         assert done.returncode == 0
-        assert f"rft {command} pipelines/runs/" in done.stdout
+        assert f"Example: rft {command} " in done.stdout
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    assert rft("--version", cwd=tmp_path).stdout.strip() == f"rft {version('reward-finetuning')}"
+
+
+def test_a_shell_completes_commands_and_names_the_options_of_one(tmp_path):
+    commands = rft(cwd=tmp_path, _RFT_COMPLETE="complete_bash", COMP_WORDS="rft sta", COMP_CWORD="1")
+    options = rft(cwd=tmp_path, _RFT_COMPLETE="complete_bash", COMP_WORDS="rft compile --ou", COMP_CWORD="2")
+
+    assert commands.stdout.split() == ["status"]
+    assert options.stdout.split() == ["--output"]
+
+
+NARROW = {"COLUMNS": "30", "TERM": "dumb", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_a_narrow_terminal_without_unicode(command, tmp_path):
+    done = rft(*([command] if command else []), "--help", cwd=tmp_path, **NARROW)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert max(map(len, done.stdout.splitlines())) <= 30
+
+
+def test_tables_and_errors_appear_in_a_narrow_terminal_without_unicode(tmp_path):
+    table = rft("estimate", RUN, cwd=tmp_path, **NARROW)
+    error = rft("run", "ü.yaml", cwd=tmp_path, **NARROW)
+
+    assert table.returncode == 0, table.stderr
+    assert "train" in table.stdout
+    assert error.returncode == 2
+    assert "no run file ?.yaml" in error.stderr
+
+
+def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
+    name = "n" * 100
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    command = [sys.executable, "-m", "pipelines.cli", "estimate", RUN, "-o", f"name={name}"]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert f"{name} on a100-80gb: " in done.stdout
+
+
+def test_windows_reads_in_one_line_what_is_missing(tmp_path):
+    program = "import sys; from pipelines.cli.app import main; sys.platform = 'win32'; main()"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "Windows is not supported, because it has no POSIX file locks (fcntl)" in done.stderr
 
 
 @pytest.mark.slow
@@ -130,7 +202,8 @@ def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(run_f
     assert "epoch 3: reward" in more.stdout
     assert "epoch 2:" not in more.stdout
     assert "epoch 3 of 3" in status.stdout
-    assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
+    assert "pull of the reference" in status.stdout
+    assert "no advice" in (tmp_path / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

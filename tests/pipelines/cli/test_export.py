@@ -21,13 +21,13 @@ def run_file(nudged_run, tmp_path):
     return path
 
 
-def test_a_policy_goes_to_a_bucket_as_it_does_to_a_folder_and_replaces_nothing_there(gcs, run_file, tmp_path):
+def test_a_policy_goes_to_a_bucket_as_it_does_to_a_folder_and_replaces_nothing_there(bucket, run_file, tmp_path):
     export(run_file, "--to", tmp_path / "here")
-    done = export(run_file, "--to", "gs://bucket/policies/one")
+    done = export(run_file, "--to", f"{bucket.uri}/policies/one")
 
     assert done.exit_code == 0
-    assert "gs://bucket/policies/one: epoch 1 of tiny" in done.stdout
-    there = local_folder("gs://bucket/policies/one")
+    assert f"{bucket.uri}/policies/one: epoch 1 of tiny" in done.stdout
+    there = local_folder(f"{bucket.uri}/policies/one")
     (weights,) = {path.name for path in (tmp_path / "here").iterdir()} - {"README.md"}
     assert {path.name for path in there.iterdir()} == {weights, "README.md"}
     assert (there / "README.md").read_text() == (tmp_path / "here" / "README.md").read_text()
@@ -35,5 +35,5 @@ def test_a_policy_goes_to_a_bucket_as_it_does_to_a_folder_and_replaces_nothing_t
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-    with pytest.raises(UserError, match="gs://bucket/policies/one is not empty"):
-        export(run_file, "--to", "gs://bucket/policies/one")
+    with pytest.raises(UserError, match=f"{bucket.uri}/policies/one is not empty"):
+        export(run_file, "--to", f"{bucket.uri}/policies/one")

@@ -53,7 +53,7 @@ def test_fetch_weights_of_no_scorer_is_refused(rft):
     ("arguments", "message"),
     [
         (["shapes"], "shapes: no official package to compare with; choose from hpsv2"),
-        (["nowhere.yaml"], "there is no run file nowhere.yaml"),
+        (["nowhere.yaml"], "no run file nowhere.yaml"),
         (["hpsv2"], "build it with `make scorer-environment`"),
     ],
 )

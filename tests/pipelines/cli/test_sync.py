@@ -5,7 +5,8 @@ import typer
 import yaml
 from mlflow.tracking import MlflowClient
 
-from pipelines.cli.sync import send_rest, sync
+from pipelines.cli.status import status
+from pipelines.cli.sync import send_if_done, sync
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.evaluation.exports import policy_of_epoch
 from reward_finetuning.evaluation.reports import evaluation_entry
@@ -39,7 +40,7 @@ def file_of(tmp_path):
 
 
 def test_b6_a_finished_run_sends_what_its_journal_still_holds(missed, capsys):
-    assert send_rest(missed)
+    send_if_done(missed)
 
     tracker = MlflowTracker(missed)
     client = MlflowClient(tracker.uri)
@@ -47,8 +48,32 @@ def test_b6_a_finished_run_sends_what_its_journal_still_holds(missed, capsys):
     assert run.data.metrics["reward/mean"] == 0.25
     assert run.info.status == "FINISHED"
     assert "2 journal entries of" in capsys.readouterr().out
-    assert send_rest(missed)
+    send_if_done(missed)
     assert capsys.readouterr().out == ""  # nothing was left to send
+
+
+def test_b6_the_status_of_a_finished_run_sends_it_too(missed, file_of, capsys):
+    status(file_of(missed))
+
+    assert "2 journal entries of" in capsys.readouterr().out
+    assert MlflowTracker(missed).num_unsent == 0
+
+
+def test_an_unfinished_run_leaves_sending_to_its_tasks(nudged_run, capsys):
+    run = nudged_run({1: 0.5}, loop={"epochs": 2, "evaluate_every": 1})
+    Journal(run).add(Entry("train", 1, {"reward/mean": 0.25}))
+
+    send_if_done(run)
+
+    assert capsys.readouterr().out == ""
+
+
+def test_a_server_that_accepts_no_connection_costs_a_finished_run_only_a_warning(missed, free_port, capsys):
+    tracking = missed.config.tracking.model_copy(update={"uri": f"http://127.0.0.1:{free_port}"})
+
+    send_if_done(RunDirectory(missed.config.model_copy(update={"tracking": tracking})))
+
+    assert "accepts no connection; rft sync sends the rest" in capsys.readouterr().err
 
 
 def test_b6_sync_sends_everything_and_says_how_much(missed, file_of, capsys):

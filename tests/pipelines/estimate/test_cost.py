@@ -1,9 +1,13 @@
+import json
+import shutil
+
 import pytest
 
 from pipelines.cli.app import app
 from pipelines.estimate.cost import estimate
-from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION, VAE_LINEAR, VAE_QUADRATIC
+from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.policy.source import BUILT_IN
 
 SD = {"source": "CompVis/stable-diffusion-v1-4"}
 STEP = 2 * NETWORKS["sd1"].flops(64 * 64)
@@ -27,7 +31,8 @@ def run(tmp_path, **changes):
 
 
 def decoded(images):
-    return images * (VAE_LINEAR * 64**2 + VAE_QUADRATIC * 64**4)
+    linear, quadratic = NETWORKS["sd1"].decoding
+    return images * (linear * 64**2 + quadratic * 64**4)
 
 
 def test_a_small_run_by_hand(tmp_path):
@@ -92,8 +97,31 @@ def test_memory_grows_with_the_cells_of_a_batch_and_lora_takes_less(tmp_path):
 
 
 def test_an_unknown_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"rft estimate supports Stable Diffusion 1.x, 2.x and XL"):
-        estimate(run(tmp_path, model={"source": "shapes"}), H100)
+    model = shutil.copytree(BUILT_IN, tmp_path / "model")
+    config = json.loads((model / "unet" / "config.json").read_text())
+    (model / "unet" / "config.json").write_text(json.dumps(config | {"cross_attention_dim": 49}))
+
+    with pytest.raises(UserError, match=r"rft estimate supports Stable Diffusion 1.x to 3.5, FLUX.1 and shapes"):
+        estimate(run(tmp_path, model={"source": str(model)}), H100)
+
+
+def test_the_built_in_model_is_costed_by_what_torch_counts_on_it(tmp_path):
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(BUILT_IN / "unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(BUILT_IN / "vae"))
+        with FlopCounterMode(display=False) as one_step:
+            unet(torch.empty(1, 4, 8, 8), torch.empty(1), encoder_hidden_states=torch.empty(1, 16, 48))
+        with FlopCounterMode(display=False) as decoding:
+            vae.decode(torch.empty(1, 4, 8, 8))
+
+    sampled = estimate(run(tmp_path, model={"source": "shapes"}), H100).roles["sample"].flops
+    by_hand = 4 * 10 * 2 * one_step.get_total_flops() + 4 * decoding.get_total_flops()
+    assert sampled == pytest.approx(by_hand, rel=1e-6)
+    assert sum(weight.numel() for weight in unet.parameters()) == NETWORKS["shapes"].parameters
 
 
 @pytest.mark.parametrize(
@@ -162,3 +190,71 @@ def test_the_networks_costs_are_those_that_torch_counts_on_the_real_architecture
     network = NETWORKS[family]
     assert sum(weight.numel() for weight in unet.parameters()) == network.parameters
     assert counted.get_total_flops() == pytest.approx(network.flops(48 * 64), rel=1e-6)
+
+
+TRANSFORMERS = {
+    "sd3": {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pos_embed_max_size": 192},
+    "sd3.5-medium": {
+        "num_layers": 24,
+        "num_attention_heads": 24,
+        "caption_projection_dim": 1536,
+        "pos_embed_max_size": 384,
+        "qk_norm": "rms_norm",
+        "dual_attention_layers": tuple(range(13)),
+    },
+    "flux": {"guidance_embeds": True},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_the_transformers_costs_are_those_that_torch_counts_on_the_real_architectures(family):
+    import torch
+    from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():
+        if family == "flux":
+            transformer = FluxTransformer2DModel(**TRANSFORMERS[family])
+            tokens, text = torch.empty(1, 24 * 32, 64), torch.empty(1, 512, 4096)
+            ids = {"img_ids": torch.empty(24 * 32, 3), "txt_ids": torch.empty(512, 3), "guidance": torch.empty(1)}
+            pooled = torch.empty(1, 768)
+        else:
+            transformer = SD3Transformer2DModel(
+                sample_size=128, patch_size=2, in_channels=16, out_channels=16, attention_head_dim=64,
+                joint_attention_dim=4096, pooled_projection_dim=2048, **TRANSFORMERS[family],
+            )  # fmt: skip
+            tokens, text, ids, pooled = torch.empty(1, 16, 48, 64), torch.empty(1, 333, 4096), {}, torch.empty(1, 2048)
+        with FlopCounterMode(display=False) as counted:
+            transformer(tokens, text, pooled, torch.empty(1), **ids)
+
+    network = NETWORKS[family]
+    assert sum(weight.numel() for weight in transformer.parameters()) == network.parameters
+    assert counted.get_total_flops() == pytest.approx(network.flops(48 * 64), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "memory"), [("sd35-medium-prdp", 40), ("flux-dev-prdp", 80)])
+def test_the_run_files_of_flow_models_are_costed_and_fit(name, memory):
+    from pathlib import Path
+
+    from reward_finetuning.config import load_config
+
+    config = load_config(Path(__file__).parents[3] / "pipelines" / "runs" / f"{name}.yaml")
+    found = estimate(config, H100)
+
+    assert found.roles["train"].memory < memory
+    assert found.roles["evaluate"].flops > 0
+
+
+def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_forward_pass_and_saves_memory(tmp_path):
+    def cost(**changes):
+        model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora"}
+        training = {"gate_cells": 1, "cells_per_batch": 1} | changes
+        return estimate(run(tmp_path, model=model, training=training), H100).roles
+
+    plain, checkpointed = cost(), cost(gradient_checkpointing=True)
+
+    step = NETWORKS["flux"].flops(128 * 128)
+    assert plain["train"].flops == pytest.approx(2 * 40 * step + step)
+    assert checkpointed["train"].flops == pytest.approx(3 * 40 * step + step)
+    assert checkpointed["train"].memory < plain["train"].memory

@@ -16,8 +16,9 @@ SPLIT = ["loop.granularity=split", "sampling.micro_batch_size=8", "run_root=gs:/
 
 
 def compile_run(folder, *overrides):
-    options = [word for each in (str(folder / "package.yaml"), *SPLIT, *overrides) for word in ("-o", each)]
-    return CliRunner().invoke(app, ["compile", str(RUN), "--cluster", str(CLUSTER), *options])
+    options = [word for each in (*SPLIT, *overrides) for word in ("-o", each)]
+    files = ["--cluster", str(CLUSTER), "--output", str(folder / "package.yaml")]
+    return CliRunner().invoke(app, ["compile", str(RUN), *files, *options])
 
 
 def test_five_epochs_of_sixteen_shards_fit(tmp_path):

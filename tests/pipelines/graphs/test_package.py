@@ -162,7 +162,7 @@ def test_what_is_not_on_this_machine_is_left_to_the_cluster(package):
 
 def test_compile_takes_a_cluster_file_and_refuses_what_its_target_cannot_do(tmp_path):
     cluster, file = str(ROOT / "infra" / "cluster.example.yaml"), tmp_path / "package.yaml"
-    command = ["compile", str(RUN), "--cluster", cluster, "-o", str(file), "-o", "loop.granularity=fused"]
+    command = ["compile", str(RUN), "--cluster", cluster, "--output", str(file), "-o", "loop.granularity=fused"]
 
     done = CliRunner().invoke(app, [*command, "--target", "kfp"])
     refused = CliRunner().invoke(app, [*command, "--target", "vertex"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from servers.gcs import Fault
+from servers.faults import Fault
 
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.run_epochs import run_epochs
@@ -32,11 +32,11 @@ def on_disk(config, folder):
     return checksums(config)
 
 
-def rft_run(config, folder, cache):
+def rft(config, folder, cache, *command):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", str(path)],
+        [sys.executable, "-m", "pipelines.cli", command[0], str(path), *command[1:]],
         cwd=folder,
         env=os.environ | {"RFT_CACHE": str(cache)},
         stdout=subprocess.PIPE,
@@ -78,37 +78,42 @@ def bad_network():
 
 
 @pytest.mark.slow
-def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(tmp_path, run_config, gcs, mlflow_store):
+def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(tmp_path, run_config, bucket, mlflow_store):
     tracking = {"uri": f"sqlite:///{tmp_path}/runs/mlflow.db"}
     expected = on_disk(run_config(tracking={"enabled": False}), tmp_path)
-    config = run_config(run_root="gs://bucket/team/runs", tracking=tracking)
-    gcs.faults += [Fault(600.0, "upload", "epochs/0002/policy/manifest"), *bad_network()]
+    config = run_config(run_root=f"{bucket.uri}/team/runs", tracking=tracking)
+    bucket.faults += [Fault(600.0, "upload", "epochs/0002/policy/manifest"), *bad_network()]
 
-    killed = rft_run(config, tmp_path, tmp_path / "one-machine")
-    wait_for(lambda: gcs.faults[0].times == 0, killed)  # all of epoch 2 is uploaded, only its manifest is not
+    killed = rft(config, tmp_path, tmp_path / "one-machine", "run")
+    wait_for(lambda: bucket.faults[0].times == 0, killed)  # all of epoch 2 is uploaded, only its manifest is not
     kill(killed)
-    failed = sum(fault.times == 0 for fault in gcs.faults[1:])
-    gcs.faults += bad_network()
+    failed = sum(fault.times == 0 for fault in bucket.faults[1:])
+    bucket.faults += bad_network()
     shutil.rmtree(tmp_path / "one-machine")
-    again = rft_run(config, tmp_path, tmp_path / "another-machine")
+    again = rft(config, tmp_path, tmp_path / "another-machine", "run")
     said, _ = again.communicate(timeout=500)
 
     assert again.returncode == 0, said
     assert failed > 10
     assert checksums(config) == expected
-    assert_nothing_is_left_over(gcs)
+    assert_nothing_is_left_over(bucket)
     assert_every_point_arrived_once(RunDirectory(config), tracking["uri"])
     page = tmp_path / "runs" / ".pipelines" / "bucket" / "team" / "runs" / "tiny" / "report.html"
     assert f"page  {page.as_uri()}" in said
     assert page.stat().st_size > 1000
     assert len(list(page.parent.glob("pipeline/*/package.yaml"))) == 2  # one per attempt
+    for command in (["status"], ["report"], ["export", "--to", f"{bucket.uri}/exported"]):
+        reading = rft(config, tmp_path, tmp_path / "a-third-machine", *command)
+        said, _ = reading.communicate(timeout=300)
+        assert reading.returncode == 0, said
+    assert [name for name in bucket.names() if name.startswith("exported/")]
 
 
-def assert_nothing_is_left_over(gcs):
+def assert_nothing_is_left_over(bucket):
     """Every data object belongs to an artifact that has a manifest."""
-    epochs = [name for name in gcs.names() if name.startswith("team/runs/tiny/epochs/")]
+    epochs = [name for name in bucket.names() if name.startswith("team/runs/tiny/epochs/")]
     data = {name for name in epochs if "/." in name}
-    listed = [Manifest.model_validate_json(gcs.objects.data["bucket", name]) for name in epochs if name not in data]
+    listed = [Manifest.model_validate_json(bucket.data(name)) for name in epochs if name not in data]
     assert data == {place.object for manifest in listed for place in manifest.objects.values()}
 
 

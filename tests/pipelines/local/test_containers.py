@@ -93,6 +93,20 @@ def test_passwords_of_the_environment_stand_on_no_command_line(run_config, monke
     assert passed_environment()["MLFLOW_TRACKING_PASSWORD"] == "s3cr3t"
 
 
+def test_what_selects_a_storage_service_is_passed_on_and_its_files_are_mounted(run_config, monkeypatch, tmp_path):
+    (tmp_path / "aws").write_text("[default]\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store:9000")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+
+    arguments = container_arguments(Engine(), run_config(run_root="s3://bucket/runs"), ContainerOptions())
+
+    assert "s3cr3t" not in json.dumps(arguments)
+    assert passed_environment()["AWS_SECRET_ACCESS_KEY"] == "s3cr3t"
+    assert passed_environment()["AWS_ENDPOINT_URL_S3"] == "http://store:9000"
+    assert mounts(arguments)[str(tmp_path / "aws")] is True
+
+
 def test_a_model_folder_keeps_its_place(run_config):
     config = absolute_paths(run_config(model={"source": str(BUILT_IN)}))
 

@@ -14,13 +14,11 @@ RATES = (0.01, 0.5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["disk", "bucket"])
+@pytest.mark.parametrize("place", ["disk", "gs", "s3"])
 def test_one_of_two_runs_with_different_settings_wins_and_the_other_names_what_differs(
     place, run_config, tmp_path, request
 ):
-    if place == "bucket":
-        request.getfixturevalue("gcs")
-    changes = {"run_root": "gs://bucket/runs"} if place == "bucket" else {}
+    changes = {} if place == "disk" else {"run_root": f"{request.getfixturevalue(place).uri}/runs"}
     loop = {"epochs": 1, "evaluate_every": 1}
     configs = {
         rate: run_config(

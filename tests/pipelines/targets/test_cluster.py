@@ -6,6 +6,7 @@ import yaml
 
 from pipelines.targets.cluster import Cluster, load_cluster
 from pipelines.targets.refusals import refuse
+from pipelines.targets.roles import ROLES
 from pipelines.targets.services import TargetName
 from reward_finetuning.config import UserError
 
@@ -27,6 +28,13 @@ def test_the_example_loads_and_its_target_takes_it(file, target):
 
     refuse(cluster, TargetName(target))
     assert cluster.pools.train.accelerator == "nvidia-tesla-a100"
+
+
+def test_the_cluster_file_of_any_cluster_loads_and_needs_no_gpu():
+    pools = load_cluster(ROOT / "infra" / "cluster.plain.yaml").pools
+
+    assert {role: pools.of(role).gpus for role in ROLES} == dict.fromkeys(ROLES, 0)
+    assert pools.train.secrets["rft-store"]["AWS_SECRET_ACCESS_KEY"] == "secretkey"
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL))

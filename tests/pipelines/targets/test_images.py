@@ -47,11 +47,12 @@ def test_a_lock_that_is_none_is_refused(lock, text):
 def test_dockerfiles_agree_with_each_other_and_with_the_project(dockerfile):
     text = dockerfile.read_text(encoding="utf-8")
     (base,) = re.findall(r"^ARG BASE_IMAGE=(.*)", text, re.MULTILINE)
-    torch = re.findall(r"^ARG TORCH_VERSION=(.*)", text, re.MULTILINE)
+    installs = re.findall(r"pip install .*?(?=\n[A-Z]|&&)", text, re.DOTALL)
 
     assert all(f"ARG BASE_IMAGE={base}" in other.read_text(encoding="utf-8") for other in DOCKERFILES)
     assert re.fullmatch(r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", base)
-    assert all(f"torch=={version}" in PROJECT["optional-dependencies"]["train"] for version in torch)
+    assert installs
+    assert all("--require-hashes" in each or "--no-index" in each for each in installs)
     assert f"USER {IMAGE_USER}:{IMAGE_USER}" in text
     assert "ENTRYPOINT [" not in text
 
@@ -66,3 +67,22 @@ def test_locks_hold_the_versions_of_constraints_by_hash(image):
         requirement, sha256 = line.split(" --hash=sha256:")
         assert re.fullmatch(r"[0-9a-f]{64}", sha256)
         assert requirement in constraints or requirement.startswith("setuptools==")
+
+
+@pytest.mark.parametrize(
+    "file", ["torch-cuda.lock", "torch-cpu.lock", "scorer/requirements.lock", "scorer/packages.lock"]
+)
+def test_torch_and_the_packages_of_the_scorer_are_locked_by_hash(file):
+    lines = (ROOT / "images" / file).read_text(encoding="utf-8").splitlines()
+
+    locked = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+( --hash=sha256:[0-9a-f]{64})+", line) for line in locked)
+
+
+@pytest.mark.parametrize(("file", "version"), [("torch-cuda.lock", ""), ("torch-cpu.lock", "+cpu")])
+def test_torch_is_locked_in_the_version_of_the_project(file, version):
+    text = (ROOT / "images" / file).read_text(encoding="utf-8")
+
+    (torch,) = re.findall(r"^(torch==\S+) ", text, re.MULTILINE)
+    assert torch.removesuffix(version) in PROJECT["optional-dependencies"]["train"]
+    assert ("nvidia-" in text) == (version == "")

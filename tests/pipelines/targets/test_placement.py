@@ -127,7 +127,9 @@ def test_variables_come_from_the_file_and_from_secrets(on_kfp):
 def test_pods_wait_in_their_queue_pull_as_told_and_end_in_time(on_kfp):
     pods = dict(on_kfp.pods())
 
-    assert all(pod["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "images"} for _, pod in on_kfp.pods())
+    labels = on_kfp.by_role(on_kfp.pods(), lambda pod: pod["podMetadata"]["labels"])
+    queue = {"kueue.x-k8s.io/queue-name": "images"}
+    assert labels == {role: queue | {"reward-finetuning/role": role} for role in labels}
     assert pods["train-epoch"]["imagePullPolicy"] == "Always"
     assert [secret["secretName"] for secret in pods["train-epoch"]["imagePullSecret"]] == ["registry"]
     deadlines = on_kfp.by_role(on_kfp.pods(), lambda pod: pod.get("activeDeadlineSeconds"))

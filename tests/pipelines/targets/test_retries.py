@@ -15,7 +15,7 @@ import yaml
 from reward_finetuning.config import ArtifactError, RetryableError, TrainingError, UserError
 from reward_finetuning.failures import leave_failure
 
-PATCH = Path(__file__).parents[3] / "infra" / "kubernetes" / "kubeflow" / "patches" / "retry-always.yaml"
+PATCH = Path(__file__).parents[3] / "infra" / "kubernetes" / "kubeflow" / "patches" / "workflow-defaults.yaml"
 WEEK = 7 * 24 * 3600
 
 

@@ -2,8 +2,9 @@ import pytest
 import yaml
 
 from reward_finetuning.policy.export.card import Provenance, model_card
-from reward_finetuning.policy.export.weights import Exported, form_of
+from reward_finetuning.policy.export.weights import Drawing, Exported, form_of
 
+DRAWING = Drawing(grid=None, image_size=(32, 32), latent_shape=(4, 8, 8))
 RESULTS = [("prompt set", "reward", "before", "after"), ("a|b", "shapes", "0.5", "0.7")]
 
 
@@ -13,7 +14,7 @@ def card(run_config):
         facts = {"epoch": 2, "weights_sha256": "w", "fingerprint": "f", "code_version": "c"}
         told = {"num_prompts": 64, "prompts_digest": "d" * 64, "results": results, "verdict": "Better."}
         config = run_config(**changes)
-        exported = Exported(form_of(config.model, merge=merge), "StableDiffusionPipeline", False)
+        exported = Exported(form_of(config.model, merge=merge), "StableDiffusionPipeline", False, DRAWING)
         return model_card(Provenance(config=config, averaged=False, **facts, **told), exported)
 
     return write

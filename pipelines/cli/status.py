@@ -1,0 +1,30 @@
+"""`rft status`: the progress of a run."""
+
+from __future__ import annotations
+
+from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from pipelines.cli.sync import send_if_done
+from pipelines.cli.terminal import make_console
+from reward_finetuning.config import UserError
+
+
+def status(config: ConfigFile, override: Override = None) -> None:
+    """Show the progress of a run: its newest epochs and its newest evaluation.
+
+    Example: `rft status shapes-prdp`
+    """
+    from pipelines.cli.tables import print_locations, print_status
+    from reward_finetuning.storage import RunDirectory
+
+    run_config = load_with_absolute_root(config, override)
+    if run_config.retraining is not None:
+        from pipelines.local.retrain import print_series
+
+        print_series(run_config, make_console())
+        return
+    directory = RunDirectory(run_config)
+    if directory.describe() is None:
+        raise UserError(f"{directory.uri} contains no run; start one with: rft run {config}")
+    print_status(directory, make_console())
+    print_locations(directory, make_console())
+    send_if_done(directory)

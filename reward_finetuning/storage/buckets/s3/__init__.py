@@ -1,0 +1,1 @@
+"""S3, and stores with its API: MinIO, SeaweedFS, Ceph, R2."""
