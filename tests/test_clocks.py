@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 TIMESTAMPS = {
     "reward_finetuning/storage/cache.py": "compared with the times of files, which the same clock wrote",
     "reward_finetuning/tracking/journal.py": "the moment that MLflow shows",
+    "reward_finetuning/tracking/tensorboard.py": "the moment that TensorBoard shows",
 }
 """Who reads the wall clock by time.time(), and for what."""
 

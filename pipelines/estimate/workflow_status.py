@@ -177,7 +177,7 @@ class State:
         return self.given.config if name == "config" else "1" * 20
 
     def _artifact(self, path: str, name: str, definition: Document) -> dict[str, Any]:
-        uri = f"gs://bucket/pipelines/{self.workflow}/{_uuid(self.workflow)}/task/{_uuid(path)}/{name or 'output'}"
+        uri = f"store/bucket/pipelines/{self.workflow}/{_uuid(self.workflow)}/task/{_uuid(path)}/{name or 'output'}"
         session = json.dumps({"Provider": "gs", "Params": {"fromEnv": "true"}})
         metadata = {"display_name": name, "store_session_info": session} | dict(self.given.metadata.get(name, {}))
         kind = definition.get("artifactType", {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"})

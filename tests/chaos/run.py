@@ -89,7 +89,7 @@ def survive(scene: Scene) -> int:
         assert process.ended(600), "the attempt hangs"
         if process.code == 0:
             return number
-        assert process.code == 75, f"code {process.code}: {(scene.folder / f'{scene.name}.log').read_text()[-3000:]}"
+        assert process.code == 75, f"code {process.code}:\n{process.log()}"
     raise AssertionError(f"{MOST_ATTEMPTS} attempts were not enough")
 
 

@@ -18,8 +18,8 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from servers.faults import Action, Request
 from servers.gcs import GcsServer
-from servers.gcs_faults import Action, Request
 
 ANYWHERE: tuple[Action, ...] = (500, 503, 429, "reset", "lost", "truncate", 0.2, 1.0)
 """Refused; reset before or after the work was done; half an answer; slow."""

@@ -25,7 +25,7 @@ class Failpoint:
     """Where it can happen; None: everywhere."""
 
 
-_LOCAL, _GCS = "reward_finetuning.storage.local", "reward_finetuning.storage.gcs"
+_LOCAL, _BUCKETS = "reward_finetuning.storage.local", "reward_finetuning.storage.buckets"
 
 FAILPOINTS = [
     Failpoint("files written, not synced", _LOCAL, "_sync_below", "before", "disk"),
@@ -34,11 +34,11 @@ FAILPOINTS = [
     Failpoint("manifest written, not renamed", _LOCAL, "LocalStore._publish", "before", "disk"),
     Failpoint("artifact renamed", _LOCAL, "LocalStore._publish", "after", "disk"),
     Failpoint("small file linked", _LOCAL, "LocalStore._create", "after", "disk"),
-    Failpoint("data not uploaded", f"{_GCS}.transfers", "upload", "before", "gcs"),
-    Failpoint("data uploaded, no manifest", f"{_GCS}.transfers", "upload", "after", "gcs"),
-    Failpoint("object not put", f"{_GCS}.objects", "Bucket.put", "before", "gcs"),
-    Failpoint("object put", f"{_GCS}.objects", "Bucket.put", "after", "gcs"),
-    Failpoint("artifact claimed", f"{_GCS}.store", "GcsStore._publish", "after", "gcs"),
+    Failpoint("data not uploaded", f"{_BUCKETS}.transfers", "upload", "before", "gcs"),
+    Failpoint("data uploaded, no manifest", f"{_BUCKETS}.transfers", "upload", "after", "gcs"),
+    Failpoint("object not put", f"{_BUCKETS}.bucket", "Bucket.put", "before", "gcs"),
+    Failpoint("object put", f"{_BUCKETS}.bucket", "Bucket.put", "after", "gcs"),
+    Failpoint("artifact claimed", f"{_BUCKETS}.store", "BucketStore._publish", "after", "gcs"),
     Failpoint(
         "pictures of a micro-batch", "reward_finetuning.storage.artifacts.rollouts", "write_micro_batch", "after"
     ),

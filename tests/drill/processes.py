@@ -85,7 +85,11 @@ class Fork:
         """Wait for its end, which must be a success."""
         if not self.ended(600):
             self.kill()
-        assert self.code == 0, f"the attempt ended with code {self.code}:\n{self._log.read_text()[-3000:]}"
+        assert self.code == 0, f"the attempt ended with code {self.code}:\n{self.log()}"
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(errors="replace")[-3000:]
 
     def _enter(self, step: str) -> None:
         self._step[:] = step.encode().ljust(32, b"\0")
@@ -162,7 +166,11 @@ class Command:
         """See Fork."""
         if not self.ended(600):
             self.kill()
-        assert self.code == 0, f"rft run ended with code {self.code}:\n{self._log.read_text()[-3000:]}"
+        assert self.code == 0, f"rft run ended with code {self.code}:\n{self.log()}"
+
+    def log(self) -> str:
+        """See Fork."""
+        return self._log.read_text(errors="replace")[-3000:]
 
 
 def descendants(root: int) -> Sequence[int]:

@@ -118,7 +118,7 @@ class Drill:
         if after is None:
             assert process.ended(600), "neither killed nor done"
             ended = process.code == 0
-            assert ended or process.code == -9, f"code {process.code}: {scene.folder / scene.name}.log"
+            assert ended or process.code == -9, f"code {process.code}:\n{process.log()}"
         else:
             while scene.run.latest().epoch < after and not (ended := process.ended(0.02)):
                 pass
@@ -126,7 +126,7 @@ class Drill:
             if not ended:
                 process.kill()
         if ended:
-            assert process.code == 0, f"code {process.code}: {scene.folder / scene.name}.log"
+            assert process.code == 0, f"code {process.code}:\n{process.log()}"
             return True
         self.kills[f"{process.step} ({'command' if isinstance(process, Command) else scene.granularity})"] += 1
         self.places[f"{where}, {scene.place}"] += 1

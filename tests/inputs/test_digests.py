@@ -26,7 +26,7 @@ def begin(config, inputs, tmp_path):
 def test_a_run_begins_where_everything_is_as_it_was_compiled(compiled, tmp_path):
     config, _, inputs = compiled
 
-    assert json.loads(inputs).keys() == {"model.digest", "prompts.digest", "evaluation.train.digest"}
+    assert json.loads(inputs).keys() == {"model.digest", "model.index", "prompts.digest", "evaluation.train.digest"}
     assert '"first":1' in begin(config, inputs, tmp_path)
 
 
@@ -75,7 +75,12 @@ def test_nobody_is_asked_and_no_plug_in_is_imported_to_know_digests(run_config):
         update={"reward": RewardConfig(weights={"served": 1.0, "ours": 1.0}, scorers=scorers)}
     )
 
-    assert compiled_digests(config).keys() == {"model.digest", "prompts.digest", "evaluation.train.digest"}
+    assert compiled_digests(config).keys() == {
+        "model.digest",
+        "model.index",
+        "prompts.digest",
+        "evaluation.train.digest",
+    }
 
 
 def test_a_scorer_on_the_hub_is_known_by_its_commit(run_config):

@@ -1,6 +1,7 @@
 """The doctor in real epochs: what is measured, that training does not notice, and which settings it warns of."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,7 @@ def test_advice_is_given_once_in_the_epoch_in_which_its_reason_begins(tasks, cap
     assert "clip ranges, limit 4): try training.learning_rate: 0.05" in log
 
 
+PROMPTS = Path(__file__).parents[2] / "benchmarks" / "study" / "prompts" / "large.jsonl"
 WORLD = {
     "model": {"source": "shapes", "trainable": "lora", "lora": {"rank": 8, "alpha": 4.0}},
     "reward": {"weights": {"shapes": 1.0}},
@@ -98,7 +100,7 @@ def trained(tasks, name, num_epochs, *, beta, updates, learning_rate, prompts, i
         **WORLD,
         name=name,
         seed=7,
-        prompts={"train": "shapes:train", "prompts_per_epoch": prompts},
+        prompts={"train": str(PROMPTS), "prompts_per_epoch": prompts},
         sampling={**SAMPLING, "images_per_prompt": images},
         objective={"name": "prdp", "kl_weight": beta, "clip_range": 1e-3},
         training={"updates_per_epoch": updates, "learning_rate": learning_rate, "cells_per_batch": 160},
@@ -112,7 +114,7 @@ def trained(tasks, name, num_epochs, *, beta, updates, learning_rate, prompts, i
 
 @pytest.mark.slow
 def test_the_studys_first_settings_of_prdp_are_warned_of(tasks):
-    run = trained(tasks, "old", 14, beta=20.0, updates=4, learning_rate=1e-2, prompts=32, images=2)
+    run = trained(tasks, "old", 8, beta=20.0, updates=4, learning_rate=1e-2, prompts=32, images=2)
 
     pulls = dict(history(run)["doctor/reference_pull"])
     warned = {epoch: [r.label for r in readings_of(run, epoch) if r.advice] for epoch in pulls}

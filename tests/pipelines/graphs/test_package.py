@@ -139,7 +139,10 @@ def test_the_package_knows_the_digests_of_what_it_was_compiled_for(package, over
 
     assert inputs["prompts.digest"] == read_prompts("shapes:train").digest
     assert inputs["evaluation.heldout.digest"] == read_prompts("shapes:heldout").digest
-    assert inputs.keys() == {"model.digest", "prompts.digest", "evaluation.train.digest", "evaluation.heldout.digest"}
+    assert inputs.keys() == {
+        *("model.digest", "model.index", "prompts.digest"),
+        *("evaluation.train.digest", "evaluation.heldout.digest"),
+    }
     (task,) = [task for name, task in compiled.tasks() if name == "next-epochs"]
     assert task["taskInfo"]["name"] == "settings and epochs"
 

@@ -13,7 +13,6 @@ from pipelines.graphs.package import compile_package
 from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
 
-SETS = Path("pipelines/runs/shapes-retrain")
 SERIES = Path("pipelines/runs/shapes-retrain.yaml")
 
 
@@ -51,9 +50,9 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     from mlflow.tracking import MlflowClient
 
     root = tmp_path / "runs"
-    first, second = (rft("run", root, prompts=SETS / f"2026-{month}-01.txt") for month in ("09", "10"))
+    first, second = (rft("run", root, prompts=f"shapes-retrain:2026-{month}-01") for month in ("09", "10"))
     third = rft("run", root)  # the newest
-    again = rft("run", root, prompts=SETS / "2026-10-01.txt")
+    again = rft("run", root, prompts="shapes-retrain:2026-10-01")
 
     assert (
         "promoted, models:/shapes-retrain/1 is the champion (epoch 5 is the first model; Against the pretrained model: "
@@ -69,9 +68,9 @@ def test_the_first_becomes_champion_a_better_one_follows_and_one_that_hurts_the_
     shown = rft("status", root).splitlines()
     outcomes = [line for line in shown if "promoted:" in line or "refused:" in line]
     assert [("promoted:" in line, line.split("  ")[1]) for line in outcomes] == [
-        (True, "16 of 2026-09-01.txt"),
-        (True, "16 of 2026-10-01.txt"),
-        (False, "16 of 2026-11-01.txt"),
+        (True, "16 of shapes-retrain:2026-09-01"),
+        (True, "16 of shapes-retrain:2026-10-01"),
+        (False, "16 of shapes-retrain:2026-11-01"),
     ]
     assert "shapes on black changes by -" in _said_by_mlflow(client, tmp_path, promoted="False")
 

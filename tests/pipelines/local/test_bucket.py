@@ -16,6 +16,7 @@ from servers.faults import Fault
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import Manifest, RunDirectory
+from reward_finetuning.tracking.metrics_table import named
 
 ARTIFACTS = ("epochs/0001/policy", "epochs/0002/policy")
 
@@ -126,7 +127,7 @@ def assert_every_point_arrived_once(run, uri):
     points = sorted(
         (key, entry["epoch"], entry["timestamp_ms"], value)
         for entry in entries.values()
-        for key, value in entry["metrics"].items()
+        for key, value in (named(entry["metrics"]) if entry.get("evaluation") else entry["metrics"]).items()
     )
     found = sorted(
         (point.key, point.step, point.timestamp, point.value)
