@@ -5,4 +5,4 @@ def reward(config: str, rollouts: Input[Artifact], rewards: Output[Artifact]) ->
     """Score every image of `rollouts`."""
     from reward_finetuning.steps.reward import reward as step
 
-    rewards.metadata.update(step(config, rollouts.path, rewards.path))
+    step(config, rollouts.path, rewards.path)

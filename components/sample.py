@@ -1,8 +1,8 @@
-from kfp.dsl import Artifact, Input, Model, Output
+from kfp.dsl import Artifact, Output
 
 
-def sample(config: str, shard: str, policy: Input[Model], rollouts: Output[Artifact]) -> None:
+def sample(config: str, epoch: str, shard: str, rollouts: Output[Artifact], offset: int = 0) -> None:
     """Draw a shard of an epoch's images."""
     from reward_finetuning.steps.sample import sample as step
 
-    rollouts.metadata.update(step(config, shard, policy.path, rollouts.path))
+    step(config, epoch, shard, rollouts.path, offset)

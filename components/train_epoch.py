@@ -1,15 +1,10 @@
-from kfp.dsl import Artifact, Input, Model, Output
+from kfp.dsl import Model, Output
 
 
-def train_epoch(
-    config: str,
-    policy: Input[Model],
-    rollouts: Input[list[Artifact]],
-    rewards: Input[list[Artifact]],
-    next_policy: Output[Model],
-) -> None:
-    """Update the policy on one epoch's shards."""
+def train_epoch(config: str, epoch: str, next_policy: Output[Model], offset: int = 0) -> bool:
+    """Update the policy on one epoch's shards; returns whether it is evaluated now."""
     from reward_finetuning.steps.train_epoch import train_epoch as step
 
-    drawn, scored = [shard.path for shard in rollouts], [shard.path for shard in rewards]
-    next_policy.metadata.update(step(config, policy.path, drawn, scored, next_policy.path))
+    trained = step(config, epoch, next_policy.path, offset)
+    next_policy.metadata.update({"address": trained.address, "mlflow_run": trained.mlflow_run})
+    return trained.is_evaluated

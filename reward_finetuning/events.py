@@ -27,6 +27,9 @@ from reward_finetuning.config.display import redacted
 EVENTS = "RFT_EVENTS"
 """Environment variable: the file to which a step appends its events. Not set: text only."""
 
+ARGO_PROGRESS = "ARGO_PROGRESS_FILE"
+"""Environment variable that Argo sets: the file from which it reads the progress of a task, as `done/total`."""
+
 SECONDS = "RFT_PROGRESS_SECONDS"
 """Environment variable: seconds between two reports of progress where there is no terminal."""
 
@@ -190,6 +193,10 @@ def _end_at_the_lock(path: Path) -> None:
 def _report(event: Event) -> None:
     _MOVEMENTS[0] += 1
     print(event.text, flush=True)
+    progress = os.environ.get(ARGO_PROGRESS)
+    if progress and isinstance(event, Advance) and event.done <= event.total:
+        with suppress(OSError):  # progress is no reason to end the work
+            Path(progress).write_text(f"{event.done}/{event.total}\n", encoding="ascii")
     path = os.environ.get(EVENTS)
     if not path:
         return

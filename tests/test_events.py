@@ -132,3 +132,26 @@ def test_an_event_is_a_line_of_json(events, tmp_path):
 
     (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(line) == {"kind": "news", "text": "epoch 1: done"}
+
+
+def test_argo_reads_the_progress_of_a_task_from_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "progress"
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(path))
+    monkeypatch.setenv("RFT_PROGRESS_SECONDS", "0")
+    seen = []
+
+    with Progress("sample", "epoch 3", 4, "images") as progress:
+        for _ in range(2):
+            progress.advance(2)
+            seen.append(path.read_text())
+
+    assert seen == ["2/4\n", "4/4\n"]
+
+
+def test_a_progress_file_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "absent" / "progress"))
+
+    with Progress("sample", "epoch 3", 4, "images") as progress:
+        progress.advance(4)
+
+    assert "4/4 images" in capsys.readouterr().out

@@ -30,7 +30,7 @@ COVERAGE = {
     # Evaluation and promotion are tested by their steps, from run directories.
     "evaluation/test_candidates": "evaluation.side_by_side evaluation.task steps.plan_evaluation",
     "evaluation/test_parts": "evaluation.subjects",
-    "steps/test_evaluation": "evaluation.pages evaluation.reports steps.evaluate steps.evaluate_shard",
+    "steps/test_evaluation": "evaluation.pages steps.evaluate steps.evaluate_shard",
     "steps/test_promote": "evaluation.champion evaluation.contest",
     "steps/test_gate": "evaluation.objections steps.outputs",
     "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
@@ -42,7 +42,9 @@ COVERAGE = {
         "pipelines.cli.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status pipelines.cli.tables"
     ),
     "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
+    "pipelines/estimate/test_workflow": "pipelines.estimate.workflow_size pipelines.estimate.workflow_status",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
+    "report/test_summary": "report.markdown",
     "tracking/test_server": "tracking.sender",
     "pipelines/remote/test_submit": (
         "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
@@ -55,7 +57,9 @@ COVERAGE = {
     "pipelines/remote/test_kubeflow_tasks": "pipelines.remote.clients.kubeflow_tasks",
     "pipelines/remote/test_follow": "pipelines.remote.progress",
     # Graphs are tested by the packages that they compile to.
-    "pipelines/graphs/test_package": "pipelines.graphs.conditions pipelines.graphs.online pipelines.graphs.rollouts",
+    "pipelines/graphs/test_package": (
+        "pipelines.graphs.conditions pipelines.graphs.first_task pipelines.graphs.online pipelines.graphs.rollouts"
+    ),
     "pipelines/graphs/test_staged": "pipelines.graphs.offline",
     "pipelines/graphs/test_retraining": "pipelines.local.retrain",
     "pipelines/local/test_launch": "pipelines.local.runner",
@@ -105,7 +109,7 @@ COVERAGE = {
     "rewards/test_shapes": "shapes.detection shapes.judge",
     # The light steps and the loop are tested on one run from its first task to its last.
     "steps/test_steps": (
-        "steps.evaluation_due steps.next_epochs steps.plan steps.reward steps.sample steps.shards "
+        "steps.draw steps.next_epochs steps.plan steps.reward steps.sample "
         "storage.artifacts.rewards storage.artifacts.rollouts"
     ),
     "steps/test_determinism": "steps.run_epochs",

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from components.launcher.attempt import run_to_end
 from components.launcher.manifest import job_name, train_job
 from components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
 from reward_finetuning.config.locations import BUCKET_EXAMPLES
-from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, report_name
+from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, page_metrics, report_name
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.plan import Plan, Trained, epoch_number, policy_before, shards_of, trained
 from reward_finetuning.steps.program import step
 from reward_finetuning.storage import (
     Reference,
     RunDirectory,
     artifact_names,
-    read_reference,
-    read_references,
     write_reference,
 )
 
@@ -29,31 +25,20 @@ _IN_THE_POD = "/tmp/reference.json"
 
 
 @step
-def launch_train_epoch(
-    config: str, policy: str, rollouts: Sequence[str], rewards: Sequence[str], next_policy: str, job: str
-) -> dict[str, Any]:
+def launch_train_epoch(config: str, epoch: str, next_policy: str, offset: int = 0, job: str = "") -> Trained:
     """`steps.train_epoch` on several nodes; arguments as there, and `job`: JSON text of TrainJobSettings."""
-    before = read_reference(policy)
-    drawn, scored = read_references(rollouts), read_references(rewards)
+    number = epoch_number(epoch, offset)
     run, settings = RunDirectory(parse_config(config)), TrainJobSettings.parse(job)
-    if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
-        return write_reference(next_policy, before).facts
     run.check()
-    epoch = before.epoch + 1
-    name = artifact_names.policy(epoch)
+    before, name = policy_before(run, number), artifact_names.policy(number)
+    if before is None:
+        return trained(run, number, next_policy)
+    shards_of(run, before)  # what is absent is refused before machines are asked for
+    options = {"config": config, "epoch": str(number), "next-policy": _IN_THE_POD}
+    _run(run, settings, number, f"{run.uri}\n{before.checksum}", "train_epoch", options)
     if run.store.manifest(name) is None:
-        options = {
-            "config": config,
-            "policy": before.model_dump_json(),
-            "rollouts": _list(drawn),
-            "rewards": _list(scored),
-            "next-policy": _IN_THE_POD,
-        }
-        _run(run, settings, epoch, f"{run.uri}\n{before.checksum}", "train_epoch", options)
-    made = run.store.manifest(name)
-    if made is None:
         raise _elsewhere(run, name)
-    return write_reference(next_policy, Reference.to(name, made)).facts
+    return trained(run, number, next_policy)
 
 
 @step
@@ -72,9 +57,9 @@ def launch_run_epochs(
         raise _elsewhere(run, name)
     write_reference(policy, latest)
     folder, _ = run.open(Reference.to(name, made), [PAGE, SUMMARY])
-    numbers = headline(made.facts["metrics"])
-    Outputs(report, metrics, summary).publish(folder / PAGE, folder / SUMMARY, numbers)
-    return numbers
+    numbers = made.facts["metrics"]
+    Outputs(report, metrics, summary).publish(folder / PAGE, folder / SUMMARY, headline(numbers))
+    return page_metrics(numbers)
 
 
 def _run(
@@ -88,11 +73,6 @@ def _run(
     num_processes = max(1, settings.gpus) if processes == "auto" else processes
     name = job_name(run.config.name, epoch, key)
     run_to_end(train_job(name, settings, program, num_processes=num_processes), settings)
-
-
-def _list(references: Sequence[Reference]) -> str:
-    """One word: a TrainJob takes 128 of them."""
-    return json.dumps([reference.model_dump() for reference in references])
 
 
 def _elsewhere(run: RunDirectory, name: str) -> UserError:

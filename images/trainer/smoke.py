@@ -11,7 +11,6 @@ from contents import import_all
 
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.sample import sample
-from reward_finetuning.steps.shards import shards
 
 print(*import_all("trainer"))
 with TemporaryDirectory() as folder:
@@ -23,8 +22,7 @@ with TemporaryDirectory() as folder:
         "tracking": {"enabled": False},
     }
     policy, rollouts = f"{folder}/policy.json", f"{folder}/rollouts.json"
-    plan = next_epochs(json.dumps(config), policy)
-    (shard,) = shards(json.dumps(config), plan, 0)
-    facts = sample(json.dumps(config), shard, policy, rollouts)
+    begun = next_epochs(json.dumps(config), policy)
+    facts = sample(begun.run, begun.first, "0", rollouts)
     print(facts, torch.__version__, kfp.__version__)
     assert facts["num_images"] == 2

@@ -25,11 +25,12 @@ def compile_(
 ) -> None:
     """Compile the pipeline of a run or an evaluation to a package for Kubeflow Pipelines or Vertex AI.
 
-    What `rft submit` would refuse, such as a local run_root, is printed as a warning: the config is a parameter of the
-    package, and whoever submits it can give another.
+    What `rft submit` would refuse, such as a local run_root, is printed as a warning: the parameters `run` and
+    `options` of a pipeline run can replace it.
 
     Example: `rft compile prdp-large-scale --target vertex --cluster cluster.yaml --output package.yaml`
     """
+    from pipelines.graphs.fit import describe_workflow
     from pipelines.graphs.package import compile_package
     from pipelines.remote.preflight import examine
     from pipelines.remote.service import Service
@@ -45,3 +46,5 @@ def compile_(
             print(f"rft: warning: {text}", file=sys.stderr)
     content = f"{compiled.loop.epochs} epochs" if isinstance(compiled, RunConfig) else f"evaluation {compiled.name}"
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB for {target}, {content}")
+    if target is TargetName.KFP and isinstance(compiled, RunConfig):
+        print(describe_workflow(path, compiled))

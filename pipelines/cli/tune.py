@@ -79,7 +79,7 @@ def _write(target: Path, config: Path, override: Sequence[str], search: Search, 
     from pipelines.tuning.search import best_of
     from pipelines.tuning.tuned import NOTE, run_file, table
     from reward_finetuning.config.load import apply_override, read_sections
-    from reward_finetuning.report.summary import markdown_page
+    from reward_finetuning.report.markdown import markdown_page
 
     tree = read_sections(config, "run file", "pipelines/runs")
     for each in override:

@@ -19,10 +19,12 @@ def standalone(target: Target, config: RunConfig | EvaluationRun) -> Any:
     plan_evaluation = target.component(plan_evaluation_component)
     compare = evaluation(target, config.evaluation.num_shards)
 
+    whole = config.model_dump_json()
+
     @dsl.pipeline(name="evaluation", description="Policies side by side on the same prompts and the same noise.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        plan = plan_evaluation(config=config)
-        compare(config=config, policy=plan.outputs["policy"])
+    def pipeline() -> None:
+        plan = plan_evaluation(config=whole)
+        compare(config=plan.outputs["Output"], policy=plan.outputs["policy"])
 
     return pipeline
 

@@ -5,36 +5,34 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.launch_train_epoch import launch_train_epoch
-from components.next_epochs import next_epochs as next_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.graphs.conditions import when
 from pipelines.graphs.evaluation import evaluation
-from pipelines.graphs.rollouts import rollouts_and_rewards
+from pipelines.graphs.first_task import first_task
+from pipelines.graphs.rollouts import scored_shards
 from pipelines.targets.target import Target
 from reward_finetuning.config import RunConfig
+from reward_finetuning.config.options import address_of
 
 
 def offline(target: Target, config: RunConfig) -> Any:
-    """A block of epochs_per_run passes; the images of an earlier pipeline run are reused."""
-    next_epochs = target.component(next_epochs_component)
-    evaluation_due = target.component(evaluation_due_component)
-    draw_and_score = rollouts_and_rewards(target)
+    """A block of passes, unrolled on every target; the images of an earlier pipeline run are reused."""
+    begin = first_task(target, config)
+    draw_and_score = scored_shards(target, config.loop.num_shards)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
-    num_passes = config.loop.epochs_per_run
+    num_passes = config.loop.unrolled_epochs
 
     @dsl.pipeline(name="offline", description="Reward finetuning on one set of images of the pretrained model.")
-    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
-        start = next_epochs(config=config, inputs=inputs)
-        plan, policy = start.outputs["Output"], start.outputs["policy"]
-        drawn = draw_and_score(config=config, plan=plan, offset=0, policy=policy)
+    def pipeline(run: str = address_of(config), options: str = "") -> None:
+        start = begin(run=run, options=options)
+        config, first = start.outputs["run"], start.outputs["first"]
+        last = draw_and_score(config=config, epoch=first)
         for offset in range(num_passes):
-            trained = train_epoch(config=config, policy=policy, **drawn.collected())
-            policy = trained.set_display_name(f"pass +{offset}").outputs["next_policy"]
-            due = evaluation_due(config=config, plan=plan, offset=offset)
-            with when(due, "evaluation is due"):
-                evaluate(config=config, policy=policy)
+            trained = train_epoch(config=config, epoch=first, offset=offset).after(*last)
+            last = [trained.set_display_name(f"pass {offset + 1} of this pipeline run")]
+            with when(trained.outputs["Output"], "evaluation is due"):
+                evaluate(config=config, policy=trained.outputs["next_policy"])
 
     return pipeline

@@ -1,63 +1,106 @@
 """The online loop: sample, reward, train, evaluate, epoch after epoch."""
 # kfp reads annotations as objects: no `from __future__ import annotations` here.
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import Input, Model
+from kfp.dsl import Model
 
-from components.evaluation_due import evaluation_due as evaluation_due_component
 from components.launch_run_epochs import launch_run_epochs
 from components.launch_train_epoch import launch_train_epoch
-from components.next_epochs import next_epochs as next_epochs_component
 from components.run_epochs import run_epochs as run_epochs_component
 from components.train_epoch import train_epoch as train_epoch_component
 from pipelines.graphs.conditions import when
 from pipelines.graphs.evaluation import evaluation
-from pipelines.graphs.rollouts import rollouts_and_rewards
+from pipelines.graphs.first_task import first_task, first_task_of_another_run
+from pipelines.graphs.rollouts import scored_shards
 from pipelines.targets.target import Target
 from reward_finetuning.config import RunConfig
+from reward_finetuning.config.options import address_of
 
 
 def fused(target: Target, config: RunConfig) -> Any:
     """All epochs that are left in one task."""
-    next_epochs = target.component(next_epochs_component)
-    run_epochs = target.trainer(run_epochs_component, launch_run_epochs)
+    begin, finish = first_task(target, config), _all_epochs(target)
 
     @dsl.pipeline(name="online-fused", description="Reward finetuning, many epochs in one task.")
-    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> Model:
-        start = next_epochs(config=config, inputs=inputs)
-        return run_epochs(config=config, plan=start.outputs["Output"]).outputs["policy"]
+    def pipeline(run: str = address_of(config), options: str = "") -> Model:
+        return finish(begin(run=run, options=options))
 
     return pipeline
+
+
+def fused_of_another_run(target: Target, _config: RunConfig) -> Any:
+    """As `fused`, for a config that is known when the pipeline runs: part of a retraining."""
+    begin, finish = first_task_of_another_run(target), _all_epochs(target)
+
+    @dsl.pipeline(name="online-fused")
+    def pipeline(config: str) -> Model:
+        return finish(begin(config=config))
+
+    return pipeline
+
+
+def _all_epochs(target: Target) -> Callable[[Any], Any]:
+    run_epochs = target.trainer(run_epochs_component, launch_run_epochs)
+    return lambda start: run_epochs(config=start.outputs["run"], plan=start.outputs["plan"]).outputs["policy"]
 
 
 def split(target: Target, config: RunConfig) -> Any:
-    """A block of epochs_per_run epochs, a task per role and shard; which epochs they are is known at run time."""
-    next_epochs = target.component(next_epochs_component)
-    evaluation_due = target.component(evaluation_due_component)
-    draw_and_score = rollouts_and_rewards(target)
+    """A block of epochs, a task per role and shard; which epochs they are is known at run time."""
+    begin = first_task(target, config)
+    train = (_looped if target.loops_over_epochs else _unrolled)(target, config)
+
+    @dsl.pipeline(name="online-split", description="Reward finetuning, a task per role, epoch and shard.")
+    def pipeline(run: str = address_of(config), options: str = "") -> None:
+        train(begin(run=run, options=options))
+
+    return pipeline
+
+
+def _looped(target: Target, config: RunConfig) -> Callable[[Any], None]:
+    """Epochs as iterations of a loop, one after the other: the size of the package does not depend on their number."""
+    one_epoch = _epoch(target, config)
+
+    # A nested pipeline, because kfp.local takes outputs of a task for the items of a loop that uses them.
+    @dsl.pipeline(name="epochs")
+    def epochs(config: str, epochs: list) -> None:  # type: ignore[type-arg] # kfp has lists without a type of items
+        with dsl.ParallelFor(epochs, "epochs", parallelism=1) as epoch:
+            one_epoch(config=config, epoch=epoch)
+
+    def train(start: Any) -> None:
+        epochs(config=start.outputs["run"], epochs=start.outputs["epochs"]).set_display_name("epochs in turn")
+
+    return train
+
+
+def _unrolled(target: Target, config: RunConfig) -> Callable[[Any], None]:
+    """Epochs as nested pipelines that wait for each other, for services that promise no order of iterations."""
+    one_epoch, num_epochs = _epoch(target, config), config.loop.unrolled_epochs
+
+    @dsl.pipeline(name="epoch")
+    def epoch_pipeline(config: str, epoch: str, offset: int) -> None:
+        one_epoch(config=config, epoch=epoch, offset=offset)
+
+    def train(start: Any) -> None:
+        last = start
+        for offset in range(num_epochs):
+            one = epoch_pipeline(config=start.outputs["run"], epoch=start.outputs["first"], offset=offset)
+            last = one.after(last).set_display_name(f"epoch {offset + 1} of this pipeline run")
+
+    return train
+
+
+def _epoch(target: Target, config: RunConfig) -> Callable[..., None]:
+    """A piece of a graph: (config, epoch, offset) -> nothing."""
+    draw_and_score = scored_shards(target, config.loop.num_shards, is_repeated=target.loops_over_epochs)
     train_epoch = target.trainer(train_epoch_component, launch_train_epoch)
     evaluate = evaluation(target, config.evaluation.num_shards)
 
-    @dsl.pipeline(name="epoch")
-    def epoch(config: str, plan: str, offset: int, policy: Input[Model]) -> Model:
-        drawn = draw_and_score(config=config, plan=plan, offset=offset, policy=policy)
-        trained = train_epoch(config=config, policy=policy, **drawn.collected())
-        next_policy = trained.outputs["next_policy"]
-        due = evaluation_due(config=config, plan=plan, offset=offset)
-        with when(due, "evaluation is due"):
-            evaluate(config=config, policy=next_policy)
-        return next_policy
+    def one_epoch(**arguments: Any) -> None:
+        trained = train_epoch(**arguments).after(*draw_and_score(**arguments))
+        with when(trained.outputs["Output"], "evaluation is due"):
+            evaluate(config=arguments["config"], policy=trained.outputs["next_policy"])
 
-    epochs_per_run = config.loop.epochs_per_run
-
-    @dsl.pipeline(name="online-split", description="Reward finetuning, a task per role, epoch and shard.")
-    def pipeline(config: str = config.model_dump_json(), inputs: str = "") -> None:
-        start = next_epochs(config=config, inputs=inputs)
-        policy = start.outputs["policy"]
-        for offset in range(epochs_per_run):
-            one = epoch(config=config, plan=start.outputs["Output"], offset=offset, policy=policy)
-            policy = one.set_display_name(f"epoch +{offset}").output
-
-    return pipeline
+    return one_epoch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from kfp.compiler import Compiler
 
 from pipelines.graphs.evaluation import standalone
+from pipelines.graphs.fit import fitted
 from pipelines.graphs.offline import offline
 from pipelines.graphs.online import fused, split
 from pipelines.graphs.retraining import retraining
@@ -19,12 +19,11 @@ from pipelines.targets.refusals import refuse_graph
 from pipelines.targets.services import TargetName
 from pipelines.targets.target import Target
 from reward_finetuning.config import EvaluationRun, RunConfig
-from reward_finetuning.config.base import without_placeholders
-from reward_finetuning.inputs import check_names, compiled_digests
+from reward_finetuning.inputs import check_names
 
 
 def graph(config: RunConfig | EvaluationRun) -> Callable[[Target, Any], Any]:
-    """The pipeline that the config asks for; its parameters are the config itself and the digests of its inputs."""
+    """The pipeline that the config asks for."""
     if isinstance(config, EvaluationRun):
         return standalone
     if config.retraining is not None:
@@ -44,21 +43,28 @@ def compile_package(
 ) -> Path:
     """Write the config's pipeline, or that of `build`, as KFP's YAML; its size does not depend on the epochs.
 
-    The digests of what can be read here (prompts, model, scorers) become the default of the parameter `inputs`, where
-    the pipeline has one: KFP never looks at contents, so the first task compares them with what it finds.
+    The config and the digests of what can be read here (prompts, model, scorers) are constants of the first task: KFP
+    never looks at contents, so that task compares the digests with what it finds.
 
     Raises:
-        UserError: the run or the cluster asks for something that the target cannot do, or names something that no task
-            can follow.
+        UserError: the run or the cluster asks for something that the target cannot do, names something that no task
+            can follow, or makes a workflow that Argo cannot hold.
     """
     if target is not TargetName.LOCAL:  # here, the checks of a run see the names themselves
         check_names(config)
     if isinstance(config, RunConfig):
         refuse_graph(config, target)
-    pipeline = (build or graph(config))(Target(target, cluster or Cluster()), config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    inputs = {}
-    if isinstance(config, RunConfig) and "inputs" in pipeline.component_spec.inputs:
-        inputs = {"inputs": without_placeholders(json.dumps(compiled_digests(config)))}
-    Compiler().compile(pipeline, str(path), pipeline_parameters=inputs)
+    where = Target(target, cluster or Cluster())
+    _write(where, config, path, build)
+    if target is TargetName.KFP and isinstance(config, RunConfig):
+        with_epochs = fitted(path, config)
+        if with_epochs != config:
+            _write(where, with_epochs, path, build)
     return path
+
+
+def _write(
+    target: Target, config: RunConfig | EvaluationRun, path: Path, build: Callable[[Target, Any], Any] | None
+) -> None:
+    Compiler().compile((build or graph(config))(target, config), str(path))

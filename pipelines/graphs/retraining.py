@@ -7,10 +7,11 @@ from kfp import dsl
 
 from components.begin_retraining import begin_retraining as begin_retraining_component
 from components.promote import promote as promote_component
-from pipelines.graphs.online import fused
-from pipelines.graphs.staged import staged
+from pipelines.graphs.online import fused_of_another_run
+from pipelines.graphs.staged import staged_of_another_run
 from pipelines.targets.target import Target
 from reward_finetuning.config import RunConfig
+from reward_finetuning.config.options import address_of
 
 
 def retraining(target: Target, config: RunConfig) -> Any:
@@ -18,11 +19,12 @@ def retraining(target: Target, config: RunConfig) -> Any:
     begin_retraining = target.component(begin_retraining_component)
     promote = target.component(promote_component)
     is_staged = config.loop.granularity == "staged"
-    train = (staged if is_staged else fused)(target, config)
+    train = (staged_of_another_run if is_staged else fused_of_another_run)(target, config)
+    series = config.model_dump_json()
 
     @dsl.pipeline(name="retraining", description="A new prompt set: train the champion on it, evaluate, promote.")
-    def pipeline(config: str = config.model_dump_json()) -> None:
-        begun = begin_retraining(config=config).output
+    def pipeline(run: str = address_of(config), options: str = "") -> None:
+        begun = begin_retraining(config=series, run=run, options=options).output
         trained = train(config=begun)
         if not is_staged:  # stages end in a promotion of their own
             promote(config=begun, policy=trained.output)

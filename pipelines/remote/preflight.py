@@ -39,8 +39,7 @@ class Findings:
 
 def examine(config: RunConfig | EvaluationRun, target: Service, cluster: Cluster) -> Findings:
     """Check a run, or an evaluation, before its package is submitted; `rft compile` prints all of it as warnings."""
-    parameters = {"config": config.model_dump_json()}
-    refusals = [_local_sources(config, target, cluster), _verification(config), _parameters(parameters)]
+    refusals = [_local_sources(config, target, cluster), _verification(config)]
     warnings = [_tracking(config, cluster), _images(cluster)]
     return Findings(tuple(filter(None, refusals)), tuple(filter(None, warnings)))
 
@@ -102,8 +101,7 @@ def _parameters(parameters: Mapping[str, str]) -> str:
     if size < MOST_PARAMETER_BYTES:
         return ""
     return (
-        f"the config is {size} bytes as a parameter, and Kubeflow Pipelines takes fewer than "
-        f"{MOST_PARAMETER_BYTES}: shorten its lists, e.g. give prompts as files"
+        f"the parameters are {size} bytes, and Kubeflow Pipelines takes fewer than {MOST_PARAMETER_BYTES}: shorten them"
     )
 
 

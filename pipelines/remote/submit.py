@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipelines.graphs.first_task import parameters
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Client, Package, RemoteRun
 from pipelines.remote.clients.protocol import run_number
@@ -63,7 +64,7 @@ def packaged(config: RunConfig, target: Service, cluster: Cluster) -> Iterator[P
         print(f"rft: warning: {warning}", file=sys.stderr)
     with TemporaryDirectory() as folder:
         path = compile_package(config, TargetName(target), Path(folder) / "package.yaml", cluster)
-        package = Package(path, {"config": config.model_dump_json()})
+        package = Package(path, parameters(config))
         check_package(package)
         look_up_prompts(config)
         yield package

@@ -10,12 +10,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 ROLE_OF_COMPONENT: dict[str, Role] = {
     "begin_retraining": "light",
     "next_epochs": "light",
-    "shards": "light",
-    "evaluation_due": "light",
     "gate": "light",
     "plan_evaluation": "light",
     "launch_run_epochs": "light",
     "launch_train_epoch": "light",
+    "draw": "sample",
     "sample": "sample",
     "reward": "reward",
     "train_epoch": "train",

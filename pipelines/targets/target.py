@@ -29,6 +29,21 @@ class Target:
     def __post_init__(self) -> None:
         refuse(self.cluster, self.name)
 
+    @property
+    def loops_over_epochs(self) -> bool:
+        """Whether epochs are iterations of a loop.
+
+        Kubeflow runs them one after the other with parallelism=1; Vertex promises no order, and kfp.local, which runs
+        packages here, continues no loop after a failure that a package of unrolled epochs would stop at.
+        """
+        return self.name is TargetName.KFP
+
+    def is_one_place(self, *roles: Role) -> bool:
+        """Whether tasks of these roles have the same machines and the same image."""
+        places = [self.cluster.pools.of(role) for role in roles]
+        images = {pool.image or image_of(role) for role, pool in zip(roles, places, strict=True)}
+        return len(images) == 1 and (self.name is TargetName.LOCAL or all(pool == places[0] for pool in places))
+
     def trainer(self, step: Callable[..., Any], launcher: Callable[..., Any]) -> Callable[..., PipelineTask]:
         """`step` as a component of the train pool; where that spans nodes of a Kubernetes cluster, its launcher."""
         if self.name is not TargetName.KFP or self.cluster.pools.train.num_nodes == 1:

@@ -20,6 +20,12 @@ from reward_finetuning.tracking import Checkpoint, Dataset, Entry, Evaluation
 PAGE, METRICS, SUMMARY, GRID = "report.html", "metrics.json", "summary.md", "samples.png"
 """Files of a report artifact."""
 
+_TRAINED = "reward"
+"""Name of the combined reward in the metrics."""
+
+_STATISTICS = ("gain", "gain_low", "before", "mean")
+_MOST_METRICS = 12
+
 
 def report_name(run: RunDirectory, epoch: int) -> str:
     """Name of the report artifact of an epoch for the current evaluation settings, which it contains a digest of."""
@@ -99,6 +105,24 @@ def evaluation_entry(run: RunDirectory, policy: Reference) -> Entry:
 def headline(metrics: dict[str, float]) -> dict[str, float]:
     """Metrics without categories of prompt sets, which only metrics.json and the page contain."""
     return {key: value for key, value in metrics.items() if "/category/" not in key}
+
+
+def page_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """At most twelve metrics for the pages of the services, which sort them by name: the trained reward first.
+
+    The names begin with their position and are short: `01 reward gain (heldout)`. Of the trained reward there are gain,
+    lower bound of the gain, and both means; of every other reward and measure its gain.
+    """
+    parts = {key: key.removeprefix("eval/").rsplit("/", 2) for key in headline(metrics)}
+    places = list(dict.fromkeys(part[0] for part in parts.values() if len(part) == 3))
+    rewards = list(dict.fromkeys(part[1] for part in parts.values() if len(part) == 3))
+    wanted = [(place, _TRAINED, statistic) for place in places for statistic in _STATISTICS]
+    wanted += [(place, reward, "gain") for reward in rewards if reward != _TRAINED for place in places]
+    chosen = [each for each in wanted if f"eval/{'/'.join(each)}" in metrics][:_MOST_METRICS]
+    return {
+        f"{number:02d} {reward} {statistic.replace('_', ' ')} ({place})": metrics[f"eval/{place}/{reward}/{statistic}"]
+        for number, (place, reward, statistic) in enumerate(chosen, start=1)
+    }
 
 
 def checkpoint_of(run: RunDirectory, policy: Reference) -> Checkpoint:

@@ -72,10 +72,8 @@ def check_compiled(inputs: str, digests: Mapping[str, str], config: RunConfig) -
         if now.get(name) != digest
     ]
     if changed:
-        raise UserError(
-            f"inputs changed since the package was compiled: {'; '.join(changed)}. Compile and submit again, "
-            "or set the pipeline's parameter inputs to '' to take what is there"
-        )
+        listed = "; ".join(changed)
+        raise UserError(f"inputs changed since the package was compiled: {listed}. Compile and submit again")
 
 
 def _readers(config: RunConfig) -> Iterator[tuple[Sequence[str], Callable[[], dict[str, str]]]]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from reward_finetuning.config import RunConfig, UserError, parse_config
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.config.options import with_options
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
 from reward_finetuning.evaluation.champion import seat_of
@@ -16,13 +17,13 @@ from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.events import report_news
 from reward_finetuning.prompts import PromptSet, check_enough
 from reward_finetuning.prompts.pointer import read_now, snapshot
-from reward_finetuning.steps.program import Config, run_step, step
+from reward_finetuning.steps.program import Config, Options, Run, run_step, step
 from reward_finetuning.storage import RunDirectory, Store, open_store
 from reward_finetuning.storage.documents import as_record
 
 
 @step
-def begin_retraining(config: Config) -> str:
+def begin_retraining(config: Config, options: Options = "", run: Run = "") -> str:
     """Find or begin the retraining for the current prompts; returns its whole RunConfig as JSON text.
 
     The same prompts and settings lead to the same run, so that nothing is trained twice and a retry continues it. Each
@@ -32,7 +33,7 @@ def begin_retraining(config: Config) -> str:
         UserError: the config has no retraining section, or its prompts cannot be trained on.
         RetryableError: the model registry of MLflow, which names the champion, does not answer.
     """
-    series = parse_config(config)
+    series = with_options(parse_config(config), options, run)
     retraining = find_or_begin(series)
     since = "" if retraining.is_new else f" (these prompts and settings are known since {retraining.begun})"
     report_news(

@@ -19,6 +19,7 @@ from reward_finetuning.evaluation.reports import (
     SUMMARY,
     evaluation_entry,
     headline,
+    page_metrics,
     report_name,
     settings_digest,
 )
@@ -28,8 +29,9 @@ from reward_finetuning.evaluation.task import open_evaluation
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
+from reward_finetuning.report.markdown import markdown_page
 from reward_finetuning.report.sample_grid import write_grid
-from reward_finetuning.report.summary import as_markdown, markdown_page
+from reward_finetuning.report.summary import as_markdown
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
@@ -42,7 +44,11 @@ from reward_finetuning.tracking import MlflowTracker, Tracker
 def evaluate(
     config: Config, policy: PolicyFile, report: ReportFile, metrics: MetricsFile = "", summary: SummaryFile = ""
 ) -> dict[str, float]:
-    """Draw and score what is still missing, compare, and write page, numbers and summary; returns the numbers."""
+    """Draw and score what is still missing, compare, and write page, numbers and summary.
+
+    Returns:
+        The few numbers that a page shows (`page_metrics`).
+    """
     evaluation = open_evaluation(config, policy)
     run, outputs = evaluation.run, Outputs(report, metrics, summary)
     scorers = cache(lambda: load_scorers(run.config.reward))
@@ -81,7 +87,11 @@ def evaluate_policy(
 
 
 def publish(run: RunDirectory, evaluated: Reference, outputs: Outputs, tracker: Tracker) -> dict[str, float]:
-    """Copy the report's files to the paths that KFP gave; after the last epoch, mark the run FINISHED in MLflow."""
+    """Copy the report's files to the paths that KFP gave; after the last epoch, mark the run FINISHED in MLflow.
+
+    Returns:
+        The few numbers that a page shows.
+    """
     metrics = _publish(run, evaluated, outputs)
     if evaluated.epoch == run.config.loop.epochs and isinstance(tracker, MlflowTracker):
         tracker.set_status("FINISHED")
@@ -92,9 +102,9 @@ def _publish(run: RunDirectory, evaluated: Reference, outputs: Outputs) -> dict[
     folder, manifest = run.open(evaluated, [])
     shown = [file for file in (PAGE, SUMMARY) if file in manifest.files]  # the pretrained model alone has no page
     run.store.fetch(evaluated.name, shown)
-    metrics = headline(manifest.facts["metrics"])
-    outputs.publish(folder / PAGE if PAGE in shown else None, folder / SUMMARY, metrics)
-    return metrics
+    metrics = manifest.facts["metrics"]
+    outputs.publish(folder / PAGE if PAGE in shown else None, folder / SUMMARY, headline(metrics))
+    return page_metrics(metrics)
 
 
 def _write_report(run: RunDirectory, subject: Subject, folder: Path) -> dict[str, Any]:

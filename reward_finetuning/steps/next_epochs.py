@@ -4,41 +4,73 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from pathlib import Path
 
-from reward_finetuning.config import parse_config
+from reward_finetuning.config import RunConfig, parse_config
+from reward_finetuning.config.options import with_options
 from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.evaluation.reports import prompt_datasets
-from reward_finetuning.events import report_warning
+from reward_finetuning.events import report_news, report_warning
 from reward_finetuning.inputs import check_compiled, check_inputs, input_digests
-from reward_finetuning.steps.plan import Plan
-from reward_finetuning.steps.program import Config, Inputs, PolicyFile, run_step, step
+from reward_finetuning.report.settings import settings_page
+from reward_finetuning.steps.plan import Block, Plan
+from reward_finetuning.steps.program import Config, Inputs, Options, PolicyFile, Run, SummaryFile, run_step, step
 from reward_finetuning.storage import RunDirectory, write_reference
+from reward_finetuning.storage.recorded_config import record_config
 from reward_finetuning.tracking import Entry, MlflowTracker, code_version, pipeline_run
 from reward_finetuning.training.monitor import alarms_of, refuse
 
 
 @step
-def next_epochs(config: Config, policy: PolicyFile, inputs: Inputs = "") -> str:
-    """Begin or continue the run: returns the plan, and writes a reference to the newest policy.
+def next_epochs(
+    config: Config,
+    policy: PolicyFile,
+    summary: SummaryFile = "",
+    inputs: Inputs = "",
+    options: Options = "",
+    run: Run = "",
+) -> Block:
+    """Begin or continue the run, and write a reference to the newest policy and a page of the settings.
 
     Everything that can be refused before a GPU is used is refused here, including `inputs` that differ from those the
     package was compiled for.
     """
-    run = RunDirectory(parse_config(config))
-    described = begin(run, inputs)
+    compiled = parse_config(config)
+    directory = RunDirectory(with_options(compiled, options, run))
+    if directory.config.name != compiled.name:
+        report_news(f"these options belong to another run: {directory.uri}")
+    described = begin(directory, _unchanged(inputs, compiled, directory.config))
     if (before := described.get("code_version")) != (now := code_version()):
         report_warning(f"the run was begun by code version {before}, this is {now}")
-    latest = run.latest()
-    write_reference(policy, latest)
-    loop = run.config.loop
-    tracker = MlflowTracker(run)
-    tracker.log(_beginning(run, latest.epoch))
-    if latest.epoch < loop.epochs:
-        refuse(run, alarms_of(run, latest.epoch))
+    latest = write_reference(policy, directory.latest())
+    tracker = MlflowTracker(directory)
+    tracker.log(_beginning(directory, latest.epoch))
+    if latest.epoch < directory.config.loop.epochs:
+        refuse(directory, alarms_of(directory, latest.epoch))
         tracker.set_status("RUNNING")
-    block = loop.epochs if loop.granularity == "fused" else loop.epochs_per_run
-    last = min(loop.epochs, latest.epoch + block)
-    return Plan(first=latest.epoch + 1, last=last, epochs=loop.epochs).model_dump_json()
+    block = _block(directory, latest.epoch)
+    if summary:
+        Path(summary).parent.mkdir(parents=True, exist_ok=True)
+        page = settings_page(directory.config, directory.uri, tracker.run_id, block.epochs, latest.epoch)
+        Path(summary).write_text(page, encoding="utf-8")
+    return block
+
+
+def _block(run: RunDirectory, latest: int) -> Block:
+    loop = run.config.loop
+    last = min(loop.epochs, latest + (loop.unrolled_epochs if loop.granularity == "split" else loop.epochs))
+    plan = Plan(first=latest + 1, last=last, epochs=loop.epochs)
+    epochs = [str(epoch) for epoch in range(plan.first, plan.last + 1)] or [str(loop.epochs)]
+    return Block(record_config(run.store, run.config), plan.model_dump_json(), epochs, epochs[0])
+
+
+def _unchanged(inputs: str, compiled: RunConfig, config: RunConfig) -> str:
+    """`inputs`, unless the options name other inputs than those that the package was compiled for."""
+    before, now = (
+        each.model_dump(include={"model", "prompts", "evaluation", "reward", "warm_start"})
+        for each in (compiled, config)
+    )
+    return inputs if before == now else ""
 
 
 def _beginning(run: RunDirectory, epoch: int) -> Entry:

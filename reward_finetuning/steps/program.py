@@ -18,12 +18,18 @@ from reward_finetuning.events import end_with_launcher
 from reward_finetuning.failures import classified, leave_failure
 from reward_finetuning.steps.attempts.attempt import attempt
 from reward_finetuning.steps.attempts.watchdog import Watchdog, stall_seconds
+from reward_finetuning.storage.recorded_config import recorded_config
 
-Config = Annotated[str, typer.Option(help="The RunConfig as JSON text.")]
+Config = Annotated[str, typer.Option(help="The RunConfig as JSON text, or its address, as next_epochs returned it.")]
 Inputs = Annotated[str, typer.Option(help="Digests of what the run must find, as rft compile wrote them (JSON text).")]
 Plan = Annotated[str, typer.Option(help="The epochs of this pipeline run, as next_epochs returned them (JSON text).")]
-Offset = Annotated[int, typer.Option(help="Which epoch of the plan, 0 being the first.")]
-Shard = Annotated[str, typer.Option(help="The part of an epoch to draw, as shards returned it (JSON text).")]
+Epoch = Annotated[str, typer.Option(help="Number of an epoch, 1 being the first.")]
+Offset = Annotated[
+    int, typer.Option(help="How many epochs after that; a graph that is unrolled counts from its first.")
+]
+Shard = Annotated[str, typer.Option(help="Which of loop.num_shards parts of the epoch, 0 being the first.")]
+Options = Annotated[str, typer.Option(help="Settings that differ from the config: section.key=value, with spaces.")]
+Run = Annotated[str, typer.Option(help="Address of the run directory; not given: that of the config.")]
 PolicyFile = Annotated[str, typer.Option(help="File with the reference to a policy.")]
 RolloutsFile = Annotated[str, typer.Option(help="File with the reference to rollouts.")]
 RewardsFile = Annotated[str, typer.Option(help="File with the reference to rewards.")]
@@ -38,7 +44,7 @@ R = TypeVar("R")
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a step, whose first parameter is `config`.
+    """Decorate a step, whose first parameter is `config`: JSON text, or the address of it.
 
     Its error is left for the process that waits for it (failures.py), and, in a pipeline run on Kubeflow, for the
     attempts after it (attempts/). The run ends FAILED in MLflow. The step ends when its launcher ends (events.py),
@@ -49,14 +55,16 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def reporting(*args: P.args, **options: P.kwargs) -> R:
         end_with_launcher()
-        arguments = parameters.bind(*args, **options).arguments
+        call = parameters.bind(*args, **options)
         try:
-            config = str(arguments["config"])
-            with Watchdog(stall_seconds(config)), attempt(function.__name__, config, arguments), classified():
-                return function(*args, **options)
+            with classified():
+                call.arguments["config"] = config = recorded_config(str(call.arguments["config"]))
+            with Watchdog(stall_seconds(config)), attempt(function.__name__, config, call.arguments), classified():
+                return function(*call.args, **call.kwargs)
         except Exception as error:
             leave_failure(error)
-            _end_tracking(str(arguments["config"]))
+            if not call.arguments.get("options"):  # with options it is perhaps another run that failed
+                _end_tracking(str(call.arguments["config"]))
             raise
 
     return reporting

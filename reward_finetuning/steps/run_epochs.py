@@ -16,9 +16,8 @@ from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.evaluate import evaluate_policy, publish
-from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.outputs import Outputs
-from reward_finetuning.steps.plan import Plan, cut, sampling_policy
+from reward_finetuning.steps.plan import Plan, cut, is_evaluated, sampling_policy
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.promote import promote_last
@@ -64,8 +63,7 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, scorers, tracker)
-        only = Plan(first=epoch, last=epoch, epochs=run.config.loop.epochs).model_dump_json()
-        if epoch > 0 and processes.is_first and evaluation_due(run.config.model_dump_json(), only, 0):
+        if epoch > 0 and processes.is_first and is_evaluated(run.config.loop, epoch):
             subject = Subject.of_run(run, latest)
             newest = partial(_policy, session, latest)
             load = subject.load if run.config.evaluation.averaged else newest

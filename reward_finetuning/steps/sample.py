@@ -14,25 +14,37 @@ from reward_finetuning.policy.restore import policy_at, weights_sha256
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
 from reward_finetuning.records import Sample, Stream
-from reward_finetuning.steps.plan import Shard, sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, RolloutsFile, run_step, step
-from reward_finetuning.steps.program import Shard as ShardText
-from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
+from reward_finetuning.steps.plan import Shard, epoch_number, part_of, policy_before, sampling_policy
+from reward_finetuning.steps.program import Config, Epoch, Offset, RolloutsFile, run_step, step
+from reward_finetuning.steps.program import Shard as ShardNumber
+from reward_finetuning.storage import Reference, RunDirectory, artifact_names, write_reference
 from reward_finetuning.storage.artifacts.rollouts import write_micro_batch, write_samples
 
 
 @step
-def sample(config: Config, shard: ShardText, policy: PolicyFile, rollouts: RolloutsFile) -> dict[str, Any]:
+def sample(
+    config: Config, epoch: Epoch, shard: ShardNumber, rollouts: RolloutsFile, offset: Offset = 0
+) -> dict[str, Any]:
     """Draw the shard's images, with log-probs under the policy and the reference; returns facts of the artifact."""
-    part = Shard.parse(shard)
-    if part.skip:
-        return write_reference(rollouts, Reference(epoch=part.epoch, skip=True)).facts
     run = RunDirectory(parse_config(config))
     run.check()
-    before = sampling_policy(run.config, read_reference(policy))
-    return write_reference(
-        rollouts, draw_shard(run, part, before, lambda: policy_at(run, before, keep_reference=_differ(run, before)))
-    ).facts
+    return write_reference(rollouts, drawn_for(run, epoch_number(epoch, offset), shard)).facts
+
+
+def drawn_for(run: RunDirectory, epoch: int, shard: str) -> Reference:
+    """Commit the rollouts that the epoch after latest.json trains on; a skipped reference if it has nothing to do.
+
+    Args:
+        run: the run.
+        epoch: to be trained.
+        shard: its number, as text.
+    """
+    newest = policy_before(run, epoch)
+    if newest is None:
+        return Reference(epoch=epoch, skip=True)
+    drawn_by = sampling_policy(run.config, newest)
+    part = part_of(run.config, drawn_by, shard)
+    return draw_shard(run, part, drawn_by, lambda: policy_at(run, drawn_by, keep_reference=_differ(run, drawn_by)))
 
 
 def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callable[[], Policy]) -> Reference:

@@ -18,16 +18,13 @@ from reward_finetuning.diffusion.noise import prompt_key
 from reward_finetuning.events import report_news
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
-from reward_finetuning.steps.plan import sampling_policy
-from reward_finetuning.steps.program import Config, PolicyFile, run_step, step
+from reward_finetuning.steps.plan import Trained, epoch_number, policy_before, sampling_policy, shards_of, trained
+from reward_finetuning.steps.program import Config, Epoch, Offset, run_step, step
 from reward_finetuning.storage import (
     Manifest,
     Reference,
     RunDirectory,
     artifact_names,
-    read_reference,
-    read_references,
-    write_reference,
 )
 from reward_finetuning.storage.artifacts.retention import delete_old_artifacts
 from reward_finetuning.storage.artifacts.rewards import read_rewards
@@ -46,33 +43,30 @@ from reward_finetuning.training.monitor import watch
 from reward_finetuning.training.processes import Processes, commit_together, joined
 from reward_finetuning.training.update import learn
 
-RolloutsFiles = Annotated[list[str], typer.Option(help="File with the reference to rollouts; once a shard.")]
-RewardsFiles = Annotated[list[str], typer.Option(help="File with the reference to rewards; once a shard, same order.")]
 NextPolicy = Annotated[str, typer.Option(help="Where to write the reference to the new policy.")]
 
 
 @step
-def train_epoch(
-    config: Config, policy: PolicyFile, rollouts: RolloutsFiles, rewards: RewardsFiles, next_policy: NextPolicy
-) -> dict[str, Any]:
-    """Update the policy on an epoch's rollouts, commit it, and move latest.json; returns facts of the artifact."""
-    before = read_reference(policy)
-    drawn, scored = read_references(rollouts), read_references(rewards)
-    run = RunDirectory(parse_config(config))
-    if all(reference.skip for reference in drawn) or before.epoch >= run.config.loop.epochs:
-        return write_reference(next_policy, before).facts
+def train_epoch(config: Config, epoch: Epoch, next_policy: NextPolicy, offset: Offset = 0) -> Trained:
+    """Update the policy on an epoch's shards, which the run directory has, commit it, and move latest.json.
+
+    An epoch that has nothing to do (`policy_before`) leaves the policy that there is.
+    """
+    number, run = epoch_number(epoch, offset), RunDirectory(parse_config(config))
     run.check()
-    num_processes, name = processes_to_start(run.config), artifact_names.policy(before.epoch + 1)
-    if num_processes and run.store.manifest(name) is None:
-        options = {"config": config, "policy": policy, "rollouts": rollouts, "rewards": rewards}
-        start("reward_finetuning.steps.train_epoch", options | {"next_policy": next_policy}, num_processes)
-        made = run.store.manifest(name)
-        assert made is not None, "the first process commits before any ends"
-        return write_reference(next_policy, Reference.to(name, made)).facts
+    before = policy_before(run, number)
+    if before is None:
+        return trained(run, number, next_policy)
+    num_processes = processes_to_start(run.config)
+    if num_processes and run.store.manifest(artifact_names.policy(number)) is None:
+        options = {"config": config, "epoch": str(number), "next_policy": next_policy}
+        start("reward_finetuning.steps.train_epoch", options, num_processes)
+        return trained(run, number, next_policy)
+    drawn, scored = shards_of(run, before)
     with joined(run.config.model) as processes:
         learner = partial(learner_at, run, before, keep_reference=False, processes=processes)
-        after = train_on(run, before, drawn, scored, learner, processes, MlflowTracker(run))
-        return write_reference(next_policy, after).facts if processes.is_first else after.facts
+        train_on(run, before, drawn, scored, learner, processes, MlflowTracker(run))
+        return trained(run, number, next_policy if processes.is_first else "")
 
 
 def train_on(

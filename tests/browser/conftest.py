@@ -43,7 +43,7 @@ def finished_run(run_config_in, tmp_path_factory):
     )
     (folder / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     text, policy, page = config.model_dump_json(), str(folder / "policy"), str(folder / "page.html")
-    run_epochs(text, next_epochs(text, policy), policy, page)
+    run_epochs(text, next_epochs(text, policy).plan, policy, page)
     return folder
 
 

@@ -21,7 +21,7 @@ def test_the_commands_of_the_document_run_each_component_alone(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    for step in ("next_epochs", "shards", "sample", "reward", "train_epoch", "evaluate"):
+    for step in ("next_epochs", "sample", "reward", "train_epoch", "evaluate"):
         assert f"$STEP.{step} " in script
     assert "report-" in done.stdout  # committed
     assert (tmp_path / "by-hand" / "report.html").stat().st_size > 10_000

@@ -38,18 +38,9 @@ PIPELINES = {
 }
 TASKS = {
     "fused": {"next-epochs", "run-epochs"},
-    "split": {
-        "next-epochs",
-        "shards",
-        "sample",
-        "reward",
-        "train-epoch",
-        "evaluation-due",
-        "evaluate-shard",
-        "evaluate",
-    },
-    "staged": {"next-epochs", "shards", "sample", "reward", "train-epoch", "evaluate", "gate", "promote"},
-    "offline": {"next-epochs", "shards", "sample", "reward", "train-epoch", "evaluation-due", "evaluate"},
+    "split": {"next-epochs", "draw", "train-epoch", "evaluate-shard", "evaluate"},
+    "staged": {"next-epochs", "draw", "train-epoch", "evaluate", "gate", "promote"},
+    "offline": {"next-epochs", "draw", "train-epoch", "evaluate"},
     "retraining": {"begin-retraining", "next-epochs", "run-epochs", "promote"},
 }
 

@@ -90,12 +90,12 @@ def attempt(scene: Scene, enter: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config, path = scene.config.model_dump_json(), lambda name: str(folder / name)
     enter("next_epochs")
-    plan = next_epochs(config, path("policy"))
+    begun = next_epochs(config, path("policy"))
     if scene.granularity == "fused":
-        run_epochs(config, plan, path("policy"), path("report.html"))
+        run_epochs(begun.run, begun.plan, path("policy"), path("report.html"))
     else:
         for offset in range(EPOCHS):
-            _split_epoch(config, plan, offset, path, enter)
+            _split_epoch(begun.run, begun.first, offset, scene.run.config.loop.num_shards, path, enter)
         enter("evaluate")
         evaluate(config, path("policy"), path("report.html"))
     assert read_reference(path("policy")).epoch == EPOCHS
@@ -105,20 +105,23 @@ def attempt(scene: Scene, enter: Callable[[str], None]) -> None:
     MlflowTracker(scene.run).sync()
 
 
-def _split_epoch(config: str, plan: str, offset: int, path: Callable[[str], str], enter: Callable[[str], None]) -> None:
+def _split_epoch(
+    config: str,
+    first: str,
+    offset: int,
+    num_shards: int,
+    path: Callable[[str], str],
+    enter: Callable[[str], None],
+) -> None:
     from reward_finetuning.steps.reward import reward
     from reward_finetuning.steps.sample import sample
-    from reward_finetuning.steps.shards import shards
     from reward_finetuning.steps.train_epoch import train_epoch
 
-    drawn, scored = [], []
-    for number, shard in enumerate(shards(config, plan, offset)):
-        drawn.append(path(f"rollouts-{number}"))
-        scored.append(path(f"rewards-{number}"))
+    for shard in range(num_shards):
         enter("sample")
-        sample(config, shard, path("policy"), drawn[-1])
+        sample(config, first, str(shard), path(f"rollouts-{shard}"), offset)
         enter("reward")
-        reward(config, drawn[-1], scored[-1])
+        reward(config, path(f"rollouts-{shard}"), path(f"rewards-{shard}"))
     enter("train")
-    train_epoch(config, path("policy"), drawn, scored, path("next"))
+    train_epoch(config, first, path("next"), offset)
     os.replace(path("next"), path("policy"))

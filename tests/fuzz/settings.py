@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipelines.remote.schedules import check_name
 from pipelines.targets.cluster import load_cluster
 from reward_finetuning.config import load_config, load_run_or_evaluation, parse_config, parse_run_or_evaluation
 from reward_finetuning.config.load import apply_override, validated
+from reward_finetuning.config.options import with_options
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.digests import check_compiled
 from reward_finetuning.prompts import hpdv2, pickapic, pointer, text
@@ -80,6 +82,7 @@ TARGETS = [
         "json",
     ),
     Target("config-text", from_text(parse_config), (FULL,), "json"),
+    Target("options", from_text(partial(with_options, RunConfig(name="a"))), (b"seed=1 'name=b'",), "json"),
     Target("evaluation-text", from_text(parse_run_or_evaluation), (FULL,), "json"),
     Target(
         "override",

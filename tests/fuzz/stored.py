@@ -24,7 +24,7 @@ from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.records import Sample
 from reward_finetuning.steps.attempts.memory import Marks
 from reward_finetuning.steps.begin_retraining import Retraining
-from reward_finetuning.steps.plan import Plan, Shard
+from reward_finetuning.steps.plan import Plan
 from reward_finetuning.storage import Reference, RunDirectory, read_reference, read_references
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, read_part
 from reward_finetuning.storage.artifacts.rewards import read_rewards
@@ -213,7 +213,6 @@ TARGETS = [
         "json",
     ),
     Target("plan", from_text(Plan.parse), (b'{"first": 1, "last": 2, "epochs": 3}',), "json"),
-    Target("shard", from_text(Shard.parse), (b'{"epoch": 1, "first": 0, "last": 2, "skip": false}',), "json"),
     Target("failure", from_text(failure_in), (b'{"error": "UserError", "message": "m", "rank": "0"}',), "json"),
     Target("events", from_file("events.jsonl", _events), (_EVENTS,), "lines"),
     Target(

@@ -8,18 +8,15 @@ from reward_finetuning.storage import write_reference
 
 TASKS = """
 from reward_finetuning.steps.begin_retraining import begin_retraining
-from reward_finetuning.steps.evaluation_due import evaluation_due
 from reward_finetuning.steps.gate import gate
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.plan_evaluation import plan_evaluation
-from reward_finetuning.steps.shards import shards
 
 series, trained, policy, folder = sys.argv[1:]
 begun = begin_retraining(series)
-plan = next_epochs(begun, folder + "/begun.json")
-drawn = shards(begun, plan, 0)
+block = next_epochs(begun, folder + "/begun.json", folder + "/settings.md")
 plan_evaluation(trained, folder + "/compared.json")
-print(json.dumps([json.loads(begun)["warm_start"], len(drawn), evaluation_due(begun, plan, 1), gate(trained, policy)]))
+print(json.dumps([json.loads(begun)["warm_start"], block.epochs, gate(trained, policy)]))
 """
 
 
@@ -38,6 +35,6 @@ def test_a_retraining_begins_from_the_champion_of_mlflow_and_is_planned(
 
     printed = run_in_image("light", TASKS, json.dumps(asked), trained.config.model_dump_json(), policy, tmp_path)
 
-    warm_start, num_shards, due, passed = json.loads(printed.splitlines()[-1])
+    warm_start, epochs, passed = json.loads(printed.splitlines()[-1])
     assert (warm_start["run_directory"], warm_start["epoch"]) == (trained.uri, 1)
-    assert (num_shards, due, passed) == (1, True, True)
+    assert (epochs, passed) == (["1", "2"], True)

@@ -20,7 +20,7 @@ def compiled(run_config, tmp_path):
 
 
 def begin(config, inputs, tmp_path):
-    return next_epochs(config.model_dump_json(), str(tmp_path / "policy"), inputs)
+    return next_epochs(config.model_dump_json(), str(tmp_path / "policy"), inputs=inputs).plan
 
 
 def test_a_run_begins_where_everything_is_as_it_was_compiled(compiled, tmp_path):

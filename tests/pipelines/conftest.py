@@ -1,5 +1,6 @@
 """Compiled packages, read back from their YAML, and services on loopback that take them."""
 
+import json
 import re
 import sys
 import threading
@@ -32,6 +33,11 @@ class Package:
     def root(self):
         return self.documents[0]["root"]
 
+    @property
+    def constants(self):
+        """Constant arguments of the pipeline's first task: the config, and the digests of its inputs."""
+        return constants_of(self.documents[0])
+
     def containers(self):
         """(component's name, its container), a pair a copy."""
         executors = self.documents[0]["deploymentSpec"]["executors"]
@@ -61,6 +67,20 @@ class Package:
     @staticmethod
     def _name(label):
         return re.sub(r"(-\d+)*$", "", label.removeprefix("exec-"))
+
+
+def constants_of(spec):
+    """Constant arguments of the first task of a pipeline spec: name -> text."""
+    tasks = spec["root"]["dag"]["tasks"]
+    (first,) = (tasks[name] for name in ("next-epochs", "begin-retraining", "plan-evaluation") if name in tasks)
+    parameters = first["inputs"]["parameters"]
+    return {key: each["runtimeValue"]["constant"] for key, each in parameters.items() if "runtimeValue" in each}
+
+
+@pytest.fixture
+def compiled_config():
+    """A function: pipeline spec -> the tree of the config that it was compiled for."""
+    return lambda spec: json.loads(constants_of(spec)["config"])
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from reward_finetuning.report.comparison import as_table, compare
-from reward_finetuning.report.summary import as_markdown, plain
+from reward_finetuning.report.markdown import plain
+from reward_finetuning.report.summary import as_markdown
 
 
 def test_the_verdict_and_whole_prompt_sets_stand_in_a_table(make_samples):

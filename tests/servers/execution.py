@@ -25,6 +25,7 @@ class Job:
     spec: dict[str, Any]
     platform: dict[str, Any] | None
     parameters: dict[str, Any]
+    run_id: str = ""
 
 
 Execute = Callable[[Job], str]
@@ -49,7 +50,7 @@ class LocalExecution:
                 [sys.executable, "-P", __file__, str(folder)],  # -P: else our kfp.py would be taken for the package
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | ({"KFP_RUN_ID": job.run_id} if job.run_id else {}),
                 start_new_session=True,
             )
             self._processes[job.name] = process

@@ -179,9 +179,8 @@ class KfpServer(RestServer):
         run = _add(self.runs, "run_id", dict(run, state="PENDING", state_history=[], pipeline_name=name))
         _enter(run, "RUNNING")
         parameters = run["runtime_config"].get("parameters", {})
-        in_background(
-            self._execute, Job(run["display_name"], inner, platform, parameters), lambda error: self._end(run, error)
-        )
+        job = Job(run["display_name"], inner, platform, parameters, run["run_id"])
+        in_background(self._execute, job, lambda error: self._end(run, error))
         return run
 
     def _end(self, run: JsonObject, error: str) -> None:

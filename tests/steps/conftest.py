@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.plan import Plan
 from reward_finetuning.steps.reward import reward
 from reward_finetuning.steps.sample import sample
-from reward_finetuning.steps.shards import shards
 from reward_finetuning.steps.train_epoch import train_epoch
 from reward_finetuning.storage import RunDirectory, read_reference
 from reward_finetuning.tracking import MlflowTracker
@@ -30,25 +30,27 @@ class Tasks:
         return str(self.folder / name)
 
     def begin(self):
-        return next_epochs(self.config, self.path("policy"))
+        return next_epochs(self.config, self.path("policy")).plan
 
     def rollouts(self, plan, offset=0):
         """Sample and score every shard; returns the paths of both."""
         pairs = []
-        for number, shard in enumerate(shards(self.config, plan, offset)):
+        for number in range(self.run.config.loop.num_shards):
             drawn, scored = self.path(f"rollouts-{number}"), self.path(f"rewards-{number}")
-            sample(self.config, shard, self.path("policy"), drawn)
+            sample(self.config, str(Plan.parse(plan).first), str(number), drawn, offset)
             reward(self.config, drawn, scored)
             pairs.append((drawn, scored))
         self.drawn, self.scored = (list(paths) for paths in zip(*pairs, strict=True))
         return [self.drawn, self.scored]
 
-    def train(self, drawn, scored):
-        train_epoch(self.config, self.path("policy"), drawn, scored, self.path("next"))
+    def train(self, epoch=None):
+        """An epoch; the one after the newest where none is given."""
+        train_epoch(self.config, str(epoch or self.run.latest().epoch + 1), self.path("next"))
         return read_reference(self.path("next"))
 
     def epoch(self, plan, offset=0):
-        after = self.train(*self.rollouts(plan, offset))
+        self.rollouts(plan, offset)
+        after = self.train()
         shutil.copy(self.path("next"), self.path("policy"))
         return after
 

@@ -29,10 +29,10 @@ def test_shards_in_any_order_give_the_same_policy(tasks, run_config, tmp_path):
     shutil.rmtree(whole.run.uri)
 
     parts = tasks(loop={"num_shards": 2, "granularity": "split"})
-    drawn, scored = parts.rollouts(parts.begin())
-    after = parts.train(drawn[::-1], scored)
+    _, scored = parts.rollouts(parts.begin())
+    after = parts.train()
 
-    assert len(drawn) == 2
+    assert len(scored) == 2
     assert after.facts["weights_sha256"] == expected.facts["weights_sha256"]
 
 
@@ -93,20 +93,20 @@ def test_a_step_that_is_done_returns_at_once(tasks, monkeypatch):
     monkeypatch.setattr("reward_finetuning.policy.restore.load_policy", lambda *a, **k: pytest.fail("loaded the model"))
     shutil.copy(one.path("pretrained"), one.path("policy"))
 
-    assert one.train(*one.rollouts(plan)) == expected
+    assert one.train(epoch=1) == expected
 
 
 def test_a_crash_between_the_commit_and_the_pointer_is_healed(tasks, monkeypatch):
     one = tasks()
     plan = one.begin()
-    drawn, scored = one.rollouts(plan)
+    one.rollouts(plan)
     with monkeypatch.context() as crash:
         crash.setattr(RunDirectory, "advance", lambda self, policy: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            one.train(drawn, scored)
+            one.train()
     assert one.run.latest().epoch == 0
 
-    after = one.train(drawn, scored)
+    after = one.train()
 
     assert one.run.latest() == after
 

@@ -48,7 +48,9 @@ def drawn(monkeypatch):
 
 
 def evaluated(one):
-    return evaluate(one.config, one.path("policy"), one.path("report.html"), one.path("metrics"), one.path("summary"))
+    """All numbers of an evaluation; the step returns those that a page shows."""
+    evaluate(one.config, one.path("policy"), one.path("report.html"), one.path("metrics"), one.path("summary"))
+    return json.loads(Path(one.path("metrics")).read_text())
 
 
 def samples_files(one):
@@ -158,7 +160,6 @@ def test_page_numbers_and_summary_lie_where_they_are_asked_for(trained):
 
     found = evaluated(one)
 
-    assert json.loads(Path(one.path("metrics")).read_text()) == found
     assert found.keys() > {"eval/train/reward/gain_low", "eval/train/diversity/gain", "eval/train/kl/mean"}
     summary = Path(one.path("summary")).read_text(encoding="utf-8")
     assert summary.startswith("# tiny: epoch 1 against pretrained\n")

@@ -31,4 +31,4 @@ def test_an_alarm_ends_the_run_if_that_is_asked_for_and_nothing_is_lost(tasks):
     with pytest.raises(TrainingError, match="stopped by the monitor"):
         one.begin()
     raised = tasks(monitor={"max_kl": 10.0, "on_alarm": "stop"}, loop={"epochs": 3})
-    assert '"first":3' in next_epochs(raised.config, raised.path("policy"))
+    assert '"first":3' in next_epochs(raised.config, raised.path("policy")).plan

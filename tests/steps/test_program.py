@@ -1,10 +1,11 @@
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-STEPS = ["next_epochs", "shards", "sample", "reward", "train_epoch", "evaluation_due", "evaluate", "run_epochs"]
+STEPS = ["next_epochs", "draw", "sample", "reward", "train_epoch", "evaluate", "run_epochs"]
 
 
 def program(step, *arguments):
@@ -20,28 +21,28 @@ def test_every_step_is_a_program_with_help(step):
 
     assert done.returncode == 0, done.stderr
     assert "--config" in done.stdout
-    assert "The RunConfig as JSON text." in done.stdout
+    assert "The RunConfig as JSON text, or its address" in done.stdout
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2():
-    done = program("shards", "--config", '{"name": "a", "seed": -1}', "--plan", "{}", "--offset", "0")
+    done = program("next_epochs", "--config", '{"name": "a", "seed": -1}', "--policy", "policy.json")
 
     assert done.returncode == 2
     assert done.stderr.strip() == "UserError: config: seed: input should be greater than or equal to 0, got -1"
 
 
-def test_a_plan_that_is_none_is_named():
-    done = program("shards", "--config", '{"name": "a"}', "--plan", "x", "--offset", "0")
+def test_a_config_that_is_neither_json_nor_an_address_is_named():
+    done = program("gate", "--config", "x", "--policy", "policy.json")
 
     assert done.returncode == 2
-    assert "plan must be JSON text of first, last, epochs, got 'x'" in done.stderr
+    assert "config is JSON text or the address of the settings" in done.stderr
 
 
-def test_what_a_step_returns_is_printed():
-    plan = '{"first": 4, "last": 5, "epochs": 5}'
+def test_what_a_step_returns_is_printed(run_config, tmp_path):
+    config = run_config(tracking={"enabled": False}).model_dump_json()
 
-    done = program(
-        "evaluation_due", "--config", '{"name": "a", "loop": {"epochs": 5}}', "--plan", plan, "--offset", "1"
-    )
+    done = program("next_epochs", "--config", config, "--policy", str(tmp_path / "policy.json"))
 
-    assert done.stdout.strip() == "true"
+    address, plan, epochs, first = json.loads(done.stdout.splitlines()[-1])
+    assert (json.loads(plan)["first"], epochs, first) == (1, ["1", "2"], "1")
+    assert address.startswith(f"{tmp_path}/")

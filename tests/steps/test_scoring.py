@@ -12,7 +12,6 @@ from reward_finetuning.steps.evaluate import evaluate
 from reward_finetuning.steps.reward import reward
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
-from reward_finetuning.steps.shards import shards
 from reward_finetuning.storage import RunDirectory
 
 PLUGIN = """
@@ -76,9 +75,8 @@ class Theirs:
 def begun(tasks, theirs):
     def make(**changes):
         one = tasks(reward=theirs.reward, **changes)
-        plan = one.begin()
-        (shard,) = shards(one.config, plan, 0)
-        sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+        one.begin()
+        sample(one.config, "1", "0", one.path("rollouts"))
         return one
 
     return make

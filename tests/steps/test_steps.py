@@ -1,7 +1,7 @@
 """What each step refuses, measures and keeps."""
 
 import json
-import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,49 +11,82 @@ import torch
 from reward_finetuning.config import ArtifactError, TrainingError, UserError
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
+from reward_finetuning.steps.draw import draw
 from reward_finetuning.steps.evaluate import evaluate
-from reward_finetuning.steps.evaluation_due import evaluation_due
-from reward_finetuning.steps.plan import Plan
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.plan import Plan, is_evaluated
 from reward_finetuning.steps.reward import reward
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
-from reward_finetuning.steps.shards import shards
+from reward_finetuning.steps.train_epoch import train_epoch, train_on
 from reward_finetuning.storage import Reference, read_reference
 from reward_finetuning.storage.artifacts.rollouts import SAMPLES, latents_file, read_samples, read_trajectories
-from reward_finetuning.tracking import history
+from reward_finetuning.tracking import MemoryTracker, history
 from reward_finetuning.training.learner import learner_at
+from reward_finetuning.training.processes import joined
 
 
 def test_rollouts_of_another_epoch_are_refused(tasks):
     one = tasks()
-    drawn, scored = one.rollouts(one.begin())
-    one.train(drawn, scored)
-    shutil.copy(one.path("next"), one.path("policy"))
+    drawn, scored = (list(map(read_reference, paths)) for paths in one.rollouts(one.begin()))
+    after = one.train()
+    learner = partial(learner_at, one.run, after, keep_reference=False)
 
-    with pytest.raises(ArtifactError, match=r"is of epoch 1 by policy pretrained; expected epoch 2 by [0-9a-f]{12}"):
-        one.train(drawn, scored)
+    with (
+        joined(one.run.config.model) as processes,
+        pytest.raises(ArtifactError, match=r"is of epoch 1 by policy pretrained; expected epoch 2 by [0-9a-f]{12}"),
+    ):
+        train_on(one.run, after, drawn, scored, learner, processes, MemoryTracker())
 
 
-def test_sampling_from_a_stale_policy_is_refused(tasks):
+def test_an_epoch_after_one_that_failed_is_not_begun(tasks, capsys):
+    one = tasks(loop={"epochs": 5, "evaluate_every": 1})
+    one.begin()
+
+    draw(one.config, "3", "0", one.path("rewards"))
+    trained = train_epoch(one.config, "3", one.path("next"))
+
+    assert "epoch 3 is not begun: epoch 1 of this pipeline run failed" in capsys.readouterr().out
+    assert read_reference(one.path("rewards")).skip
+    assert read_reference(one.path("next")) == one.run.latest() == Reference(epoch=0)
+    assert not trained.is_evaluated
+
+
+def test_a_policy_says_where_it_lies_and_whether_it_is_evaluated(tasks):
+    one = tasks(loop={"epochs": 2, "evaluate_every": 2})
+    begun = next_epochs(one.config, one.path("policy"))
+    said = []
+
+    for epoch in begun.epochs:
+        draw(begun.run, epoch, "0", one.path("rewards"))
+        said.append(train_epoch(begun.run, epoch, one.path("next")))
+
+    assert [each.address for each in said] == [f"{one.run.uri}/epochs/000{epoch}/policy" for epoch in (1, 2)]
+    assert [each.is_evaluated for each in said] == [False, True]
+    assert train_epoch(begun.run, "2", one.path("next")) == said[1]
+
+
+@pytest.mark.parametrize(("shard", "epoch"), [("1", "1"), ("-1", "1"), ("x", "1"), ("0", "one")])
+def test_a_shard_or_an_epoch_that_there_is_not_is_refused(tasks, shard, epoch):
     one = tasks()
-    plan = one.begin()
-    (shard,) = shards(one.config, plan, 1)
+    one.begin()
 
-    with pytest.raises(ArtifactError, match="epoch 2 is sampled from the policy of epoch 1, got 0"):
-        sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+    with pytest.raises(UserError, match="must be a number"):
+        sample(one.config, epoch, shard, one.path("rollouts"))
 
 
 def test_a_missing_shard_is_refused(tasks):
     one = tasks(loop={"num_shards": 2, "granularity": "split"})
-    drawn, scored = one.rollouts(one.begin())
+    one.begin()
+    draw(one.config, "1", "1", one.path("rewards"))
 
-    with pytest.raises(ArtifactError, match="needs samples 0 to 5, got 4"):
-        one.train(drawn[:1], scored[:1])
+    with pytest.raises(ArtifactError, match=r"rollouts-00000-00001 is absent: all shards are drawn and scored before"):
+        one.train()
 
 
 def test_a_flipped_bit_in_the_rollouts_stops_training_and_is_named(tasks):
     one = tasks()
-    drawn, scored = one.rollouts(one.begin())
+    drawn, _ = one.rollouts(one.begin())
     folder, _ = one.run.open(read_reference(drawn[0]))
     path = folder / "trajectories-00000.safetensors"
     data = bytearray(path.read_bytes())
@@ -61,15 +94,14 @@ def test_a_flipped_bit_in_the_rollouts_stops_training_and_is_named(tasks):
     path.write_bytes(data)
 
     with pytest.raises(ArtifactError, match=r"trajectories-00000.safetensors was altered: crc32c .*, expected"):
-        one.train(drawn, scored)
+        one.train()
     assert one.run.latest().epoch == 0
 
 
 def test_reward_reads_no_latents(tasks):
     one = tasks()
-    plan = one.begin()
-    (shard,) = shards(one.config, plan, 0)
-    sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+    one.begin()
+    sample(one.config, "1", "0", one.path("rollouts"))
     folder, _ = one.run.open(read_reference(one.path("rollouts")))
     for path in folder.glob("trajectories-*"):
         path.unlink()
@@ -124,11 +156,11 @@ def test_the_kl_that_an_epoch_logs_is_the_exact_one(tasks):
     one = tasks(training={"learning_rate": 1e-3})
     plan = one.begin()
     one.epoch(plan)
-    drawn, scored = one.rollouts(plan, 1)
+    drawn, _ = one.rollouts(plan, 1)
     folders = [one.run.open(read_reference(path))[0] for path in drawn]
     kl = read_trajectories([file for folder in folders for file in sorted(folder.glob("trajectories-*"))]).kl
 
-    metrics = one.train(drawn, scored).facts["metrics"]
+    metrics = one.train().facts["metrics"]
 
     assert metrics["sample/kl_to_reference"] == pytest.approx(float(kl.double().mean()))
     assert (kl >= 0).all()
@@ -177,9 +209,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tasks):
 
 def test_a_reward_that_is_not_finite_names_the_sample(tasks, monkeypatch):
     one = tasks()
-    plan = one.begin()
-    (shard,) = shards(one.config, plan, 0)
-    sample(one.config, shard, one.path("policy"), one.path("rollouts"))
+    one.begin()
+    sample(one.config, "1", "0", one.path("rollouts"))
 
     def scorer(images, prompts):
         return np.where(np.arange(len(images)) == 1, np.nan, 0.5)
@@ -211,7 +242,6 @@ def test_surplus_epochs_of_a_block_do_nothing(tasks):
     again = one.epoch(plan, offset=1)
 
     assert again == after
-    assert not evaluation_due(one.config, plan, 1)
 
 
 def test_the_plan_is_read_from_the_run_directory(tasks):
@@ -223,17 +253,19 @@ def test_the_plan_is_read_from_the_run_directory(tasks):
     assert Plan.parse(one.begin()) == Plan(first=2, last=3, epochs=5)
 
 
-@pytest.mark.parametrize(("offset", "due"), [(0, False), (1, True), (2, False), (3, True), (4, True), (5, False)])
-def test_evaluation_is_due_every_so_many_epochs_and_at_the_last(run_config, offset, due):
-    config = run_config(loop={"epochs": 5, "evaluate_every": 2}).model_dump_json()
-
-    assert evaluation_due(config, Plan(first=1, last=5, epochs=5).model_dump_json(), offset) == due
+@pytest.mark.parametrize(("epoch", "due"), [(1, False), (2, True), (3, False), (4, True), (5, True), (6, False)])
+def test_evaluation_is_due_every_so_many_epochs_and_at_the_last(run_config, epoch, due):
+    assert is_evaluated(run_config(loop={"epochs": 5, "evaluate_every": 2}).loop, epoch) == due
 
 
-def test_where_nothing_is_left_the_last_evaluation_is_made_good(run_config):
-    config = run_config(loop={"epochs": 5}).model_dump_json()
+def test_where_nothing_is_left_the_last_epoch_is_named_and_its_evaluation_made_good(tasks):
+    one = tasks(loop={"epochs": 1})
+    one.epoch(one.begin())
 
-    assert evaluation_due(config, Plan(first=6, last=5, epochs=5).model_dump_json(), 0)
+    begun = next_epochs(one.config, one.path("policy"))
+
+    assert (begun.epochs, begun.first) == (["1"], "1")
+    assert train_epoch(begun.run, "1", one.path("next")).is_evaluated
 
 
 def test_evaluation_compares_with_the_pretrained_model_from_the_same_noise(tasks):
@@ -244,9 +276,9 @@ def test_evaluation_compares_with_the_pretrained_model_from_the_same_noise(tasks
     one.epoch(one.begin())
     after = evaluate(one.config, one.path("policy"), one.path("report.html"))
 
-    assert after["eval/train/reward/before"] == pretrained["eval/train/reward/mean"]
-    assert after["eval/train/reward/gain"] == pytest.approx(
-        after["eval/train/reward/mean"] - after["eval/train/reward/before"]
+    assert after["03 reward before (train)"] == pretrained["01 reward mean (train)"]
+    assert after["01 reward gain (train)"] == pytest.approx(
+        after["04 reward mean (train)"] - after["03 reward before (train)"]
     )
     assert {epoch for epoch, _ in history(one.run)["eval/train/reward/mean"]} == {0, 1}
 
@@ -280,9 +312,8 @@ def test_a_checkpoint_says_where_it_was_made(tasks):
 
 def test_steps_refuse_other_settings_than_the_runs(tasks, run_config, tmp_path):
     one = tasks()
-    plan = one.begin()
-    (shard,) = shards(one.config, plan, 0)
+    one.begin()
     other = run_config(training={"learning_rate": 0.5}).model_dump_json()
 
     with pytest.raises(UserError, match=r"training.learning_rate: run has 0.0001, config says 0.5"):
-        sample(other, shard, one.path("policy"), one.path("rollouts"))
+        sample(other, "1", "0", one.path("rollouts"))

@@ -8,8 +8,9 @@ import pytest
 
 from components.launcher.programs import launch_run_epochs, launch_train_epoch
 from reward_finetuning.config import UserError
+from reward_finetuning.steps.draw import draw
 from reward_finetuning.steps.next_epochs import next_epochs
-from reward_finetuning.storage import Reference, RunDirectory, read_reference, write_reference
+from reward_finetuning.storage import Reference, RunDirectory, read_reference
 
 TWO_NODES = {
     "image": "trainer:1",
@@ -28,35 +29,28 @@ def job():
 
 @pytest.mark.slow
 def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config, tmp_path, job, monkeypatch):
-    from reward_finetuning.steps.reward import reward
-    from reward_finetuning.steps.sample import sample
-    from reward_finetuning.steps.shards import shards
-
     server.executes = True
     config = run_config(loop={"num_shards": 2, "granularity": "split"}, tracking={"enabled": False})
     text, paths = config.model_dump_json(), {name: str(tmp_path / name) for name in ("policy", "next", "report")}
-    plan = next_epochs(text, paths["policy"])
-    drawn, scored = [], []
-    for number, shard in enumerate(shards(text, plan, 0)):
-        drawn.append(str(tmp_path / f"rollouts-{number}"))
-        scored.append(str(tmp_path / f"rewards-{number}"))
-        sample(text, shard, paths["policy"], drawn[-1])
-        reward(text, drawn[-1], scored[-1])
+    begun = next_epochs(text, paths["policy"])
+    scored = [str(tmp_path / f"rewards-{number}") for number in range(2)]
+    for number, rewards in enumerate(scored):
+        draw(begun.run, "1", str(number), rewards)
 
-    facts = launch_train_epoch(text, paths["policy"], drawn, scored, paths["next"], job)
+    trained = launch_train_epoch(begun.run, "1", paths["next"], job=job)
 
     run = RunDirectory(config)
     (made,) = server.jobs.values()
     assert run.latest() == read_reference(paths["next"])
-    assert run.latest().facts == facts
+    assert trained.address == f"{run.uri}/epochs/0001/policy"
     assert json.loads((run.store.fetch("epochs/0001/policy") / "state.json").read_text())["processes"] == 2
     assert len(made["spec"]["trainer"]["args"]) <= 128
 
-    launch_train_epoch(text, paths["policy"], drawn, scored, paths["next"], job)
+    launch_train_epoch(begun.run, "1", paths["next"], job=job)
     assert server.made() == 1  # what is done is not launched again
 
     shown = {name: str(tmp_path / name) for name in ("report", "metrics", "summary")}
-    launch_run_epochs(text, next_epochs(text, paths["policy"]), paths["next"], **shown, job=job)
+    launch_run_epochs(text, next_epochs(text, paths["policy"]).plan, paths["next"], **shown, job=job)
     assert "eval/train/reward/gain" in json.loads((tmp_path / "metrics").read_text())
     assert (tmp_path / "summary").read_text().startswith("#")
     assert run.latest().epoch == 2
@@ -67,35 +61,29 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
 def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(server, run_config, tmp_path, job):
     server.executes = True
     config = run_config()
-    text, paths = config.model_dump_json(), [str(tmp_path / name) for name in ("policy", "rollouts", "rewards", "next")]
-    policy, drawn, scored, after = paths
-    next_epochs(text, policy)
-    lost = Reference(name="epochs/0001/rollouts-00000-00002", epoch=1, checksum="0" * 64)
-    facts = {"rollouts": lost.checksum, "seconds": 0.0}
-    write_reference(drawn, lost)
-    write_reference(scored, Reference(name="epochs/0001/rewards-00000-00002", epoch=1, facts=facts))
+    begun = next_epochs(config.model_dump_json(), str(tmp_path / "policy"))
+    draw(begun.run, "1", "0", str(tmp_path / "rewards"))
+    (latents,) = (tmp_path / "runs").glob("tiny/epochs/0001/rollouts-*/trajectories-00001.safetensors")
+    latents.write_bytes(b"altered")
 
-    with pytest.raises(UserError, match=r"no whole artifact at .*rollouts-00000-00002"):
-        launch_train_epoch(text, policy, [drawn], [scored], after, job)
+    with pytest.raises(UserError, match=r"trajectories-00001.safetensors"):
+        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job=job)
 
     assert RunDirectory(config).latest().epoch == 0
 
 
 def test_a_surplus_epoch_launches_nothing(server, run_config, tmp_path, job):
-    text = run_config().model_dump_json()
-    write_reference(str(tmp_path / "policy"), Reference(epoch=2))
-    write_reference(str(tmp_path / "skipped"), Reference(epoch=0, skip=True))
-    skipped = [str(tmp_path / "skipped")]
+    config = run_config(loop={"epochs": 2})
 
-    launch_train_epoch(text, str(tmp_path / "policy"), skipped, skipped, str(tmp_path / "next"), job)
+    launch_train_epoch(config.model_dump_json(), "3", str(tmp_path / "next"), job=job)
 
-    assert read_reference(str(tmp_path / "next")) == Reference(epoch=2)
+    assert read_reference(str(tmp_path / "next")) == Reference(epoch=0)
     assert server.requests == []
 
 
 def test_a_run_directory_that_the_nodes_do_not_share_is_an_error(server, run_config, tmp_path, job):
     text = run_config().model_dump_json()
-    plan = next_epochs(text, str(tmp_path / "policy"))
+    plan = next_epochs(text, str(tmp_path / "policy")).plan
 
     with pytest.raises(UserError, match="run_root must be one place"):
         launch_run_epochs(text, plan, str(tmp_path / "p"), str(tmp_path / "r"), "", "", job)

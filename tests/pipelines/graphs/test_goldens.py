@@ -44,7 +44,8 @@ Readable.add_representer(str, Readable.text)
 def readable(path):
     """A package's YAML without its config, the digests of images, and kfp's comments."""
     documents = list(yaml.safe_load_all(path.read_text()))
-    documents[0]["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"] = "(the config)"
+    first = documents[0]["root"]["dag"]["tasks"]["next-epochs"]["inputs"]["parameters"]
+    first["config"]["runtimeValue"]["constant"] = "(the config)"
     text = yaml.dump_all(documents, Dumper=Readable, width=100_000)
     for role in ROLES:
         text = text.replace(image_of(role), "(the image of images/)")

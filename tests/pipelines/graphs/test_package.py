@@ -70,21 +70,63 @@ def test_nothing_is_installed_when_a_task_starts(package):
         assert "pip install" not in " ".join(container["command"])
 
 
-def test_a_block_holds_as_many_epochs_as_asked(package):
-    compiled = package("kfp", "loop.granularity=split", "loop.epochs_per_run=3")
+@pytest.mark.parametrize("target", ["local", "vertex"])
+def test_where_no_order_of_iterations_is_promised_epochs_are_unrolled_and_wait_for_each_other(package, target):
+    compiled = package(target, "loop.granularity=split", "loop.epochs_per_run=3")
 
-    assert len([name for name in compiled.root["dag"]["tasks"] if name.startswith("epoch")]) == 3
+    tasks = {name: task for name, task in compiled.root["dag"]["tasks"].items() if name.startswith("epoch")}
+    assert {name: set(task["dependentTasks"]) - {"next-epochs"} for name, task in tasks.items()} == {
+        "epoch": set(),
+        "epoch-2": {"epoch"},
+        "epoch-3": {"epoch-2"},
+    }
+    assert [task["taskInfo"]["name"] for task in tasks.values()][1] == "epoch 2 of this pipeline run"
 
 
-def test_the_config_is_a_parameter_of_the_pipeline(package):
-    parameters = package("kfp", "seed=11").root["inputDefinitions"]["parameters"]
+def test_on_kubeflow_epochs_are_iterations_of_a_loop_one_after_the_other(package):
+    one, five = (package("kfp", "loop.granularity=split", f"loop.epochs_per_run={n}") for n in (1, 5))
 
-    assert '"seed":11' in parameters["config"]["defaultValue"]
-    assert sum(len(each["defaultValue"]) for each in parameters.values()) < 10_000  # KFP's limit for all together
+    loop = one.documents[0]["components"]["comp-epochs"]["dag"]["tasks"]["for-loop-1"]
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 1}
+    assert loop["taskInfo"]["name"] == "epochs"
+    texts = [json.dumps(each.documents).replace(json.dumps(each.constants["config"]), "") for each in (one, five)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    "graph", [["loop.granularity=split"], ["loop.granularity=fused"], ["loop.granularity=staged", "loop.epochs=2"]]
+)
+def test_people_see_the_address_of_the_run_and_options_and_no_config(package, graph):
+    compiled = package("kfp", "seed=11", "run_root=gs://bucket/runs", *graph)
+
+    parameters = compiled.root["inputDefinitions"]["parameters"]
+    assert {name: each["defaultValue"] for name, each in parameters.items()} == {
+        "run": "gs://bucket/runs/shapes-prdp",
+        "options": "",
+    }
+    assert json.loads(compiled.constants["config"])["seed"] == 11
+    others = [task for name, task in compiled.tasks() if name != "next-epochs"]
+    assert others
+    assert all("runtimeValue" not in task["inputs"]["parameters"]["config"] for task in others)
+
+
+def test_one_task_samples_and_scores_where_both_have_one_pool_and_image(package):
+    split = ["loop.granularity=split"]
+    apart = {"reward": {"cpu": "7"}}
+
+    same, other_machine = package("kfp", *split), package("kfp", *split, pools=apart)
+    other_image = package("kfp", *split, pools={"reward": {"image": "scorer:1"}})
+
+    names = [{name for name, _ in each.tasks()} for each in (same, other_machine, other_image)]
+    assert names == [
+        {"next-epochs", "draw", "train-epoch", "evaluate"},
+        {"next-epochs", "sample", "reward", "train-epoch", "evaluate"},
+        {"next-epochs", "sample", "reward", "train-epoch", "evaluate"},
+    ]
 
 
 def recorded(compiled):
-    return json.loads(compiled.root["inputDefinitions"]["parameters"]["inputs"]["defaultValue"])
+    return json.loads(compiled.constants["inputs"])
 
 
 @pytest.mark.parametrize("overrides", [("split",), ("fused",), ("staged", "loop.epochs=2"), ("split", "offline")])
@@ -102,7 +144,7 @@ def test_the_package_knows_the_digests_of_what_it_was_compiled_for(package, over
         *("evaluation.train.digest", "evaluation.heldout.digest"),
     }
     (task,) = [task for name, task in compiled.tasks() if name == "next-epochs"]
-    assert task["inputs"]["parameters"]["inputs"] == {"componentInputParameter": "inputs"}
+    assert task["taskInfo"]["name"] == "settings and epochs"
 
 
 def test_a_changed_prompt_set_changes_the_package(package, tmp_path):
@@ -143,8 +185,8 @@ def test_text_that_kfp_would_substitute_is_in_the_package_as_text(tmp_path, gran
 
     path = compile_package(config, TargetName.KFP, tmp_path / "package.yaml")
 
-    parameters = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
-    assert parse_config(parameters["config"]["defaultValue"]) == config
-    digests = json.loads(parameters["inputs"]["defaultValue"])
-    assert {f"evaluation.{text}.digest" for text in texts} <= digests.keys()
-    assert not any("{{" in parameter["defaultValue"] for parameter in parameters.values())
+    first = next(yaml.safe_load_all(path.read_text()))["root"]["dag"]["tasks"]["next-epochs"]["inputs"]["parameters"]
+    constants = {name: first[name]["runtimeValue"]["constant"] for name in ("config", "inputs")}
+    assert parse_config(constants["config"]).evaluation == config.evaluation
+    assert {f"evaluation.{text}.digest" for text in texts} <= json.loads(constants["inputs"]).keys()
+    assert not any("{{" in text for text in constants.values())

@@ -64,7 +64,7 @@ def test_an_offline_package_draws_once_and_trains_in_every_pass(tmp_path, run_co
 
     tasks, size = tasks_of(config, tmp_path)
 
-    assert [named(tasks, name) for name in ("sample", "reward", "train-epoch", "evaluate")] == [1, 1, 5, 5]
+    assert [named(tasks, name) for name in ("draw", "train-epoch", "evaluate")] == [1, 5, 5]
     assert size < 200 * 1024
 
 

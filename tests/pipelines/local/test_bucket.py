@@ -28,7 +28,7 @@ def checksums(config):
 
 
 def on_disk(config, folder):
-    plan = next_epochs(config.model_dump_json(), str(folder / "latest"))
+    plan = next_epochs(config.model_dump_json(), str(folder / "latest")).plan
     run_epochs(config.model_dump_json(), plan, str(folder / "policy"), str(folder / "report.html"))
     return checksums(config)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipelines.graphs.first_task import parameters
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Package, connect
 from pipelines.remote.follow import Clock, Follow
@@ -43,7 +44,7 @@ def trained(run):
 @pytest.fixture
 def package(service, run, tmp_path):
     path = compile_package(run.config, service.target, tmp_path / "package.yaml")
-    return Package(path, {"config": run.config.model_dump_json()})
+    return Package(path, parameters(run.config))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_the_same_package_is_submitted_until_all_epochs_are_done(service, run, w
     prefix = run_prefix(run.config)
     assert service.names() == [f"{prefix}1", f"{prefix}2", f"{prefix}3"]
     assert work.jobs[0].spec == work.jobs[2].spec
-    assert work.jobs[0].parameters == {"config": run.config.model_dump_json()}
+    assert work.jobs[0].parameters == {"run": run.uri, "options": ""}
     assert [line.strip() for line in said.splitlines() if "epoch" in line] == [f"epoch {n} of 3" for n in (1, 2, 3)]
     assert said.count("succeeded") == 3
 

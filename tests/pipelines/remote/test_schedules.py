@@ -1,6 +1,5 @@
 """`rft schedule` on both services."""
 
-import json
 import threading
 
 import pytest
@@ -13,13 +12,19 @@ def made(service):
     return list((service.server.recurring_runs if service.target == "kfp" else service.server.schedules).values())
 
 
-def trained_on(service, schedule):
-    """prompts.train of what a schedule runs."""
-    if service.target == "kfp":
-        parameters = schedule["runtime_config"]["parameters"]
-    else:
-        parameters = schedule["createPipelineJobRequest"]["pipelineJob"]["runtimeConfig"]["parameterValues"]
-    return json.loads(parameters["config"])["prompts"]["train"]
+@pytest.fixture
+def trained_on(compiled_config):
+    """A function: (service, schedule) -> prompts.train of what the schedule runs."""
+
+    def prompts(service, schedule):
+        if service.target == "kfp":
+            version = schedule["pipeline_version_reference"]["pipeline_version_id"]
+            spec = service.server.versions[version]["pipeline_spec"]["pipeline_spec"]
+        else:
+            spec = schedule["createPipelineJobRequest"]["pipelineJob"]["pipelineSpec"]
+        return compiled_config(spec)["prompts"]["train"]
+
+    return prompts
 
 
 def listed(rft, to_service):
@@ -75,7 +80,7 @@ def test_kubeflow_gets_a_version_of_a_pipeline_and_not_the_whole_package(rft, ru
     assert len(service.server.versions) == 2
 
 
-def test_what_is_due_runs_with_the_prompts_that_were_given(rft, run_file, service, to_service, work):
+def test_what_is_due_runs_with_the_prompts_that_were_given(rft, run_file, service, to_service, work, compiled_config):
     rft("schedule", "create", run_file(), *CRON, "--prompts", "gs://bucket/prompts/current.json", *to_service)
 
     service.server.come_due("tiny")
@@ -83,7 +88,7 @@ def test_what_is_due_runs_with_the_prompts_that_were_given(rft, run_file, servic
         threading.Event().wait(0.01)
     row = listed(rft, to_service)[0]
 
-    assert json.loads(work.jobs[0].parameters["config"])["prompts"]["train"] == "gs://bucket/prompts/current.json"
+    assert compiled_config(work.jobs[0].spec)["prompts"]["train"] == "gs://bucket/prompts/current.json"
     assert len(row) == 14  # the last run's date, time and zone
     assert rft("submit", run_file(), *to_service).out.count("submitted") == 1  # a scheduled run is nobody's to follow
 
@@ -100,7 +105,7 @@ def test_a_name_is_taken_once(rft, run_file, service, to_service):
     assert len(made(service)) == 1
 
 
-def test_replacing_makes_the_new_one_and_then_deletes_the_old(rft, run_file, service, to_service):
+def test_replacing_makes_the_new_one_and_then_deletes_the_old(rft, run_file, service, to_service, trained_on):
     rft("schedule", "create", run_file(), *CRON, "--name", "other", *to_service)
     rft("schedule", "create", run_file(), *CRON, *to_service)
 

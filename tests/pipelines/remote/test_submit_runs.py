@@ -14,6 +14,7 @@ from rich.console import Console
 from servers.execution import LocalExecution
 from servers.services import loopback
 
+from pipelines.graphs.first_task import parameters
 from pipelines.graphs.package import compile_package
 from pipelines.remote.clients import Package, connect
 from pipelines.remote.follow import Follow
@@ -119,7 +120,7 @@ def test_a_run_whose_node_is_lost_is_submitted_again_and_goes_on_where_it_was(
 def test_a_package_for_vertex_arrives_whole_and_runs(service, run_config, tmp_path):
     run = RunDirectory(run_config(loop={"epochs": 1, "evaluate_every": 1}, tracking={"enabled": False}))
     path = compile_package(run.config, service.target, tmp_path / "package.yaml")
-    package = Package(path, {"config": run.config.model_dump_json()})
+    package = Package(path, parameters(run.config))
     said = io.StringIO()
 
     Follow(connect(settings_of(service.target, service.cluster)), run, package, Console(file=said), 0, 0.1).to_the_end()

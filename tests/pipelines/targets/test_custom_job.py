@@ -104,7 +104,7 @@ def test_graphs_go_on_from_what_a_custom_job_hands_over(package, granularity):
     compiled = package("vertex", f"loop.granularity={granularity}", "loop.epochs=2", pools=pools)
 
     jobs = {name for name, container in compiled.containers() if "--payload" in container["args"]}
-    assert jobs == {"sample", "reward", "train-epoch", "evaluate"} | ({"promote"} if granularity == "staged" else set())
+    assert jobs == {"draw", "train-epoch", "evaluate"} | ({"promote"} if granularity == "staged" else set())
 
 
 @pytest.mark.slow

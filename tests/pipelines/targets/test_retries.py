@@ -60,7 +60,7 @@ def attempts(policy, messages, *, is_patched):
     raise AssertionError("not reached")
 
 
-TASKS = ["next-epochs", "shards", "sample", "reward", "train-epoch"]
+TASKS = ["next-epochs", "draw", "train-epoch"]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -87,7 +87,7 @@ def test_an_error_that_a_retry_may_heal_is_tried_as_often_as_before(policy, mess
 def test_a_permanent_error_after_lost_pods_ends_there(policy, message):
     text = message(UserError("no such prompts"))
 
-    number, _ = attempts(policy("sample"), lambda number: text if number == 3 else "pod deleted", is_patched=True)
+    number, _ = attempts(policy("draw"), lambda number: text if number == 3 else "pod deleted", is_patched=True)
 
     assert number == 3
 
