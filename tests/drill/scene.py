@@ -94,8 +94,8 @@ def attempt(scene: Scene, enter: Callable[[str], None]) -> None:
     if scene.granularity == "fused":
         run_epochs(begun.run, begun.plan, path("policy"), path("report.html"))
     else:
-        for offset in range(EPOCHS):
-            _split_epoch(begun.run, begun.first, offset, scene.run.config.loop.num_shards, path, enter)
+        for epoch in range(1, EPOCHS + 1):
+            _split_epoch(config, epoch, path, enter)
         enter("evaluate")
         evaluate(config, path("policy"), path("report.html"))
     assert read_reference(path("policy")).epoch == EPOCHS
@@ -105,23 +105,17 @@ def attempt(scene: Scene, enter: Callable[[str], None]) -> None:
     MlflowTracker(scene.run).sync()
 
 
-def _split_epoch(
-    config: str,
-    first: str,
-    offset: int,
-    num_shards: int,
-    path: Callable[[str], str],
-    enter: Callable[[str], None],
-) -> None:
+def _split_epoch(config: str, epoch: int, path: Callable[[str], str], enter: Callable[[str], None]) -> None:
     from reward_finetuning.steps.reward import reward
     from reward_finetuning.steps.sample import sample
     from reward_finetuning.steps.train_epoch import train_epoch
 
-    for shard in range(num_shards):
+    for shard in range(SHARDS):
+        drawn = path(f"rollouts-{shard}")
         enter("sample")
-        sample(config, first, str(shard), path(f"rollouts-{shard}"), offset)
+        sample(config, str(epoch), str(shard), drawn)
         enter("reward")
-        reward(config, path(f"rollouts-{shard}"), path(f"rewards-{shard}"))
+        reward(config, drawn, path(f"rewards-{shard}"))
     enter("train")
-    train_epoch(config, first, path("next"), offset)
+    train_epoch(config, str(epoch), path("next"))
     os.replace(path("next"), path("policy"))
