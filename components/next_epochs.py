@@ -10,7 +10,7 @@ def next_epochs(
     inputs: str = "",
     options: str = "",
     run: str = "",
-) -> NamedTuple("Block", [("run", str), ("plan", str), ("epochs", list), ("first", str)]):
+) -> NamedTuple("Block", [("run", str), ("plan", str), ("epochs", list), ("first", str)]):  # type: ignore[valid-type]  # kfp copies the source of the function alone
     """Begin or continue the run: its settings with `options`, its epochs, and the newest policy."""
     from reward_finetuning.steps.next_epochs import next_epochs as step
 

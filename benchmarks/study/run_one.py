@@ -41,7 +41,7 @@ def _run(config: RunConfig) -> str:
     """Do all epochs; returns why training stopped, if it did."""
     text = config.model_dump_json()
     with tempfile.TemporaryDirectory() as folder:
-        plan = next_epochs(text, f"{folder}/policy")
+        plan = next_epochs(text, f"{folder}/policy").plan
         try:
             run_epochs(text, plan, f"{folder}/next", f"{folder}/report.html")
         except TrainingError as error:

@@ -28,7 +28,7 @@ _ARMS = {
 }
 _PANELS = {
     "doctor/reference_pull": ("pull of the reference, times the reward's", 1.0),
-    "doctor/log_prob_move": ("move of log-probs in an epoch, clip ranges", 4.0),
+    "doctor/log_prob_move": ("move of log-probs in an epoch, clip ranges", 5.0),
     "reward/mean": ("reward of the epoch's images", None),
 }
 _METHODS = {"prdp": "PRDP: beta", "ddpo": "DDPO: bound of advantages"}

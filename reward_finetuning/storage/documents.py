@@ -79,7 +79,7 @@ def contents_of(where: object, *errors: type[Exception]) -> Iterator[None]:
         raise ArtifactError(f"{where} does not hold what this version writes there ({reason})") from error
 
 
-_FOREIGN = (
+_FOREIGN: tuple[type[Exception], ...] = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError),
     *(OSError, NotImplementedError, BufferError),
 )

@@ -15,7 +15,7 @@ from reward_finetuning.tracking.journal import Entry
 
 FOLDER = "tensorboard"
 _PACKAGE = "tensorboardX"
-_MISSING = "tracking.tensorboard needs the package tensorboardX: pip install 'reward-finetuning[tensorboard]'"
+_MISSING = "tracking.tensorboard needs the package tensorboardX: pip install 'reward-finetuning[train]'"
 
 
 def check_tensorboard(run: RunDirectory) -> None:

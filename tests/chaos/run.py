@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -104,8 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     preload()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rft-chaos-")))
-        database = folder / "server.db"
-        empty_database(database)
+        empty, database = folder / "empty.db", folder / "server.db"
+        empty_database(empty)  # takes seconds, so once
+        shutil.copyfile(empty, database)
         quiet: dict[Granularity, dict[str, str]] = {}
         points: dict[Granularity, Counter[tuple[str, int]]] = {}
         proxy = stack.enter_context(chaos(folder, _upstream(stack, folder, database), options.seed, options.rate))
@@ -113,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             granularity: Granularity = "fused" if num_runs % 2 == 0 else "split"
             if granularity not in quiet:
                 scene = Scene(folder / f"quiet-{granularity}", "quiet", "disk", granularity)
-                empty_database(scene.database)
+                scene.folder.mkdir()
+                shutil.copyfile(empty, scene.database)
                 Fork(scene).finish()
                 quiet[granularity], points[granularity] = bits(scene), stored_points(scene.database, scene.run)
             before = faults(folder).total()

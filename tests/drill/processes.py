@@ -53,6 +53,7 @@ class Fork:
 
     def __init__(self, scene: Scene, prepare: Callable[[], None] | None = None) -> None:
         """Begin it; `prepare` changes the process first."""
+        scene.folder.mkdir(parents=True, exist_ok=True)
         self._step = mmap.mmap(-1, 32)
         self._log = scene.folder / f"{scene.name}.log"
         self.pid = os.fork()

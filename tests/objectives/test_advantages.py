@@ -95,10 +95,10 @@ def test_an_epoch_costs_little_when_a_hundred_thousand_prompts_are_known():
         }
     )
     keys = torch.arange(512)
-    started = time.perf_counter()
+    started = time.process_time()
 
     buffer.append(keys, torch.rand(512, dtype=torch.float64))
     state = buffer.state_dict()
 
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
     assert state["rewards"].shape == (100_256, 32)

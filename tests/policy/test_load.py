@@ -177,7 +177,7 @@ def test_a_truncated_weights_file_is_named(tmp_path):
     ("damage", "message"),
     [
         (lambda f: (f / "model_index.json").unlink(), "is no pipeline: it has no model_index.json"),
-        (lambda f: edit(f / "model_index.json", _class_name="PixArtAlphaPipeline"), "holds a FluxPipeline"),
+        (lambda f: edit(f / "model_index.json", _class_name="PixArtAlphaPipeline"), "holds a PixArtAlphaPipeline"),
         (lambda f: shutil.rmtree(f / "vae"), "is no whole pipeline: vae missing"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", prediction_type="sample"), "predicts 'sample'"),
         (lambda f: edit(f / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True), "zero terminal SNR"),

@@ -84,7 +84,7 @@ def test_advice_is_given_once_in_the_epoch_in_which_its_reason_begins(tasks, cap
     log = capsys.readouterr().out
     assert log.count("move of the log-probs in an epoch is too high") == 1
     assert "warning: epoch 1: move of the log-probs" in log
-    assert "clip ranges, limit 4): try training.learning_rate: 0.05" in log
+    assert "clip ranges, limit 5): try training.learning_rate: 0.05" in log
 
 
 PROMPTS = Path(__file__).parents[2] / "benchmarks" / "study" / "prompts" / "large.jsonl"

@@ -74,9 +74,7 @@ def test_a_missing_package_is_refused_before_any_work_and_costs_a_task_only_a_wa
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr("reward_finetuning.tracking.tensorboard.find_spec", lambda name: None)
 
-    with pytest.raises(
-        UserError, match=r"needs the package tensorboardX: pip install 'reward-finetuning\[tensorboard\]'"
-    ):
+    with pytest.raises(UserError, match=r"needs the package tensorboardX: pip install 'reward-finetuning\[train\]'"):
         check_run(run_config(**ENABLED))
     tracker = MlflowTracker(begun(**ENABLED))
     for epoch in (1, 2):

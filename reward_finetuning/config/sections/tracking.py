@@ -20,7 +20,7 @@ class TrackingConfig(Frozen):
 
     tensorboard: bool = False
     """Whether metrics are also written as event files of TensorBoard, to tensorboard/ of a run directory that is a
-    folder. It needs the extra `tensorboard`."""
+    folder."""
 
     timeout_seconds: PositiveFloat = 10.0
     """Longest wait for one call to a server."""

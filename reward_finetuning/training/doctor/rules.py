@@ -130,7 +130,7 @@ def _rounded(value: float) -> str:
 
 _RULES = (
     _Rule("doctor/reference_pull", "pull of the reference", 1.0, _weaker_reference, "times the reward's"),
-    _Rule("doctor/log_prob_move", "move of the log-probs in an epoch", 4.0, _shorter_way, "clip ranges"),
+    _Rule("doctor/log_prob_move", "move of the log-probs in an epoch", 5.0, _shorter_way, "clip ranges"),
     _Rule("doctor/gradient_noise", "share of noise in the gradient", 0.9, _more_images, window=NOISE_WINDOW),
     _Rule("doctor/effective_step", "step of the optimizer", 1.2, _faster_second_moment, "learning rates"),
     _Rule("doctor/epsilon_share", "share of weights held back by training.epsilon", 0.25, _smaller_epsilon),

@@ -25,12 +25,12 @@ def test_a_run_without_measures_has_no_reading(run_config):
 
 def test_measures_within_their_limits_are_read_and_give_no_advice(run_config):
     found = curves(
-        reference_pull=[0.0, 1.0], log_prob_move=[4.0], gradient_noise=[0.9], effective_step=[1.2], epsilon_share=[0.25]
+        reference_pull=[0.0, 1.0], log_prob_move=[5.0], gradient_noise=[0.9], effective_step=[1.2], epsilon_share=[0.25]
     )
 
     readings = examine(found, config(run_config))
 
-    assert [reading.value for reading in readings] == [0.5, 4.0, 0.9, 1.2, 0.25]
+    assert [reading.value for reading in readings] == [0.5, 5.0, 0.9, 1.2, 0.25]
     assert [reading.advice for reading in readings] == [""] * 5
 
 
@@ -45,12 +45,12 @@ def test_measures_within_their_limits_are_read_and_give_no_advice(run_config):
         (
             curves(log_prob_move=[6.0], log_prob_move_first=[2.0]),
             {"updates_per_epoch": 4},
-            "move of the log-probs in an epoch is too high (6 clip ranges, limit 4): try training.updates_per_epoch: 2",
+            "move of the log-probs in an epoch is too high (6 clip ranges, limit 5): try training.updates_per_epoch: 2",
         ),
         (
             curves(log_prob_move=[6.0], log_prob_move_first=[5.0]),
             {"updates_per_epoch": 4, "learning_rate": 1e-2},
-            "move of the log-probs in an epoch is too high (6 clip ranges, limit 4): try training.learning_rate: 0.005",
+            "move of the log-probs in an epoch is too high (6 clip ranges, limit 5): try training.learning_rate: 0.005",
         ),
         (
             curves(effective_step=[2.0]),
