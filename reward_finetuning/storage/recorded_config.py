@@ -28,7 +28,7 @@ def record_config(store: Store, config: Frozen) -> str:
     """
     content = config.model_dump(mode="json")
     name = f"{_FOLDER}/{_digest(content)}.json"
-    store.create_json(name, content)
+    store.create_text(name, _text(content))
     return f"{store.uri}/{name}"
 
 
@@ -58,5 +58,10 @@ def recorded_config(config: str) -> str:
     return json.dumps(content)
 
 
+def _text(content: dict[str, Any]) -> str:
+    """In the order of the run file: reports and sums of rewards follow the order of prompt sets and weights."""
+    return json.dumps(content, indent=1) + "\n"
+
+
 def _digest(content: dict[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(_text(content).encode()).hexdigest()[:16]

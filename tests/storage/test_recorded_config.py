@@ -23,6 +23,16 @@ def test_the_settings_come_back_as_they_were(run):
     assert record_config(run.store, run.config) == address
 
 
+def test_the_order_of_prompt_sets_and_weights_is_kept(run_config):
+    weights, sets = {"shapes": 1.0, "colourfulness": 0.5}, {"train": "shapes:train", "black": "shapes:heldout"}
+    run = RunDirectory(run_config(reward={"weights": weights}, evaluation={"prompt_sets": sets}))
+
+    config = parse_config(recorded_config(record_config(run.store, run.config)))
+
+    assert list(config.reward.weights) == list(weights)
+    assert list(config.evaluation.prompt_sets) == list(sets)
+
+
 def test_other_settings_have_another_address(run, run_config):
     more = run_config(loop={"epochs": 9})
 
