@@ -19,6 +19,7 @@ from reward_finetuning.evaluation.champion import RunSeat
 from reward_finetuning.events import EventFile
 from reward_finetuning.failures import failure_in
 from reward_finetuning.policy import folder as model_folder
+from reward_finetuning.policy.architecture import ARCHITECTURES
 from reward_finetuning.policy.noise_schedule import sampler_grid
 from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.records import Sample
@@ -40,8 +41,9 @@ from reward_finetuning.tracking.registry import read_seat
 _IDENTITY = Identity(kind="policy", fingerprint="f", epoch=1)
 _FACTS = {"weights_sha256": "ab" * 32, "metrics": {"reward/mean": 0.5}, "seconds": 1.5, "rollouts": "c"}
 _POLICY = Reference(name="epochs/0001/policy", epoch=1, checksum="c" * 64, facts=_FACTS)
+_WEIGHTS = b"abc"
 _MANIFEST = Manifest(
-    identity=_IDENTITY, facts=_FACTS, files={"policy.safetensors": FileEntry(size=3, crc32c="00000000")}
+    identity=_IDENTITY, facts=_FACTS, files={"policy.safetensors": FileEntry(size=3, crc32c="364b3fb7")}
 )
 _JOURNAL = {
     "epoch": 1,
@@ -101,6 +103,7 @@ def _champion(run: RunDirectory) -> object:
 
 
 def _manifest(run: RunDirectory) -> object:
+    (scratch() / "run" / _POLICY.name / "policy.safetensors").write_bytes(_WEIGHTS)
     return run.open(Reference(name="epochs/0001/policy", epoch=1))
 
 
@@ -119,7 +122,7 @@ def _schedule(path: Path) -> object:
 
 def _network(path: Path) -> object:
     config = model_folder.network_config(path.parents[1], "unet")
-    return model_folder.check_networks(config, {}, "model")
+    return model_folder.check_networks(config, {}, "model", ARCHITECTURES["StableDiffusionPipeline"])
 
 
 def _events(path: Path) -> object:
@@ -143,7 +146,8 @@ def _part() -> bytes:
     return save(tensors | {"image_size": np.array([8, 8]), "kl": np.zeros((2, 3), np.float32)})
 
 
-_RUN_JSON = _json({"fingerprint": {"numerics": 2, "seed": 0}, "config": {"name": "run"}, "mlflow": None})
+_NUMBERS = RunConfig.model_validate({"name": "run"}).numbers()
+_RUN_JSON = _json({"fingerprint": _NUMBERS, "config": {"name": "run"}, "mlflow": None})
 _RETRAINING = {"begun": "2026", "source": "s", "num_prompts": 2, "start": "p", "prompts": "q", "warm_start": None}
 _REFUSAL = {"pipeline_run": "p", "task": "t", "attempt": 1, "error": "UserError", "message": "m", "time": "2026-11-30"}
 _MARK = {"attempt": 1, "pod": "p", "peak": {"used": 1, "limit": 2}, "is_closed": False}
