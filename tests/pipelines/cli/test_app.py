@@ -203,7 +203,7 @@ def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(run_f
     assert "epoch 2:" not in more.stdout
     assert "epoch 3 of 3" in status.stdout
     assert "pull of the reference" in status.stdout
-    assert "no advice" in (tmp_path / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
+    assert "<dt>Settings</dt>" in (tmp_path / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
