@@ -79,6 +79,7 @@ def bad_network():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)  # gs: the drill kills and resumes runs there
 def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(tmp_path, run_config, bucket, mlflow_store):
     tracking = {"uri": f"sqlite:///{tmp_path}/runs/mlflow.db"}
     expected = on_disk(run_config(tracking={"enabled": False}), tmp_path)
