@@ -122,9 +122,7 @@ def test_the_studys_first_settings_of_prdp_are_warned_of(tasks):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("beta", "updates", "learning_rate"), [(0.3, 2, 6e-3), (1.0, 4, 1e-2)], ids=str
-)
+@pytest.mark.parametrize(("beta", "updates", "learning_rate"), [(0.3, 2, 6e-3), (1.0, 4, 1e-2)], ids=str)
 def test_settings_that_learn_are_not_warned_of(tasks, beta, updates, learning_rate):
     run = trained(tasks, "new", 5, beta=beta, updates=updates, learning_rate=learning_rate, prompts=32, images=8)
 
