@@ -167,7 +167,7 @@ def trained(run: RunDirectory, epoch: int, next_policy: str) -> Trained:
     policy = latest if made is None else Reference.to(name, made)
     if next_policy:
         write_reference(next_policy, policy)
-    tracking = MlflowTracker(run).run_id if run.config.tracking.enabled else None
+    tracking = MlflowTracker(run).run_id
     address = f"{run.uri}/{policy.name}" if policy.name else ""
     is_due = policy.epoch >= epoch and is_evaluated(run.config.loop, epoch)
     return Trained(address, tracking or "", is_due)

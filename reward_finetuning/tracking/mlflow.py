@@ -161,8 +161,8 @@ class MlflowTracker:
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id of the lineage; None until the server was first reached."""
-        return self._lineage().known_run_id()
+        """MLflow's id of the lineage; None until the server was first reached, and without tracking."""
+        return self._lineage().known_run_id() if self._run.config.tracking.enabled else None
 
     def _lineage(self) -> Lineage:
         return Lineage(self._run, self.uri, lambda: mlflow_client(self._run))

@@ -24,7 +24,7 @@ SMALL = {
     "training": {"cells_per_batch": 16, "updates_per_epoch": 1, "learning_rate": 1e-4, "gate_cells": 8},
     "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
     "evaluation": {"images_per_prompt": 1},
-    "promotion": {"improve_on": ["own"], "keep_on": []},
+    "promotion": {"improve_on": ["own"], "keep_on": [], "min_gain": 0.01},
     "loop": {"epochs": 1, "epochs_per_run": 1, "evaluate_every": 1},
     "tracking": {"enabled": False},
 }
