@@ -55,11 +55,22 @@ def readable(path):
 @pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_package_is_as_it_was(tmp_path, graph, target):
-    config = load_config(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml", GRAPHS[graph])
     cluster = load_cluster(ROOT / "infra" / CLUSTERS[target]) if target in CLUSTERS else Cluster()
-    golden = GOLDENS / f"{graph}-{target}.yaml"
 
-    package = readable(compile_package(config, TargetName(target), tmp_path / "package.yaml", cluster))
+    check_golden(f"{graph}-{target}.yaml", graph, target, cluster, tmp_path)
+
+
+def test_a_package_with_a_pool_of_its_own_for_the_scorers_is_as_it_was(tmp_path):
+    cluster = Cluster.model_validate({"pools": {"reward": {"cpu": 3}}})
+
+    check_golden("split-kfp-two-pools.yaml", "split", "kfp", cluster, tmp_path)
+
+
+def check_golden(name, graph, target, cluster, folder):
+    config = load_config(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml", GRAPHS[graph])
+    golden = GOLDENS / name
+
+    package = readable(compile_package(config, TargetName(target), folder / "package.yaml", cluster))
 
     if os.environ.get("RFT_GOLDENS") == "write":
         golden.parent.mkdir(exist_ok=True)
