@@ -57,10 +57,15 @@ def test_two_updates_by_two_processes_are_those_of_one(learnt, name):
     assert change > 0
     assert (first["after"] - alone["after"]).norm() <= 1e-4 * change
     assert torch.equal(first["after"], second["after"])
-    assert first["metrics"] == pytest.approx(alone["metrics"], rel=1e-4, abs=1e-4)
+    assert reproducible(first["metrics"]) == pytest.approx(reproducible(alone["metrics"]), rel=1e-4, abs=1e-4)
     assert first["state"].keys() == alone["state"].keys() == second["state"].keys()
     for key, value in alone["state"].items():
         torch.testing.assert_close(first["state"][key], value)
+
+
+def reproducible(metrics):
+    """Without the share of noise: it is estimated from parts of the batches, which depend on the processes."""
+    return {key: value for key, value in metrics.items() if key != "doctor/gradient_noise"}
 
 
 @pytest.mark.parametrize("num_cells", [0, 1, 7, 24])
