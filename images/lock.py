@@ -25,10 +25,11 @@ HEAD = (
 # the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
 # torch and the packages of CUDA have locks of their own, because the build for CPU is another file. TORCH: lock ->
-# environment of pip. Other configuration of pip is ignored, so that a build of this machine's index is not locked.
+# environment of pip. The configuration of pip is ignored, so that a build of this machine's index is not locked: pip
+# takes an empty variable for one that is not set, and its default index has the build with CUDA.
 OF_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 TORCH = {
-    "torch-cuda.lock": {"PIP_INDEX_URL": "https://pypi.org/simple"},
+    "torch-cuda.lock": {"PIP_INDEX_URL": ""},
     "torch-cpu.lock": {"PIP_INDEX_URL": "https://download.pytorch.org/whl/cpu"},
 }
 ISOLATED = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}

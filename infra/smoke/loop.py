@@ -14,7 +14,7 @@ from pathlib import Path
 from kfp import compiler, dsl
 
 
-def numbers() -> list:  # type: ignore[type-arg] # kfp has lists without a type of items
+def numbers() -> list[str]:
     """Items that are known when the pipeline runs."""
     return ["1", "2", "3"]
 
@@ -45,7 +45,7 @@ def compile_package(image: str, path: Path) -> None:
     is_true = True  # kfp overloads `==`
 
     @dsl.pipeline(name="iterations")
-    def iterations(items: list) -> None:  # type: ignore[type-arg] # as above
+    def iterations(items: list[str]) -> None:
         with dsl.ParallelFor(items, parallelism=1) as number:
             done = one(number=number)
             with dsl.If(done.output == is_true, "last"):

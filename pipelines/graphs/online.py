@@ -65,7 +65,7 @@ def _looped(target: Target, config: RunConfig) -> Callable[[Any], None]:
 
     # A nested pipeline, because kfp.local takes outputs of a task for the items of a loop that uses them.
     @dsl.pipeline(name="epochs")
-    def epochs(config: str, epochs: list) -> None:  # type: ignore[type-arg] # kfp has lists without a type of items
+    def epochs(config: str, epochs: list[str]) -> None:
         with dsl.ParallelFor(epochs, "epochs", parallelism=1) as epoch:
             one_epoch(config=config, epoch=epoch)
 

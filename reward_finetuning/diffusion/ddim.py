@@ -64,22 +64,27 @@ def ddim_grid(
         )
     stds = eta * np.sqrt(np.maximum((1 - a_prev) / (1 - a) * (1 - a / a_prev), 0.0))
     if stds.min() < min_std:
-        step = int(stds.argmin())
         keeps_variance = steps_offset > 0 and final_alpha_bar is None
-        raise ValueError(
-            f"sigma of step {step + 1} of {num_steps} (timestep {timesteps[step]}) is {stds[step]:.3g}, below the "
-            f"floor sampling.min_std={min_std:g}: such a step has no usable log-probability. "
-            + (
-                f"Use fewer steps, a larger ddim_eta (it is {eta:g}), or a lower floor"
-                if keeps_variance
-                else "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
-            )
-        )
+        raise ValueError(_narrow_step(stds, timesteps, min_std, eta, keeps_variance=keeps_variance))
     p = np.sqrt(a_prev / a)
     q = np.sqrt(np.maximum(1 - a_prev - stds**2, 0.0)) - np.sqrt((1 - a) * a_prev / a)
     if prediction == "v_prediction":
         p, q = p + q * np.sqrt(1 - a), q * np.sqrt(a)
     return Grid(prediction, timesteps.astype(np.float64), a, a_prev, p, q, stds)
+
+
+def _narrow_step(
+    stds: NDArray[np.float64], timesteps: NDArray[np.int64], min_std: float, eta: float, *, keeps_variance: bool
+) -> str:
+    """Which step is narrower than the floor, and what to do."""
+    step = int(stds.argmin())
+    remedy = "With scheduler: own (offset 1, final alpha-bar_0) every step keeps a variance"
+    if keeps_variance:
+        remedy = f"Use fewer steps, a larger ddim_eta (it is {eta:g}), or a lower floor"
+    return (
+        f"sigma of step {step + 1} of {len(stds)} (timestep {timesteps[step]}) is {stds[step]:.3g}, below the "
+        f"floor sampling.min_std={min_std:g}: such a step has no usable log-probability. {remedy}"
+    )
 
 
 def alphas_cumprod(

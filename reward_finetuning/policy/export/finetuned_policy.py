@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,8 @@ class FinetunedPolicy:
 def _given(row: dict[str, Any], column: str, default: object) -> Any:
     """The value of an optional column; pandas has NaN or None for a missing one."""
     value = row.get(column)
-    return default if value is None or value != value else value  # noqa: PLR0124 NaN alone differs from itself
+    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return default if is_missing else value
 
 
 def _noise(seed: int, prompt_id: str, image_index: int, drawing: dict[str, Any]) -> Tensor:
