@@ -14,7 +14,7 @@ _ENDINGS = (".yaml", ".yml")
 
 def packaged() -> dict[str, Path]:
     """Name -> run file or evaluation file of the package, by name."""
-    return {path.stem: path for path in sorted(RUNS.rglob("*.yaml"))}
+    return {path.stem: path for path in sorted(RUNS.rglob("*.yaml"), key=lambda path: path.stem)}
 
 
 def run_file(given: Path) -> Path:
