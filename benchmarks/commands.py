@@ -28,7 +28,7 @@ COMMANDS = {
 def rft(arguments: tuple[str, ...], folder: str) -> float:
     """CPU seconds (user and system) of one command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *arguments]
     subprocess.run(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

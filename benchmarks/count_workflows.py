@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from pipelines.estimate.workflow import Steps, Workflow
-from pipelines.graphs.fit import size_of
-from pipelines.graphs.package import compile_package
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig, UserError, load_config
+from reward_finetuning.pipelines.estimate.workflow import Steps, Workflow
+from reward_finetuning.pipelines.graphs.fit import size_of
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.services import TargetName
 
 RUNS = Path(__file__).parents[1] / "pipelines" / "runs"
 SMALL = ["sampling.micro_batch_size=8", "run_root=gs://bucket/runs"]

@@ -11,7 +11,7 @@ def launch_run_epochs(
     job: str,
 ) -> None:
     """run_epochs on several nodes of a Kubernetes cluster, by a TrainJob of Kubeflow Trainer."""
-    from components.launcher.programs import launch_run_epochs as step
+    from reward_finetuning.components.launcher.programs import launch_run_epochs as step
 
     for name, value in step(config, plan, policy.path, report.path, metrics.path, summary.path, job).items():
         metrics.log_metric(name, value)

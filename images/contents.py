@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipelines.targets.images import components_of
+from reward_finetuning.pipelines.targets.images import components_of
 
 
 def import_all(image: str) -> list[str]:
@@ -18,14 +18,14 @@ def import_all(image: str) -> list[str]:
     """
     names = components_of(image)
     for name in names:
-        for module in [f"components.{name}", *imported_by_body(name)]:
+        for module in [f"reward_finetuning.components.{name}", *imported_by_body(name)]:
             import_module(module)
     return names
 
 
 def imported_by_body(component: str) -> list[str]:
     """Modules that a component imports when it runs."""
-    spec = find_spec(f"components.{component}")
+    spec = find_spec(f"reward_finetuning.components.{component}")
     assert spec is not None
     assert spec.origin is not None
     functions = [node for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body if _is_function(node)]

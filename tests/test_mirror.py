@@ -39,21 +39,22 @@ COVERAGE = {
     "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
     "pipelines/cli/test_app": (
-        "pipelines.cli.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status pipelines.cli.tables"
+        "pipelines.cli.cluster.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status "
+        "pipelines.cli.tables"
     ),
-    "pipelines/estimate/test_cost": "pipelines.cli.estimate pipelines.estimate.networks",
+    "pipelines/estimate/test_cost": "pipelines.cli.files.estimate pipelines.estimate.networks",
     "pipelines/estimate/test_workflow": "pipelines.estimate.workflow_size pipelines.estimate.workflow_status",
     "pipelines/graphs/test_evaluation": "pipelines.cli.evaluate",
     "report/test_summary": "report.markdown",
     "tracking/test_server": "tracking.sender",
     "pipelines/remote/test_submit": (
-        "pipelines.cli.connection pipelines.cli.submit pipelines.remote.clients.connect "
+        "pipelines.cli.cluster.connection pipelines.cli.cluster.submit pipelines.remote.clients.connect "
         "pipelines.remote.clients.kubeflow_access pipelines.remote.clients.kubeflow_errors "
         "pipelines.remote.clients.protocol pipelines.remote.clients.vertex_access "
         "pipelines.remote.service inputs.names"
     ),
     "pipelines/remote/test_submit_runs": "pipelines.remote.clients.kubeflow pipelines.remote.clients.vertex",
-    "pipelines/remote/test_schedules": "pipelines.cli.schedule",
+    "pipelines/remote/test_schedules": "pipelines.cli.cluster.schedule",
     "pipelines/remote/test_kubeflow_tasks": "pipelines.remote.clients.kubeflow_tasks",
     "pipelines/remote/test_follow": "pipelines.remote.progress",
     # Graphs are tested by the packages that they compile to.
@@ -70,9 +71,12 @@ COVERAGE = {
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
     "policy/test_flow_families": (
-        "config.sections.sampling policy.architecture policy.flow_schedule policy.networks policy.text_encoders"
+        "config.sections.sampling policy.networks policy.pretrained.architecture policy.pretrained.flow_schedule "
+        "policy.text_encoders"
     ),
-    "policy/test_sources": "policy.export.original_names policy.hub policy.pipeline policy.source",
+    "policy/test_sources": (
+        "policy.export.original_names policy.pipeline policy.pretrained.hub policy.pretrained.source"
+    ),
     "policy/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",
     "prompts/test_text": "prompts.prompt_set prompts.read",

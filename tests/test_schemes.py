@@ -9,7 +9,7 @@ from reward_finetuning.storage.buckets.schemes import SERVICES
 ROOT = Path(__file__).parents[1]
 STORAGE = ROOT / "reward_finetuning" / "storage"
 OF_GOOGLE = {
-    "pipelines/cli/connection.py",  # --pipeline-root, which Vertex AI needs
+    "pipelines/cli/cluster/connection.py",  # --pipeline-root, which Vertex AI needs
     "pipelines/remote/clients/vertex.py",
     "pipelines/targets/refusals.py",
     "pipelines/targets/services.py",

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.tuning.grid import Cell, cells, selected
 from reward_finetuning.config import RunConfig
+from reward_finetuning.pipelines.tuning.grid import Cell, cells, selected
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

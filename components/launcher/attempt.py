@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from components.launcher.jobs import TrainJobs, digest_of
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.jobs import TrainJobs, digest_of
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import RetryableError, TrainingError, UserError
 from reward_finetuning.failures import failure_in
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.launcher.manifest import API_VERSION, DIGEST
+from reward_finetuning.components.launcher.manifest import API_VERSION, DIGEST
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.server_errors import is_retryable, one_line
 

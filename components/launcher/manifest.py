@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 
 API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
 DIGEST = "reward-finetuning/spec-digest"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.launcher.attempt import run_to_end
-from components.launcher.manifest import job_name, train_job
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.attempt import run_to_end
+from reward_finetuning.components.launcher.manifest import job_name, train_job
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError, parse_config
 from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.evaluation.reports import PAGE, SUMMARY, headline, page_metrics, report_name

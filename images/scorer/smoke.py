@@ -7,8 +7,8 @@ os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component:
 import kfp.dsl.executor_main
 import numpy as np
 
-from pipelines.cli.serve_rewards import serve_rewards
 from reward_finetuning.config.sections.reward import RewardConfig
+from reward_finetuning.pipelines.cli.serve_rewards import serve_rewards
 from reward_finetuning.rewards.scorer import load_scorers
 from reward_finetuning.steps.reward import reward
 

@@ -1,5 +1,5 @@
-"""`python -m pipelines.cli`: the `rft` command."""
+"""`python -m reward_finetuning.pipelines.cli`: the `rft` command."""
 
-from pipelines.cli.app import main
+from reward_finetuning.pipelines.cli.app import main
 
 main()

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.group import MARKUP, LazyGroup
-from pipelines.cli.terminal import make_encodable
+from reward_finetuning.pipelines.cli.group import MARKUP, LazyGroup
+from reward_finetuning.pipelines.cli.terminal import make_encodable
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -54,7 +54,7 @@ def main() -> None:
     try:
         app(prog_name="rft")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in {"components", "pipelines", "reward_finetuning"}:
+        if error.name is None or error.name.partition(".")[0] == "reward_finetuning":
             raise
         print(f"rft: this command needs the package {error.name}, which is not installed here", file=sys.stderr)
         sys.exit(2)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override
-from pipelines.cli.terminal import make_console
-from pipelines.local.folder import Attempt, folder_here
-from pipelines.local.runner import Runner
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError, load_run_or_evaluation
 from reward_finetuning.config.externals import Kind
 from reward_finetuning.inputs import absolute_paths
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.pipelines.cli.terminal import make_console
+from reward_finetuning.pipelines.local.folder import Attempt, folder_here
+from reward_finetuning.pipelines.local.runner import Runner
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def _compare_policies(settings: EvaluationRun, runner: Runner, console: Console)
 
 
 def _evaluate_newest(config: RunConfig, path: Path, runner: Runner, console: Console) -> None:
-    from pipelines.cli.tables import print_evaluation, print_locations
-    from pipelines.local.preflight import check_run
     from reward_finetuning.evaluation.reports import report_name
+    from reward_finetuning.pipelines.cli.tables import print_evaluation, print_locations
+    from reward_finetuning.pipelines.local.preflight import check_run
 
     run = check_run(config)
     if run.describe() is None:
@@ -76,9 +76,9 @@ def _evaluate_newest(config: RunConfig, path: Path, runner: Runner, console: Con
 
 
 def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, console: Console) -> None:
-    from pipelines.graphs.evaluation import standalone
-    from pipelines.graphs.package import compile_package
-    from pipelines.local.launch import run_once
+    from reward_finetuning.pipelines.graphs.evaluation import standalone
+    from reward_finetuning.pipelines.graphs.package import compile_package
+    from reward_finetuning.pipelines.local.launch import run_once
 
     attempt = Attempt.begin(run)
     compile_package(config, TargetName.LOCAL, attempt.package, build=standalone)
@@ -89,9 +89,9 @@ def _run(config: RunConfig | EvaluationRun, run: RunDirectory, runner: Runner, c
 
 
 def _show(evaluation: Evaluation, name: str, console: Console) -> None:
-    from pipelines.cli.tables import print_policies
     from reward_finetuning.evaluation.reports import PAGE, SUMMARY
     from reward_finetuning.evaluation.side_by_side import evaluated_policies
+    from reward_finetuning.pipelines.cli.tables import print_policies
     from reward_finetuning.report.runs import compare_runs
 
     run = evaluation.run

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override
 from reward_finetuning.config import RunConfig, UserError, load_config
 from reward_finetuning.config.locations import BUCKET_EXAMPLES
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override
 from reward_finetuning.storage.folders import check_free, in_bucket, upload_folder
 
 
@@ -71,7 +71,7 @@ def export(
             upload_folder(folder, to)
         print(f"{to}: epoch {policy.epoch} of {run.config.name}; see {to}/README.md")
         if push is not None:
-            from reward_finetuning.policy.hub import push_folder
+            from reward_finetuning.policy.pretrained.hub import push_folder
 
             print(push_folder(folder, push))
 

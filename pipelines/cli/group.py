@@ -16,7 +16,7 @@ COMMANDS = {
         "run_files:runs",
         "List the run files of the package: what `rft run NAME` and the other commands accept by name.",
     ),
-    "init": ("init:init", "Write a commented run file to start from."),
+    "init": ("files.init:init", "Write a commented run file to start from."),
     "report": (
         "report:report",
         "Write the page of the newest evaluation of a run, or a page that compares several runs.",
@@ -32,19 +32,22 @@ COMMANDS = {
     "export": ("export:export", "Export a policy as a folder that stock diffusers loads, with a model card."),
     "sync": ("sync:sync", "Send everything of a run's journal that MLflow does not have."),
     "estimate": (
-        "estimate:estimate",
+        "files.estimate:estimate",
         "Estimate the cost of a run: GPU hours and memory per role, disk, and the assumptions.",
     ),
     "compile": (
-        "compile:compile_",
+        "cluster.compile:compile_",
         "Compile the pipeline of a run or an evaluation to a package for Kubeflow Pipelines or Vertex AI.",
     ),
-    "submit": ("submit:submit", "Submit a run to Kubeflow Pipelines or Vertex AI."),
+    "submit": ("cluster.submit:submit", "Submit a run to Kubeflow Pipelines or Vertex AI."),
     "schedule": (
-        "schedule:schedule",
+        "cluster.schedule:schedule",
         "Schedule runs at fixed times. One run is active at a time; missed starts are not repeated.",
     ),
-    "schema": ("schema:schema", "Print the JSON Schema of a kind of file, with which editors complete and check it."),
+    "schema": (
+        "files.schema:schema",
+        "Print the JSON Schema of a kind of file, with which editors complete and check it.",
+    ),
     "fetch-weights": (
         "rewards:fetch_weights",
         "List the weights of reward models with source, size and licence, and download them.",
@@ -80,7 +83,7 @@ class LazyGroup(TyperGroup):
 def imported(name: str) -> Any:
     """The command, with its options and its help."""
     module, _, attribute = COMMANDS[name][0].partition(":")
-    target = getattr(import_module(f"pipelines.cli.{module}"), attribute)
+    target = getattr(import_module(f"reward_finetuning.pipelines.cli.{module}"), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
         target.command(name)(function)

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.run_files import complete, run_file
 from reward_finetuning.config import RunConfig, load_config
 from reward_finetuning.config.externals import Kind
 from reward_finetuning.inputs import absolute_paths
+from reward_finetuning.pipelines.cli.run_files import complete, run_file
 
 ConfigFile = Annotated[
     Path,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import Override
-from pipelines.cli.run_files import complete, run_files
-from pipelines.cli.sync import send_if_done
-from pipelines.cli.terminal import make_console
-from pipelines.local.folder import folder_here
 from reward_finetuning.config import UserError, load_config
+from reward_finetuning.pipelines.cli.options import Override
+from reward_finetuning.pipelines.cli.run_files import complete, run_files
+from reward_finetuning.pipelines.cli.sync import send_if_done
+from reward_finetuning.pipelines.cli.terminal import make_console
+from reward_finetuning.pipelines.local.folder import folder_here
 from reward_finetuning.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def _run_directory(config: Path, override: Sequence[str]) -> RunDirectory:
 
 
 def _report_run(run: RunDirectory, output: Path | None, console: Console) -> Path:
-    from pipelines.cli.tables import print_evaluation
     from reward_finetuning.evaluation.pages import run_page
     from reward_finetuning.evaluation.reports import PAGE
+    from reward_finetuning.pipelines.cli.tables import print_evaluation
     from reward_finetuning.report.comparison import compare
 
     before, after = _newest_evaluation(run)
@@ -75,8 +75,8 @@ def _report_run(run: RunDirectory, output: Path | None, console: Console) -> Pat
 
 
 def _compare_runs(runs: Sequence[RunDirectory], output: Path | None, console: Console) -> Path:
-    from pipelines.cli.tables import print_runs
     from reward_finetuning.evaluation.pages import training_curves
+    from reward_finetuning.pipelines.cli.tables import print_runs
     from reward_finetuning.report.runs import compare_runs
     from reward_finetuning.report.runs_page import render_runs
     from reward_finetuning.tracking import history

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.run_files import packaged, run_file
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
-from reward_finetuning.policy.published_models import PUBLISHED_MODELS
-from reward_finetuning.policy.source import pinned_revision
+from reward_finetuning.pipelines.cli.run_files import packaged, run_file
+from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
+from reward_finetuning.policy.pretrained.source import pinned_revision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ def _fetch_model(name: str, revision: str | None, variant: str | None, to: Path,
         command = f"rft fetch-weights {name}" + (f" --revision {revision}" if revision else "")
         print(f"to download it to {to}: {command} --to {to} --download")
         return
-    from reward_finetuning.policy.hub import fetch_pipeline
+    from reward_finetuning.policy.pretrained.hub import fetch_pipeline
 
     folder = fetch_pipeline(name, revision, variant, to)
     print(f"{folder}: set model.source to it")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
-from pipelines.cli.sync import send_if_done
-from pipelines.cli.terminal import make_console
-from pipelines.local.containers import ContainerOptions, Gpus
-from pipelines.local.runner import Runner
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from reward_finetuning.pipelines.cli.sync import send_if_done
+from reward_finetuning.pipelines.cli.terminal import make_console
+from reward_finetuning.pipelines.local.containers import ContainerOptions, Gpus
+from reward_finetuning.pipelines.local.runner import Runner
 
 if TYPE_CHECKING:
-    from pipelines.local.launch import Outcome
+    from reward_finetuning.pipelines.local.launch import Outcome
 
 
 def run(
@@ -40,11 +40,11 @@ def run(
 
     Example: `rft run shapes-prdp -o loop.epochs=50`; in containers: `--runner docker`
     """
-    from pipelines.cli.rewards import verify_before_training
-    from pipelines.cli.tables import print_evaluation, print_locations
-    from pipelines.local.launch import describe, run_until_done
-    from pipelines.local.preflight import check_run
     from reward_finetuning.evaluation.reports import is_done
+    from reward_finetuning.pipelines.cli.rewards import verify_before_training
+    from reward_finetuning.pipelines.cli.tables import print_evaluation, print_locations
+    from reward_finetuning.pipelines.local.launch import describe, run_until_done
+    from reward_finetuning.pipelines.local.preflight import check_run
 
     console = make_console()
     containers = ContainerOptions(gpus, network)
@@ -52,7 +52,7 @@ def run(
         raise UserError("--gpus and --network apply only to containers: add --runner docker, or remove them")
     run_config = load_with_absolute_root(config, override)
     if run_config.retraining is not None:
-        from pipelines.local.retrain import retrain
+        from reward_finetuning.pipelines.local.retrain import retrain
 
         directory, outcome = retrain(run_config, runner, console, containers)
         _exit_on_failure(outcome)

@@ -65,7 +65,7 @@ def runs() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipelines.cli.terminal import make_console
+    from reward_finetuning.pipelines.cli.terminal import make_console
 
     table = Table("name", "what it is", box=None, padding=(0, 2, 0, 0))
     for name, path in packaged().items():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
-from pipelines.cli.sync import send_if_done
-from pipelines.cli.terminal import make_console
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from reward_finetuning.pipelines.cli.sync import send_if_done
+from reward_finetuning.pipelines.cli.terminal import make_console
 
 
 def status(config: ConfigFile, override: Override = None) -> None:
@@ -13,12 +13,12 @@ def status(config: ConfigFile, override: Override = None) -> None:
 
     Example: `rft status shapes-prdp`
     """
-    from pipelines.cli.tables import print_locations, print_status
+    from reward_finetuning.pipelines.cli.tables import print_locations, print_status
     from reward_finetuning.storage import RunDirectory
 
     run_config = load_with_absolute_root(config, override)
     if run_config.retraining is not None:
-        from pipelines.local.retrain import print_series
+        from reward_finetuning.pipelines.local.retrain import print_series
 
         print_series(run_config, make_console())
         return

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.config.display import redacted
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
 from reward_finetuning.server_errors import accepts_connections
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.local.folder import folder_here
 from reward_finetuning.config.display import redacted
+from reward_finetuning.pipelines.local.folder import folder_here
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.refusal import read_refusal
 from reward_finetuning.tracking import MlflowTracker, history

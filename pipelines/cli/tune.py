@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
-from pipelines.cli.terminal import make_console
-from pipelines.local.runner import Runner
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override, load_with_absolute_root
+from reward_finetuning.pipelines.cli.terminal import make_console
+from reward_finetuning.pipelines.local.runner import Runner
 
 if TYPE_CHECKING:
-    from pipelines.tuning.search import Search, Trial
+    from reward_finetuning.pipelines.tuning.search import Search, Trial
 
 LONGEST = 16
 """Epochs of a cell by default, if the run file has as many."""
@@ -43,9 +43,9 @@ def tune(
 
     Example: `rft tune shapes-prdp --cells 7 --epochs 8`
     """
-    from pipelines.cli.rewards import verify_before_training
-    from pipelines.tuning.search import Search
-    from pipelines.tuning.tuned import check_target, tuned_path
+    from reward_finetuning.pipelines.cli.rewards import verify_before_training
+    from reward_finetuning.pipelines.tuning.search import Search
+    from reward_finetuning.pipelines.tuning.tuned import check_target, tuned_path
     from reward_finetuning.storage import RunDirectory
 
     run_config = load_with_absolute_root(config, override)
@@ -64,7 +64,7 @@ def tune(
 
 
 def _trials(search: Search, runner: Runner, console: Console) -> list[Trial]:
-    from pipelines.tuning.search import Trial
+    from reward_finetuning.pipelines.tuning.search import Trial
 
     trials: list[Trial] = []
     for trial in search.trials(runner, console):
@@ -76,9 +76,9 @@ def _trials(search: Search, runner: Runner, console: Console) -> list[Trial]:
 
 
 def _write(target: Path, config: Path, override: Sequence[str], search: Search, trials: list[Trial]) -> None:
-    from pipelines.tuning.search import best_of
-    from pipelines.tuning.tuned import NOTE, run_file, table
     from reward_finetuning.config.load import apply_override, read_sections
+    from reward_finetuning.pipelines.tuning.search import best_of
+    from reward_finetuning.pipelines.tuning.tuned import NOTE, run_file, table
     from reward_finetuning.report.markdown import markdown_page
 
     tree = read_sections(config, "run file", "pipelines/runs")
@@ -90,7 +90,7 @@ def _write(target: Path, config: Path, override: Sequence[str], search: Search, 
 
 
 def _print(trials: list[Trial], console: Console) -> None:
-    from pipelines.tuning.tuned import NOTE, table
+    from reward_finetuning.pipelines.tuning.tuned import NOTE, table
 
     heading, *rows = table(trials)
     shown = Table(*heading, box=None, padding=(0, 2, 0, 0))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.estimate.networks import (
+from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.config.sections.objective import DpokConfig, PpodConfig, RwrConfig
+from reward_finetuning.pipelines.estimate.networks import (
     NETWORKS,
     SCORER_FLOPS,
     T5_PARAMETERS,
@@ -12,8 +14,6 @@ from pipelines.estimate.networks import (
     Accelerator,
     network_of,
 )
-from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.config.sections.objective import DpokConfig, PpodConfig, RwrConfig
 from reward_finetuning.prompts import read_prompts
 
 _GIGA = 1e9

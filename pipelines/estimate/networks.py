@@ -7,9 +7,9 @@ from typing import Any
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.folder import architecture_of, network_config
-from reward_finetuning.policy.published_models import PUBLISHED_MODELS, Family
-from reward_finetuning.policy.source import configs_of
+from reward_finetuning.policy.pretrained.folder import architecture_of, network_config
+from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS, Family
+from reward_finetuning.policy.pretrained.source import configs_of
 
 
 @dataclass(frozen=True, slots=True)

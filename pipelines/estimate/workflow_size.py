@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.estimate.workflow_status import Given, State
+from reward_finetuning.pipelines.estimate.workflow_status import Given, State
 
 MOST_BYTES = 1024 * 1024
 """Argo ends a workflow whose object is larger (MAX_WORKFLOW_SIZE), without an error in Kubeflow's answer."""

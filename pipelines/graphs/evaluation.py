@@ -7,11 +7,11 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import Input, Model
 
-from components.evaluate import evaluate as evaluate_component
-from components.evaluate_shard import evaluate_shard as evaluate_shard_component
-from components.plan_evaluation import plan_evaluation as plan_evaluation_component
-from pipelines.targets.target import Target
+from reward_finetuning.components.evaluate import evaluate as evaluate_component
+from reward_finetuning.components.evaluate_shard import evaluate_shard as evaluate_shard_component
+from reward_finetuning.components.plan_evaluation import plan_evaluation as plan_evaluation_component
 from reward_finetuning.config import EvaluationRun, RunConfig
+from reward_finetuning.pipelines.targets.target import Target
 
 
 def standalone(target: Target, config: RunConfig | EvaluationRun) -> Any:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from components.next_epochs import next_epochs as next_epochs_component
-from pipelines.targets.target import Target
+from reward_finetuning.components.next_epochs import next_epochs as next_epochs_component
 from reward_finetuning.config import RunConfig
 from reward_finetuning.config.base import without_placeholders
 from reward_finetuning.config.options import address_of
 from reward_finetuning.inputs import compiled_digests
+from reward_finetuning.pipelines.targets.target import Target
 
 SETTINGS = "settings and epochs"
 """What the first task is called on a page."""

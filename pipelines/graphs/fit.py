@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.estimate.workflow_size import MOST_BYTES, MOST_SHARE, WorkflowSize, workflow_size
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.config.options import address_of
+from reward_finetuning.pipelines.estimate.workflow_size import MOST_BYTES, MOST_SHARE, WorkflowSize, workflow_size
 
 _SETTINGS = "/configs/0123456789abcdef.json"
 """What the address of the settings has behind that of the run directory."""

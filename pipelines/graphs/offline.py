@@ -5,15 +5,15 @@ from typing import Any
 
 from kfp import dsl
 
-from components.launch_train_epoch import launch_train_epoch
-from components.train_epoch import train_epoch as train_epoch_component
-from pipelines.graphs.conditions import when
-from pipelines.graphs.evaluation import evaluation
-from pipelines.graphs.first_task import first_task
-from pipelines.graphs.rollouts import scored_shards
-from pipelines.targets.target import Target
+from reward_finetuning.components.launch_train_epoch import launch_train_epoch
+from reward_finetuning.components.train_epoch import train_epoch as train_epoch_component
 from reward_finetuning.config import RunConfig
 from reward_finetuning.config.options import address_of
+from reward_finetuning.pipelines.graphs.conditions import when
+from reward_finetuning.pipelines.graphs.evaluation import evaluation
+from reward_finetuning.pipelines.graphs.first_task import first_task
+from reward_finetuning.pipelines.graphs.rollouts import scored_shards
+from reward_finetuning.pipelines.targets.target import Target
 
 
 def offline(target: Target, config: RunConfig) -> Any:

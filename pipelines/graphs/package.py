@@ -8,18 +8,18 @@ from typing import Any
 
 from kfp.compiler import Compiler
 
-from pipelines.graphs.evaluation import standalone
-from pipelines.graphs.fit import fitted
-from pipelines.graphs.offline import offline
-from pipelines.graphs.online import fused, split
-from pipelines.graphs.retraining import retraining
-from pipelines.graphs.staged import staged
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.refusals import refuse_graph
-from pipelines.targets.services import TargetName
-from pipelines.targets.target import Target
 from reward_finetuning.config import EvaluationRun, RunConfig
 from reward_finetuning.inputs import check_names
+from reward_finetuning.pipelines.graphs.evaluation import standalone
+from reward_finetuning.pipelines.graphs.fit import fitted
+from reward_finetuning.pipelines.graphs.offline import offline
+from reward_finetuning.pipelines.graphs.online import fused, split
+from reward_finetuning.pipelines.graphs.retraining import retraining
+from reward_finetuning.pipelines.graphs.staged import staged
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.refusals import refuse_graph
+from reward_finetuning.pipelines.targets.services import TargetName
+from reward_finetuning.pipelines.targets.target import Target
 
 
 def graph(config: RunConfig | EvaluationRun) -> Callable[[Target, Any], Any]:

@@ -5,13 +5,13 @@ from typing import Any
 
 from kfp import dsl
 
-from components.begin_retraining import begin_retraining as begin_retraining_component
-from components.promote import promote as promote_component
-from pipelines.graphs.online import fused_of_another_run
-from pipelines.graphs.staged import staged_of_another_run
-from pipelines.targets.target import Target
+from reward_finetuning.components.begin_retraining import begin_retraining as begin_retraining_component
+from reward_finetuning.components.promote import promote as promote_component
 from reward_finetuning.config import RunConfig
 from reward_finetuning.config.options import address_of
+from reward_finetuning.pipelines.graphs.online import fused_of_another_run
+from reward_finetuning.pipelines.graphs.staged import staged_of_another_run
+from reward_finetuning.pipelines.targets.target import Target
 
 
 def retraining(target: Target, config: RunConfig) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 from kfp import dsl
 
-from components.draw import draw as draw_component
-from components.reward import reward as reward_component
-from components.sample import sample as sample_component
-from pipelines.targets.target import Target
+from reward_finetuning.components.draw import draw as draw_component
+from reward_finetuning.components.reward import reward as reward_component
+from reward_finetuning.components.sample import sample as sample_component
+from reward_finetuning.pipelines.targets.target import Target
 
 MOST_IN_A_GRAPH = 32
 """Shards that are tasks of an epoch's graph. Each adds about 4 KB to the package, and none to an epoch's state."""

@@ -16,22 +16,22 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from pipelines.graphs.package import compile_package
-from pipelines.local.containers import (
+from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.evaluation.reports import is_done
+from reward_finetuning.events import EVENTS, SECONDS, Advance, EventFile, News
+from reward_finetuning.failures import BUG, FAILURE_FILE, failure_in
+from reward_finetuning.inputs import absolute_paths
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.local.containers import (
     ContainerOptions,
     check_images,
     container_arguments,
     engine,
     give_to_tasks,
 )
-from pipelines.local.folder import Attempt, folder_here
-from pipelines.local.runner import Runner
-from pipelines.targets.services import TargetName
-from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.evaluation.reports import is_done
-from reward_finetuning.events import EVENTS, SECONDS, Advance, EventFile, News
-from reward_finetuning.failures import BUG, FAILURE_FILE, failure_in
-from reward_finetuning.inputs import absolute_paths
+from reward_finetuning.pipelines.local.folder import Attempt, folder_here
+from reward_finetuning.pipelines.local.runner import Runner
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import MlflowTracker
 from reward_finetuning.tracking.code import USER, user
@@ -137,7 +137,14 @@ def run_once(attempt: Attempt, runner: Runner, console: Console, arguments: dict
 
     SIGINT, SIGTERM and SIGHUP end the tasks too.
     """
-    command = [sys.executable, "-m", "pipelines.local.runner", str(attempt.package), runner, str(attempt.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_finetuning.pipelines.local.runner",
+        str(attempt.package),
+        runner,
+        str(attempt.folder),
+    ]
     command.append(json.dumps(arguments))
     with _received() as signals, attempt.log.open("ab") as log, EventFile(attempt.events) as events:
         child = subprocess.Popen(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.local.folder import is_abandoned, set_aside
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.evaluation.objections import check_promotion
 from reward_finetuning.inputs import check_inputs, input_digests
+from reward_finetuning.pipelines.local.folder import is_abandoned, set_aside
 from reward_finetuning.rewards.verification import check_verification
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.artifact_names import kind_of

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.local.containers import ContainerOptions
-from pipelines.local.folder import Attempt
-from pipelines.local.launch import Outcome, compile_here, mark_killed, run_once
-from pipelines.local.preflight import check_run
-from pipelines.local.runner import Runner
 from reward_finetuning.config import RetryableError, RunConfig, UserError
+from reward_finetuning.pipelines.local.containers import ContainerOptions
+from reward_finetuning.pipelines.local.folder import Attempt
+from reward_finetuning.pipelines.local.launch import Outcome, compile_here, mark_killed, run_once
+from reward_finetuning.pipelines.local.preflight import check_run
+from reward_finetuning.pipelines.local.runner import Runner
 from reward_finetuning.prompts.pointer import follow
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.storage.documents import as_record

@@ -12,10 +12,10 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from pipelines.local.containers import passed_environment
 from reward_finetuning.config import RetryableError
 from reward_finetuning.events import EVENTS, SECONDS
 from reward_finetuning.failures import FAILURE_FILE, classify, leave_failure
+from reward_finetuning.pipelines.local.containers import passed_environment
 from reward_finetuning.training.launch import end_with_parent
 
 STARTED_BY = "reward-finetuning.started-by"

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from pipelines.remote.clients import Attempt, Client, Package, RemoteRun, State
-from pipelines.remote.progress import TaskProgress, failure_lines, reason_in
-from pipelines.remote.submit import refusal_of, run_prefix, submit_next, unfinished
 from reward_finetuning.config import RetryableError, TrainingError, UserError
 from reward_finetuning.evaluation.reports import is_done
+from reward_finetuning.pipelines.remote.clients import Attempt, Client, Package, RemoteRun, State
+from reward_finetuning.pipelines.remote.progress import TaskProgress, failure_lines, reason_in
+from reward_finetuning.pipelines.remote.submit import refusal_of, run_prefix, submit_next, unfinished
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.refusal import Refusal
 

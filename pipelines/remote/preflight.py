@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.remote.clients import Package
-from pipelines.remote.service import Service
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.images import image_of
-from pipelines.targets.roles import ROLES
 from reward_finetuning.config import EvaluationRun, RunConfig, UserError
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.locations import BUCKET_EXAMPLES
 from reward_finetuning.inputs import path_of
+from reward_finetuning.pipelines.remote.clients import Package
+from reward_finetuning.pipelines.remote.service import Service
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.images import image_of
+from reward_finetuning.pipelines.targets.roles import ROLES
 
 MOST_PARAMETER_BYTES = 10_000
 """KFP's MAX_PARAMETER_BYTES, of all parameters together."""

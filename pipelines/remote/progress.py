@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipelines.remote.clients import Attempt, RemoteRun, RemoteTask, State
+from reward_finetuning.pipelines.remote.clients import Attempt, RemoteRun, RemoteTask, State
 from reward_finetuning.server_errors import one_line
 
 WAITING_SECONDS = 300.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipelines.remote.clients import Client, Package, Schedule
-from pipelines.remote.cron import Cron
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.remote.clients import Client, Package, Schedule
+from reward_finetuning.pipelines.remote.cron import Cron
 
 
 def check_name(name: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from pipelines.targets.cluster import Cluster, load_cluster
-from pipelines.targets.services import KfpService, VertexService
 from reward_finetuning.config import UserError
 from reward_finetuning.config.load import validated
+from reward_finetuning.pipelines.targets.cluster import Cluster, load_cluster
+from reward_finetuning.pipelines.targets.services import KfpService, VertexService
 
 
 class Service(StrEnum):

@@ -12,17 +12,17 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines.graphs.first_task import parameters
-from pipelines.graphs.package import compile_package
-from pipelines.remote.clients import Client, Package, RemoteRun
-from pipelines.remote.clients.protocol import run_number
-from pipelines.remote.preflight import check_package, examine
-from pipelines.remote.service import Service
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import RetryableError, RunConfig, UserError
 from reward_finetuning.config.externals import Kind, external_settings
 from reward_finetuning.inputs import bucket_uri_of, check_names
+from reward_finetuning.pipelines.graphs.first_task import parameters
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.remote.clients import Client, Package, RemoteRun
+from reward_finetuning.pipelines.remote.clients.protocol import run_number
+from reward_finetuning.pipelines.remote.preflight import check_package, examine
+from reward_finetuning.pipelines.remote.service import Service
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.prompts.pointer import read_now
 from reward_finetuning.storage import RunDirectory, open_store
 from reward_finetuning.storage.folders import is_reachable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.targets.pool import Pools
-from pipelines.targets.roles import ROLES
-from pipelines.targets.services import KfpService, VertexService
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.load import read_sections, validated
+from reward_finetuning.pipelines.targets.pool import Pools
+from reward_finetuning.pipelines.targets.roles import ROLES
+from reward_finetuning.pipelines.targets.services import KfpService, VertexService
 
 
 class Cluster(Frozen):

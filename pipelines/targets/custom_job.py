@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from kfp.components import load_component_from_text
 from kfp.dsl.base_component import BaseComponent
 
-from pipelines.targets.pool import Pool
+from reward_finetuning.pipelines.targets.pool import Pool
 
 _LAUNCHER = "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.22.0"
 _EXECUTOR_INPUT = "{{$}}"

@@ -7,8 +7,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.targets.roles import ROLE_OF_COMPONENT, Role
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.targets.roles import ROLE_OF_COMPONENT, Role
 
 IMAGES_LOCK = "RFT_IMAGES_LOCK"
 """Environment variable: another lock than images/images.lock of this checkout."""
@@ -50,7 +50,7 @@ def locked() -> dict[str, str]:
     Raises:
         UserError: it is no JSON object of references.
     """
-    path = Path(os.environ.get(IMAGES_LOCK) or Path(__file__).parents[2] / "images" / "images.lock")
+    path = Path(os.environ.get(IMAGES_LOCK) or Path(__file__).resolve().parents[2] / "images" / "images.lock")
     if not path.is_file():
         return {}
     try:

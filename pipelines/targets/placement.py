@@ -5,10 +5,10 @@ from __future__ import annotations
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.pool import Pool, Toleration
-from pipelines.targets.roles import Role
-from pipelines.targets.services import TargetName
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.pool import Pool, Toleration
+from reward_finetuning.pipelines.targets.roles import Role
+from reward_finetuning.pipelines.targets.services import TargetName
 
 
 def place(task: PipelineTask, role: Role, target: TargetName, cluster: Cluster) -> PipelineTask:

@@ -7,11 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from pipelines.targets.quantities import Accelerator, Bytes, Cores, Duration, Text, Variable
-from pipelines.targets.roles import ROLES, Role
-from pipelines.targets.volumes import Volume, joined_volumes, problem_of
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.display import has_secret
+from reward_finetuning.pipelines.targets.quantities import Accelerator, Bytes, Cores, Duration, Text, Variable
+from reward_finetuning.pipelines.targets.roles import ROLES, Role
+from reward_finetuning.pipelines.targets.volumes import Volume, joined_volumes, problem_of
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRET_NAMES = re.compile(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.pool import Pool
-from pipelines.targets.roles import ROLES, Role
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig, UserError
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.pool import Pool
+from reward_finetuning.pipelines.targets.roles import ROLES, Role
+from reward_finetuning.pipelines.targets.services import TargetName
 
 _KUBERNETES_ONLY = {
     "node_selectors": "Vertex chooses nodes by machine_type and accelerator alone",

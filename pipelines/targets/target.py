@@ -9,14 +9,14 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.custom_job import as_custom_job
-from pipelines.targets.images import image_of
-from pipelines.targets.placement import place
-from pipelines.targets.refusals import refuse
-from pipelines.targets.roles import ROLE_OF_COMPONENT, Role
-from pipelines.targets.services import TargetName
-from pipelines.targets.train_job import train_job_settings
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.custom_job import as_custom_job
+from reward_finetuning.pipelines.targets.images import image_of
+from reward_finetuning.pipelines.targets.placement import place
+from reward_finetuning.pipelines.targets.refusals import refuse
+from reward_finetuning.pipelines.targets.roles import ROLE_OF_COMPONENT, Role
+from reward_finetuning.pipelines.targets.services import TargetName
+from reward_finetuning.pipelines.targets.train_job import train_job_settings
 
 
 @dataclass(frozen=True, slots=True)

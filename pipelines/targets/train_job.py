@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from components.launcher.settings import TrainJobSettings
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.images import image_of
-from pipelines.targets.placement import node_labels, tolerations
+from reward_finetuning.components.launcher.settings import TrainJobSettings
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.images import image_of
+from reward_finetuning.pipelines.targets.placement import node_labels, tolerations
 
 
 def train_job_settings(cluster: Cluster) -> TrainJobSettings:

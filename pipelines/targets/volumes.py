@@ -10,8 +10,8 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 from pydantic import AfterValidator, model_validator
 
-from pipelines.targets.quantities import Bytes, written
 from reward_finetuning.config.base import Frozen
+from reward_finetuning.pipelines.targets.quantities import Bytes, written
 
 _SOURCES = ("claim", "secret", "config_map", "empty_dir")
 _SYSTEM_FOLDERS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/opt/venv", "/proc", "/run", "/sbin", "/sys")

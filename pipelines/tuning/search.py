@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from pipelines.local.folder import folder_here
-from pipelines.local.launch import Outcome, run_until_done
-from pipelines.local.preflight import check_run
-from pipelines.local.runner import Runner
-from pipelines.tuning.grid import Cell, around
 from reward_finetuning.config import RunConfig, TrainingError, UserError
 from reward_finetuning.config.load import validated
 from reward_finetuning.evaluation.reports import reported_metrics
+from reward_finetuning.pipelines.local.folder import folder_here
+from reward_finetuning.pipelines.local.launch import Outcome, run_until_done
+from reward_finetuning.pipelines.local.preflight import check_run
+from reward_finetuning.pipelines.local.runner import Runner
+from reward_finetuning.pipelines.tuning.grid import Cell, around
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.prompts.prompt_set import as_json_lines
 from reward_finetuning.storage import RunDirectory

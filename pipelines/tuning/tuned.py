@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.tuning.search import Trial
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.tuning.search import Trial
 
 NOTE = (
     "Gain in mean reward on training prompts. The highest of several is biased upwards: a run of the tuned file, which "

@@ -16,7 +16,7 @@ from reward_finetuning.config.sections.reward import RewardConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.config.sections.tracking import TrackingConfig
 from reward_finetuning.evaluation.subjects import NOISE, Subject
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.pretrained.source import model_digest
 from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import Reference, RunDirectory, open_store
 from reward_finetuning.storage.artifacts.policies import kept_epochs, policy_of_epoch

@@ -9,7 +9,7 @@ from reward_finetuning.evaluation.reports import read_scores, report_name
 from reward_finetuning.policy.export.card import Provenance, model_card
 from reward_finetuning.policy.export.mlflow_model import begin_model, finish_model
 from reward_finetuning.policy.export.weights import Exported, export_weights, form_of
-from reward_finetuning.policy.source import locate
+from reward_finetuning.policy.pretrained.source import locate
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.report.comparison import as_table, compare
 from reward_finetuning.storage import Reference, RunDirectory

@@ -9,7 +9,7 @@ from reward_finetuning.config import EvaluationRun, parse_run_or_evaluation
 from reward_finetuning.evaluation.candidates import Candidate, evaluation_directory, find_candidates, subjects_of
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.inputs import check_inputs
-from reward_finetuning.policy.source import model_digests
+from reward_finetuning.policy.pretrained.source import model_digests
 from reward_finetuning.rewards.scorer import scorer_digests
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 from reward_finetuning.storage.documents import as_record, entry

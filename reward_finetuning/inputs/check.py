@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reward_finetuning.config.run import RunConfig
-from reward_finetuning.policy.source import check_model
+from reward_finetuning.policy.pretrained.source import check_model
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_prompts, check_scorers

@@ -13,7 +13,7 @@ from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.parsing import parse_json
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.places import Place, bucket_uri_of, place_of
-from reward_finetuning.policy.source import MODEL, model_digests
+from reward_finetuning.policy.pretrained.source import MODEL, model_digests
 from reward_finetuning.policy.warm_start import DIGEST as WARM_START
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import read_prompts

@@ -6,7 +6,7 @@ from reward_finetuning.config.evaluation_run import EvaluationRun
 from reward_finetuning.config.externals import Kind, Setting, external_settings
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.places import Place, place_of
-from reward_finetuning.policy.source import pinned_revision
+from reward_finetuning.policy.pretrained.source import pinned_revision
 from reward_finetuning.rewards import sources
 from reward_finetuning.rewards.catalogue import MODELS
 

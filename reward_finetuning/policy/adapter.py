@@ -12,8 +12,8 @@ from torch import Tensor
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.diffusion.noise import seed_sequence
-from reward_finetuning.policy.architecture import network_name
-from reward_finetuning.policy.source import adapter_file
+from reward_finetuning.policy.pretrained.architecture import network_name
+from reward_finetuning.policy.pretrained.source import adapter_file
 from reward_finetuning.records import Stream
 
 _NAME = "default"

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
-from reward_finetuning.policy.architecture import ARCHITECTURES, check_guidance, geometry
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
 from reward_finetuning.policy.encoder import PromptEncoder
 from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
-from reward_finetuning.policy.noise_schedule import sampler_grid
 from reward_finetuning.policy.pipeline import load_pipeline
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, geometry
+from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
 from reward_finetuning.records import Conditioning, Denoiser
 
 

@@ -10,8 +10,8 @@ import torch
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.adapter import merge_file
-from reward_finetuning.policy.architecture import ARCHITECTURES, network_name
-from reward_finetuning.policy.folder import (
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, network_name
+from reward_finetuning.policy.pretrained.folder import (
     CHECKER,
     check_folder,
     check_networks,
@@ -19,8 +19,8 @@ from reward_finetuning.policy.folder import (
     has_checker,
     pipeline_class,
 )
-from reward_finetuning.policy.hub import hub_folder
-from reward_finetuning.policy.source import configs_of, locate
+from reward_finetuning.policy.pretrained.hub import hub_folder
+from reward_finetuning.policy.pretrained.source import configs_of, locate
 from reward_finetuning.server_errors import one_line
 
 

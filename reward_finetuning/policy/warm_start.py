@@ -7,7 +7,7 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
-from reward_finetuning.policy.source import model_digests
+from reward_finetuning.policy.pretrained.source import model_digests
 from reward_finetuning.storage import artifact_names, open_store
 from reward_finetuning.storage.documents import entry
 from reward_finetuning.storage.manifest import Manifest

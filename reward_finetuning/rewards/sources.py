@@ -92,7 +92,7 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         RepositoryNotFoundError,
     )
 
-    from reward_finetuning.policy.hub import is_reachable
+    from reward_finetuning.policy.pretrained.hub import is_reachable
 
     repository, revision = _pinned(model, file, settings)
     what = f"{file.name} of {repository} at {revision or 'main'}"

@@ -53,7 +53,7 @@ _COLOURS = ("red", "blue", "green", "yellow", "purple", "black", "orange", "pink
 @pytest.fixture(scope="session")
 def rft():
     def call(*arguments, cwd):
-        command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=True).stdout
 

@@ -12,7 +12,7 @@ NAMES = [name for name in ALL if name not in LAUNCHERS]
 
 
 def component(name):
-    return getattr(import_module(f"components.{name}"), name)
+    return getattr(import_module(f"reward_finetuning.components.{name}"), name)
 
 
 def step(name):

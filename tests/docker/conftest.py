@@ -35,7 +35,7 @@ def start_rft(heeds_ctrl_c):
 
     def start(*arguments, **environment):
         return subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
+            [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
             stdout=subprocess.PIPE,

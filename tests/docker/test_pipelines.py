@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.evaluation import standalone
-from pipelines.graphs.package import compile_package
-from pipelines.local.containers import ContainerOptions, container_arguments, engine
-from pipelines.targets.images import IMAGE_OF_ROLE, IMAGES_LOCK
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig
+from reward_finetuning.pipelines.graphs.evaluation import standalone
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.local.containers import ContainerOptions, container_arguments, engine
+from reward_finetuning.pipelines.targets.images import IMAGE_OF_ROLE, IMAGES_LOCK
+from reward_finetuning.pipelines.targets.services import TargetName
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = "a red circle\na blue square\na green cross\n"
@@ -108,7 +108,15 @@ def test_an_evaluation_in_shards_runs_in_the_images_of_its_roles(config, start_r
         folder.chmod(0o777)
     arguments = container_arguments(engine(), RunConfig.model_validate(trained), ContainerOptions())
 
-    command = [sys.executable, "-m", "pipelines.local.runner", package, "docker", pipeline, json.dumps(arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_finetuning.pipelines.local.runner",
+        package,
+        "docker",
+        pipeline,
+        json.dumps(arguments),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

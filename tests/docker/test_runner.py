@@ -15,9 +15,9 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from kfp.local.docker_task_handler import run_docker_container
 
-from pipelines.local.containers import ContainerOptions, container_arguments, engine
-from pipelines.local.runner import STARTED_BY, run_container
 from reward_finetuning.config import RunConfig
+from reward_finetuning.pipelines.local.containers import ContainerOptions, container_arguments, engine
+from reward_finetuning.pipelines.local.runner import STARTED_BY, run_container
 
 ROOT = Path(__file__).parents[2]
 RUN = {
@@ -98,7 +98,15 @@ def test_a_failing_component_ends_the_run_with_its_message_and_exit_code(run_fil
 
 
 def ended(package, folder, arguments):
-    command = [sys.executable, "-m", "pipelines.local.runner", package, "docker", folder, json.dumps(arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_finetuning.pipelines.local.runner",
+        package,
+        "docker",
+        folder,
+        json.dumps(arguments),
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

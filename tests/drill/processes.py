@@ -140,7 +140,7 @@ class Command:
         self._log = scene.folder / f"{scene.name}.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli", "run", str(path)],
+                [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)],
                 stdout=log,
                 stderr=log,
                 cwd=scene.folder,

@@ -24,7 +24,7 @@ import atheris
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 logging.getLogger().setLevel(logging.ERROR)  # atheris names every module that it instruments
-with atheris.instrument_imports(include=["reward_finetuning.", "pipelines.remote.cron"]):
+with atheris.instrument_imports(include=["reward_finetuning.", "reward_finetuning.pipelines.remote.cron"]):
     from fuzz.all_targets import TARGETS
     from fuzz.mutations import inputs
     from fuzz.targets import CORPUS, Target, scratch

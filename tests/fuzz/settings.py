@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import yaml
 from fuzz.targets import Target, from_file, from_text, scratch
 
-from pipelines.remote.cron import parse_cron
-from pipelines.remote.schedules import check_name
-from pipelines.targets.cluster import load_cluster
 from reward_finetuning.config import load_config, load_run_or_evaluation, parse_config, parse_run_or_evaluation
 from reward_finetuning.config.load import apply_override, validated
 from reward_finetuning.config.options import with_options
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.inputs.digests import check_compiled
+from reward_finetuning.pipelines.remote.cron import parse_cron
+from reward_finetuning.pipelines.remote.schedules import check_name
+from reward_finetuning.pipelines.targets.cluster import load_cluster
 from reward_finetuning.prompts import hpdv2, pickapic, pointer, text
 from reward_finetuning.prompts.prompt_set import collect
 

@@ -18,10 +18,10 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.evaluation.champion import RunSeat
 from reward_finetuning.events import EventFile
 from reward_finetuning.failures import failure_in
-from reward_finetuning.policy import folder as model_folder
-from reward_finetuning.policy.architecture import ARCHITECTURES
-from reward_finetuning.policy.noise_schedule import sampler_grid
-from reward_finetuning.policy.source import BUILT_IN
+from reward_finetuning.policy.pretrained import folder as model_folder
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
+from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.pretrained.source import BUILT_IN
 from reward_finetuning.records import Sample
 from reward_finetuning.steps.attempts.memory import Marks
 from reward_finetuning.steps.begin_retraining import Retraining

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.images import IMAGE_OF_ROLE, components_of, local_name
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, RunConfig
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.images import IMAGE_OF_ROLE, components_of, local_name
+from reward_finetuning.pipelines.targets.services import TargetName
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "images"))
@@ -82,8 +82,8 @@ def test_rft_compiles_and_has_its_clients_in_every_image(image, run_in_image, tm
     package = tmp_path / "package.yaml"
     program = """
 del os.environ["_KFP_RUNTIME"]
-import pipelines.remote.submit, pipelines.remote.clients.kubeflow
-from pipelines.cli.app import main
+import reward_finetuning.pipelines.remote.submit, reward_finetuning.pipelines.remote.clients.kubeflow
+from reward_finetuning.pipelines.cli.app import main
 sys.argv = ["rft", "compile", "pipelines/runs/shapes-retrain.yaml", "--output", sys.argv[1]]
 main()
 """
@@ -97,7 +97,7 @@ def test_rft_says_which_package_a_command_lacks(run_in_image):
     program = """
 del os.environ["_KFP_RUNTIME"]
 absent.add("kfp")
-from pipelines.cli.app import main
+from reward_finetuning.pipelines.cli.app import main
 sys.argv, sys.stderr = ["rft", "compile", "pipelines/runs/shapes-prdp.yaml"], sys.stdout
 try:
     main()

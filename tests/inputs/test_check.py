@@ -3,9 +3,9 @@ import types
 
 import pytest
 
-from pipelines.local.preflight import check_run
 from reward_finetuning.config import EvaluationRun, UserError
 from reward_finetuning.evaluation.task import begin_evaluation
+from reward_finetuning.pipelines.local.preflight import check_run
 from reward_finetuning.steps.next_epochs import begin
 from reward_finetuning.storage import RunDirectory
 

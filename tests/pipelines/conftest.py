@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.roles import ROLE_OF_COMPONENT
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.roles import ROLE_OF_COMPONENT
+from reward_finetuning.pipelines.targets.services import TargetName
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"
@@ -152,7 +152,7 @@ class Done:
 @pytest.fixture
 def rft(monkeypatch, capsys):
     """The command, in this process: importing kfp anew each time would take seconds."""
-    from pipelines.cli.app import main
+    from reward_finetuning.pipelines.cli.app import main
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["rft", *map(str, arguments)])

@@ -27,7 +27,7 @@ def start(folder, name, **loop):
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", str(path)],
+        [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)],
         env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 

@@ -22,10 +22,10 @@ import components, pipelines
 from pathlib import Path
 for path in sorted(Path(components.__file__).parent.glob("*.py")):
     __import__("components." + path.stem)
-from pipelines.cli import app, tables
-from pipelines.graphs import package
-from pipelines.local import launch, preflight, runner
-from pipelines.targets import services, target
+from reward_finetuning.pipelines.cli import app, tables
+from reward_finetuning.pipelines.graphs import package
+from reward_finetuning.pipelines.local import launch, preflight, runner
+from reward_finetuning.pipelines.targets import services, target
 from reward_finetuning.config import RunConfig
 package.compile_package(RunConfig(name="a"), services.TargetName.KFP, Path(sys.argv[1]))
 preflight.check_run(RunConfig(name="a", run_root=sys.argv[1] + "-runs"))
@@ -48,7 +48,7 @@ OF_COMMANDS = (
 def test_the_help_of_rft_imports_no_command():
     program = f"""
 import sys
-from pipelines.cli.app import app
+from reward_finetuning.pipelines.cli.app import app
 try:
     app(["--help"])
 finally:
@@ -67,7 +67,7 @@ def test_the_status_of_an_evaluated_run_imports_nothing_that_takes_seconds(nudge
     heavy = tuple({*HEAVY, "pandas", "kfp", "kubernetes"} - {"scipy"})
     program = f"""
 import sys
-from pipelines.cli.app import app
+from reward_finetuning.pipelines.cli.app import app
 try:
     app(["status", {str(path)!r}])
 finally:

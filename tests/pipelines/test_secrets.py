@@ -15,7 +15,7 @@ def rft(tmp_path, monkeypatch):
     def run(config, *options, **environment):
         path = tmp_path / "run.yaml"
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-        command = [sys.executable, "-m", "pipelines.cli", "run", str(path), *options]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path), *options]
         return subprocess.run(command, capture_output=True, check=False, env=os.environ | environment)
 
     return run

@@ -12,7 +12,7 @@ from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.source import model_digest
+from reward_finetuning.policy.pretrained.source import model_digest
 from reward_finetuning.training.moving_average import MovingAverage
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0, micro_batch_size=2)

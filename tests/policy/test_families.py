@@ -14,7 +14,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.policy.export.weights import scheduler_changes
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.source import check_model
+from reward_finetuning.policy.pretrained.source import check_model
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 SAMPLING = SamplingConfig(num_steps=4, guidance_scale=5.0, micro_batch_size=2)

@@ -21,7 +21,7 @@ from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.networks import packed, positions, unpacked
-from reward_finetuning.policy.source import check_model
+from reward_finetuning.policy.pretrained.source import check_model
 from reward_finetuning.records import Batch
 
 GUIDANCE = {"sd3": 5.0, "flux-dev": 3.5, "flux-schnell": 1.0}

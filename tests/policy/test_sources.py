@@ -15,9 +15,9 @@ import torch
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.hub import hub_folder, is_reachable
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.source import check_model, model_digest
+from reward_finetuning.policy.pretrained.hub import hub_folder, is_reachable
+from reward_finetuning.policy.pretrained.source import check_model, model_digest
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,7 +25,7 @@ REFUSALS = {"gated": (403, "GatedRepo"), "missing": (404, "RepoNotFound"), "down
 ASK = """
 import json, pathlib, sys
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.hub import fetch_pipeline
+from reward_finetuning.policy.pretrained.hub import fetch_pipeline
 from reward_finetuning.policy.pipeline import load_pipeline
 
 commit, to = sys.argv[1:]

@@ -267,7 +267,7 @@ def rft_serve():
 
     @contextmanager
     def start(*arguments, **options):
-        command = [sys.executable, "-m", "pipelines.cli", "serve-rewards", *arguments, "--port", "0"]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "serve-rewards", *arguments, "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
             try:
                 line = process.stdout.readline()

@@ -11,9 +11,9 @@ from servers.execution import Execute
 from servers.kfp import KfpServer
 from servers.vertex import VertexServer
 
-from pipelines.remote.service import Service
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.services import KfpService, VertexService
+from reward_finetuning.pipelines.remote.service import Service
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.services import KfpService, VertexService
 
 
 @dataclass

@@ -148,7 +148,7 @@ def test_cached_scores_are_forgotten_with_the_rollouts_and_kept_with_the_report(
 
 
 def test_a_damaged_cache_does_not_stop_a_run(begun, theirs):
-    from pipelines.local.preflight import check_run
+    from reward_finetuning.pipelines.local.preflight import check_run
 
     one = begun()
     evaluate(one.config, one.path("policy"), one.path("report.html"))

@@ -6,8 +6,8 @@ import google_crc32c
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from pipelines.local.preflight import check_run
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.local.preflight import check_run
 from reward_finetuning.tracking import Entry, MlflowTracker
 
 ENABLED = {"tracking": {"enabled": False, "tensorboard": True}}

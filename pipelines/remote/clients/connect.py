@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.remote.clients.protocol import Client
-from pipelines.targets.services import KfpService, VertexService
+from reward_finetuning.pipelines.remote.clients.protocol import Client
+from reward_finetuning.pipelines.targets.services import KfpService, VertexService
 
 
 def connect(service: KfpService | VertexService) -> Client:
@@ -14,9 +14,9 @@ def connect(service: KfpService | VertexService) -> Client:
         RetryableError: the service cannot be reached.
     """
     if isinstance(service, KfpService):
-        from pipelines.remote.clients.kubeflow import KubeflowClient
+        from reward_finetuning.pipelines.remote.clients.kubeflow import KubeflowClient
 
         return KubeflowClient(service)
-    from pipelines.remote.clients.vertex import VertexClient
+    from reward_finetuning.pipelines.remote.clients.vertex import VertexClient
 
     return VertexClient(service)

@@ -13,13 +13,21 @@ from typing import Any
 from kfp import Client
 from kfp_server_api import ApiException
 
-from pipelines.remote.clients.kubeflow_access import credentials, host_of
-from pipelines.remote.clients.kubeflow_errors import translated
-from pipelines.remote.clients.kubeflow_tasks import tasks_of
-from pipelines.remote.clients.protocol import Attempt, Package, RemoteRun, RemoteTask, Schedule, State, run_number
-from pipelines.remote.cron import Cron, from_kfp, parse_cron, parse_timezone
-from pipelines.targets.services import KfpService
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.remote.clients.kubeflow_access import credentials, host_of
+from reward_finetuning.pipelines.remote.clients.kubeflow_errors import translated
+from reward_finetuning.pipelines.remote.clients.kubeflow_tasks import tasks_of
+from reward_finetuning.pipelines.remote.clients.protocol import (
+    Attempt,
+    Package,
+    RemoteRun,
+    RemoteTask,
+    Schedule,
+    State,
+    run_number,
+)
+from reward_finetuning.pipelines.remote.cron import Cron, from_kfp, parse_cron, parse_timezone
+from reward_finetuning.pipelines.targets.services import KfpService
 from reward_finetuning.server_errors import one_line
 
 _STATES = {

@@ -9,8 +9,8 @@ from typing import Any
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-from pipelines.targets.services import KfpService
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.targets.services import KfpService
 
 _IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 

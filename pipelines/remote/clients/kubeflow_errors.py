@@ -12,8 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, SSLError
 
-from pipelines.targets.services import KfpService
 from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.pipelines.targets.services import KfpService
 from reward_finetuning.server_errors import is_retryable, one_line
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.remote.clients.protocol import Attempt, RemoteTask, State
+from reward_finetuning.pipelines.remote.clients.protocol import Attempt, RemoteTask, State
 
 _STATES = {"SUCCEEDED": State.SUCCEEDED, "SKIPPED": State.SUCCEEDED, "FAILED": State.FAILED, "PENDING": State.PENDING}
 _MOST_ATTEMPTS = 100

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.remote.cron import Cron
+from reward_finetuning.pipelines.remote.cron import Cron
 
 
 class State(StrEnum):

@@ -15,11 +15,24 @@ from typing import Any
 
 import yaml
 
-from pipelines.remote.clients.protocol import Attempt, Package, RemoteRun, RemoteTask, Schedule, State, run_number
-from pipelines.remote.clients.vertex_access import client_options, default_credentials, services, translated
-from pipelines.remote.cron import Cron, from_vertex, parse_timezone
-from pipelines.targets.services import VertexService
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.remote.clients.protocol import (
+    Attempt,
+    Package,
+    RemoteRun,
+    RemoteTask,
+    Schedule,
+    State,
+    run_number,
+)
+from reward_finetuning.pipelines.remote.clients.vertex_access import (
+    client_options,
+    default_credentials,
+    services,
+    translated,
+)
+from reward_finetuning.pipelines.remote.cron import Cron, from_vertex, parse_timezone
+from reward_finetuning.pipelines.targets.services import VertexService
 from reward_finetuning.server_errors import one_line
 
 _STATES = {

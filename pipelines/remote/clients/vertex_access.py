@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.targets.services import VertexService
 from reward_finetuning.config import RetryableError, UserError
+from reward_finetuning.pipelines.targets.services import VertexService
 from reward_finetuning.server_errors import is_retryable, one_line
 
 _LOGIN = "log in with `gcloud auth application-default login`, or point GOOGLE_APPLICATION_CREDENTIALS at a key"

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from reward_finetuning.config import RunConfig
-from reward_finetuning.policy.architecture import ARCHITECTURES
 from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, scheduler_changes
-from reward_finetuning.policy.published_models import PUBLISHED_MODELS
-from reward_finetuning.policy.source import BUILT_IN, locate, pinned_revision
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
+from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
+from reward_finetuning.policy.pretrained.source import BUILT_IN, locate, pinned_revision
 
 
 @dataclass(frozen=True, slots=True)

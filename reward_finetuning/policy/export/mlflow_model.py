@@ -10,7 +10,7 @@ from reward_finetuning.config import RunConfig
 from reward_finetuning.policy.export import finetuned_policy
 from reward_finetuning.policy.export.finetuned_policy import DRAWING
 from reward_finetuning.policy.export.weights import ADAPTER_FILE, Exported, Form
-from reward_finetuning.policy.source import locate, pinned_revision
+from reward_finetuning.policy.pretrained.source import locate, pinned_revision
 
 _REQUIREMENTS = ("accelerate", "diffusers", "numpy", "pandas", "peft", "pillow", "safetensors", "torch", "transformers")
 

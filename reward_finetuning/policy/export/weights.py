@@ -12,10 +12,10 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.policy.architecture import network_name
 from reward_finetuning.policy.export.original_names import original_state
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.pipeline import load_pipeline
+from reward_finetuning.policy.pretrained.architecture import network_name
 from reward_finetuning.policy.restore import load_weights
 from reward_finetuning.storage import Reference, RunDirectory
 

@@ -24,7 +24,8 @@ class OfficialScorer(ModelScorer):
             name = f"{self.model}{_SUFFIX}"
             raise UserError(
                 f"scorer {name} needs the package {_PACKAGES[self.model]}, which only the scorer environment has: "
-                f"serve it there (python -m pipelines.cli.serve_rewards {name}), and set reward.scorers.{name}.url"
+                f"serve it there (python -m reward_finetuning.pipelines.cli.serve_rewards {name}), "
+                f"and set reward.scorers.{name}.url"
             )
         ModelScorer.check(self, settings)  # a slotted dataclass replaces the class, so super() fails
 

@@ -1,8 +1,8 @@
 import pytest
 from servers import kubernetes
 
-from components.launcher.manifest import job_name, train_job
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.manifest import job_name, train_job
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 import pytest
 from servers import kubernetes
 
-from components.launcher.attempt import run_to_end
+from reward_finetuning.components.launcher.attempt import run_to_end
 from reward_finetuning.config import RetryableError, TrainingError, UserError
 
 
@@ -224,8 +224,8 @@ def test_a_launcher_that_is_killed_finds_its_job_when_it_is_started_again(server
     server.life = ["started"]
     (tmp_path / "job.json").write_text(json.dumps(job()))
     program = (
-        "import json, sys; from components.launcher.attempt import run_to_end; "
-        "from components.launcher.settings import TrainJobSettings; "
+        "import json, sys; from reward_finetuning.components.launcher.attempt import run_to_end; "
+        "from reward_finetuning.components.launcher.settings import TrainJobSettings; "
         f"run_to_end(json.load(open({str(tmp_path / 'job.json')!r})), TrainJobSettings.parse(sys.argv[1]))"
     )
     launcher = subprocess.Popen([sys.executable, "-c", program, settings().model_dump_json()])

@@ -3,8 +3,8 @@ import json
 import pytest
 from servers.trainjob_rules import refusal_of_schema, refusal_of_webhook
 
-from components.launcher.manifest import job_name
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.manifest import job_name
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 from reward_finetuning.config import UserError
 
 EVERYTHING = {

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from components.launcher.programs import launch_run_epochs, launch_train_epoch
+from reward_finetuning.components.launcher.programs import launch_run_epochs, launch_train_epoch
 from reward_finetuning.config import UserError
 from reward_finetuning.steps.draw import draw
 from reward_finetuning.steps.next_epochs import next_epochs
@@ -90,6 +90,9 @@ def test_a_run_directory_that_the_nodes_do_not_share_is_an_error(server, run_con
 
 
 def test_launching_needs_no_torch():
-    program = "import sys, components.launcher.programs; sys.exit(bool({'torch', 'kubernetes'} & sys.modules.keys()))"
+    program = (
+        "import sys, reward_finetuning.components.launcher.programs; "
+        "sys.exit(bool({'torch', 'kubernetes'} & sys.modules.keys()))"
+    )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cli.group import COMMANDS
-from reward_finetuning.policy.source import BUILT_IN
+from reward_finetuning.pipelines.cli.group import COMMANDS
+from reward_finetuning.policy.pretrained.source import BUILT_IN
 
 ROOT = Path(__file__).parents[3]
 RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")
@@ -20,7 +20,7 @@ RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")
 
 def rft(*arguments, cwd, **variables):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | variables
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
@@ -168,7 +168,7 @@ def test_tables_and_errors_appear_in_a_narrow_terminal_without_unicode(tmp_path)
 def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
     name = "n" * 100
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    command = [sys.executable, "-m", "pipelines.cli", "estimate", RUN, "-o", f"name={name}"]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "estimate", RUN, "-o", f"name={name}"]
 
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
 
@@ -177,7 +177,7 @@ def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
 
 
 def test_windows_reads_in_one_line_what_is_missing(tmp_path):
-    program = "import sys; from pipelines.cli.app import main; sys.platform = 'win32'; main()"
+    program = "import sys; from reward_finetuning.pipelines.cli.app import main; sys.platform = 'win32'; main()"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipelines.cli.app import app
+from reward_finetuning.pipelines.cli.app import app
 
 
 @pytest.fixture

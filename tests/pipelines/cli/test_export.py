@@ -4,8 +4,8 @@ import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from pipelines.cli.app import app
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.cli.app import app
 from reward_finetuning.storage.folders import local_folder
 
 

@@ -4,14 +4,14 @@ from inspect import getdoc
 import pytest
 import typer
 
-from pipelines.cli.group import COMMANDS, imported
+from reward_finetuning.pipelines.cli.group import COMMANDS, imported
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_has_the_first_sentence_of_each_commands_help(name):
     place, sentence = COMMANDS[name]
     module, _, attribute = place.partition(":")
-    target = getattr(import_module(f"pipelines.cli.{module}"), attribute)
+    target = getattr(import_module(f"reward_finetuning.pipelines.cli.{module}"), attribute)
 
     text = target.info.help if isinstance(target, typer.Typer) else getdoc(target).split("\n\n")[0]
 

@@ -33,7 +33,7 @@ def begin(run_config, tmp_path):
 @pytest.fixture
 def report(tmp_path):
     def call(*arguments):
-        command = [sys.executable, "-m", "pipelines.cli", "report", *arguments]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "report", *arguments]
         environment = os.environ | {"COLUMNS": "200"}
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
 

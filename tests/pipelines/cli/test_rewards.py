@@ -14,7 +14,7 @@ def rft(tmp_path):
     def call(*arguments):
         environment = os.environ | {"COLUMNS": "200", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
         environment.pop("RFT_OFFICIAL_PYTHON", None)
-        command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
 
     return call

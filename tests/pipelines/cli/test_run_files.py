@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.run_files import RUNS, complete, packaged, run_file, runs, summary
 from reward_finetuning.config import UserError, load_run_or_evaluation
+from reward_finetuning.pipelines.cli.run_files import RUNS, complete, packaged, run_file, runs, summary
 
 
 def test_a_name_is_a_run_file_of_the_package():

@@ -20,7 +20,7 @@ REWARD = {"shapes": 1.0, "brevity": 0.5, "far": 0.25}
 
 @contextmanager
 def served(scorer):
-    command = [sys.executable, "-m", "pipelines.cli", "serve-rewards", scorer, "--port", "0"]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "serve-rewards", scorer, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
@@ -51,7 +51,7 @@ def rft_run(folder, url, **changes):
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
     }
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(path)]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

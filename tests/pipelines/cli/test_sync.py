@@ -5,11 +5,11 @@ import typer
 import yaml
 from mlflow.tracking import MlflowClient
 
-from pipelines.cli.status import status
-from pipelines.cli.sync import send_if_done, sync
 from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.evaluation.exports import policy_of_epoch
 from reward_finetuning.evaluation.reports import evaluation_entry
+from reward_finetuning.pipelines.cli.status import status
+from reward_finetuning.pipelines.cli.sync import send_if_done, sync
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import Entry, MlflowTracker
 from reward_finetuning.tracking.journal import Journal

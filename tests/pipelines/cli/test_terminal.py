@@ -1,7 +1,7 @@
 import io
 import sys
 
-from pipelines.cli.terminal import make_console, make_encodable
+from reward_finetuning.pipelines.cli.terminal import make_console, make_encodable
 
 
 def test_a_pipe_has_no_width_unless_columns_says_one(monkeypatch):

@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 
-from pipelines.cli.app import app
-from pipelines.estimate.cost import estimate
-from pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.policy.source import BUILT_IN
+from reward_finetuning.pipelines.cli.app import app
+from reward_finetuning.pipelines.estimate.cost import estimate
+from reward_finetuning.pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION
+from reward_finetuning.policy.pretrained.source import BUILT_IN
 
 SD = {"source": "CompVis/stable-diffusion-v1-4"}
 STEP = 2 * NETWORKS["sd1"].flops(64 * 64)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.estimate.workflow import Steps, Workflow, is_evaluation
-from pipelines.estimate.workflow_size import MOST_BYTES, MOST_SHARE, WorkflowSize, workflow_size
-from pipelines.estimate.workflow_status import Given, State
+from reward_finetuning.pipelines.estimate.workflow import Steps, Workflow, is_evaluation
+from reward_finetuning.pipelines.estimate.workflow_size import MOST_BYTES, MOST_SHARE, WorkflowSize, workflow_size
+from reward_finetuning.pipelines.estimate.workflow_status import Given, State
 
 
 def container(*after):

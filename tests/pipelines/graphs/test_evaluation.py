@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import EvaluationRun, load_run_or_evaluation
 from reward_finetuning.evaluation.reports import page_metrics, report_name
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.storage import RunDirectory
 
 SHIPPED = Path(__file__).parents[3] / "pipelines" / "runs" / "evaluations" / "shapes-evaluation.yaml"
@@ -78,7 +78,7 @@ def test_what_a_task_shows_has_the_types_that_the_pages_know(run_config, tmp_pat
 
 
 def rft(*arguments, cwd):
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli.app import app
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.cli.app import app
 
 ROOT = Path(__file__).parents[3]
 RUN = ROOT / "pipelines" / "runs" / "shapes-prdp.yaml"

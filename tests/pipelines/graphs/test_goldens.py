@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.cluster import Cluster, load_cluster
-from pipelines.targets.images import image_of
-from pipelines.targets.roles import ROLES
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.cluster import Cluster, load_cluster
+from reward_finetuning.pipelines.targets.images import image_of
+from reward_finetuning.pipelines.targets.roles import ROLES
+from reward_finetuning.pipelines.targets.services import TargetName
 
 ROOT = Path(__file__).parents[3]
 GOLDENS = Path(__file__).parent / "goldens"

@@ -5,11 +5,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipelines.cli.app import app
-from pipelines.graphs.package import compile_package
-from pipelines.targets.cluster import load_cluster
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config, parse_config
+from reward_finetuning.pipelines.cli.app import app
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.cluster import load_cluster
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.prompts import read_prompts
 
 ROOT = Path(__file__).parents[3]

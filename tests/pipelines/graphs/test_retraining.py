@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.services import TargetName
 
 SERIES = Path("pipelines/runs/shapes-retrain.yaml")
 
@@ -20,7 +20,7 @@ def rft(command, root, *overrides, prompts=None):
     changes = [f"run_root={root}", *overrides, *([f"prompts.train={prompts}"] if prompts else [])]
     options = [word for change in changes for word in ("-o", change)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "250"}
-    line = [sys.executable, "-m", "pipelines.cli", command, str(SERIES), *options]
+    line = [sys.executable, "-m", "reward_finetuning.pipelines.cli", command, str(SERIES), *options]
     done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

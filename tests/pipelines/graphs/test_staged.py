@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.graphs.package import compile_package
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.targets.services import TargetName
 from reward_finetuning.storage import RunDirectory
 
 PPOD = {"name": "ppod", "kl_weight": 1.0, "clip_range": 10.0, "pairs_per_update": 4, "convergence": None}
@@ -22,7 +22,7 @@ def start(tmp_path, run_config):
         config = run_config(objective=PPOD, training={"updates_per_epoch": 2}, **changes)
         path = tmp_path / "run.yaml"
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-        command = [sys.executable, "-m", "pipelines.cli", "run", str(path)]
+        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr

@@ -37,7 +37,7 @@ def rft(config, folder, cache, *command):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", command[0], str(path), *command[1:]],
+        [sys.executable, "-m", "reward_finetuning.pipelines.cli", command[0], str(path), *command[1:]],
         cwd=folder,
         env=os.environ | {"RFT_CACHE": str(cache)},
         stdout=subprocess.PIPE,

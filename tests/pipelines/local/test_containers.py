@@ -7,9 +7,15 @@ import sys
 import pytest
 import yaml
 
-from pipelines.local.containers import ContainerOptions, Gpus, container_arguments, needs_network, passed_environment
 from reward_finetuning.inputs import absolute_paths
-from reward_finetuning.policy.source import BUILT_IN
+from reward_finetuning.pipelines.local.containers import (
+    ContainerOptions,
+    Gpus,
+    container_arguments,
+    needs_network,
+    passed_environment,
+)
+from reward_finetuning.policy.pretrained.source import BUILT_IN
 from reward_finetuning.rewards.catalogue import MODELS
 
 
@@ -169,7 +175,7 @@ def refused(config, folder, *options):
     """The line with which `rft run` refuses."""
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-    command = [sys.executable, "-m", "pipelines.cli", "run", path, *options]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", path, *options]
     environment = os.environ | {"DOCKER_HOST": f"unix://{folder}/no.sock"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2

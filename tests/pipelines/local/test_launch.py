@@ -13,9 +13,9 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from rich.console import Console
 
-from pipelines.local.folder import Attempt
-from pipelines.local.launch import run_once
-from pipelines.local.runner import Runner
+from reward_finetuning.pipelines.local.folder import Attempt
+from reward_finetuning.pipelines.local.launch import run_once
+from reward_finetuning.pipelines.local.runner import Runner
 from reward_finetuning.storage import RunDirectory
 
 pytestmark = pytest.mark.slow
@@ -128,9 +128,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from pipelines.local.folder import Attempt
-from pipelines.local.launch import run_once
-from pipelines.local.runner import Runner
+from reward_finetuning.pipelines.local.folder import Attempt
+from reward_finetuning.pipelines.local.launch import run_once
+from reward_finetuning.pipelines.local.runner import Runner
 outcome = run_once(Attempt(Path(sys.argv[1])), Runner.SUBPROCESS, Console(), {})
 print(outcome.error)
 sys.exit(outcome.exit_code)

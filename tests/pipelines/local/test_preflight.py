@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local.folder import Attempt
-from pipelines.local.preflight import check_run
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.local.folder import Attempt
+from reward_finetuning.pipelines.local.preflight import check_run
 from reward_finetuning.steps.next_epochs import begin
 from reward_finetuning.storage import RunDirectory
 
 HOLD = """
 import sys, time
-from pipelines.local.folder import Attempt
+from reward_finetuning.pipelines.local.folder import Attempt
 from reward_finetuning.config import parse_config
 from reward_finetuning.storage import RunDirectory
 attempt = Attempt.begin(RunDirectory(parse_config(sys.argv[1])))

@@ -44,7 +44,7 @@ def test_one_of_two_runs_with_different_settings_wins_and_the_other_names_what_d
 def start(config, folder, name):
     (folder / name).write_text(yaml.safe_dump(json.loads(config.model_dump_json())), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", name],
+        [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", name],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,

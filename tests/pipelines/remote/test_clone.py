@@ -11,13 +11,13 @@ from rich.console import Console
 from servers.execution import LocalExecution
 from servers.services import loopback
 
-from pipelines.graphs.first_task import parameters
-from pipelines.graphs.package import compile_package
-from pipelines.remote.clients import Package, connect
-from pipelines.remote.follow import Follow
-from pipelines.remote.service import settings_of
-from pipelines.remote.submit import run_prefix
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.graphs.first_task import parameters
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.remote.clients import Package, connect
+from reward_finetuning.pipelines.remote.follow import Follow
+from reward_finetuning.pipelines.remote.service import settings_of
+from reward_finetuning.pipelines.remote.submit import run_prefix
 from reward_finetuning.storage import RunDirectory
 
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.remote.cron import check_cron, from_kfp, from_vertex, parse_cron, parse_timezone
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.remote.cron import check_cron, from_kfp, from_vertex, parse_cron, parse_timezone
 
 BERLIN = parse_timezone("Europe/Berlin")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.graphs.first_task import parameters
-from pipelines.graphs.package import compile_package
-from pipelines.remote.clients import Package, connect
-from pipelines.remote.follow import Clock, Follow
-from pipelines.remote.service import settings_of
-from pipelines.remote.submit import run_prefix, submit_next
 from reward_finetuning.config import RetryableError, TrainingError, UserError
+from reward_finetuning.pipelines.graphs.first_task import parameters
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.remote.clients import Package, connect
+from reward_finetuning.pipelines.remote.follow import Clock, Follow
+from reward_finetuning.pipelines.remote.service import settings_of
+from reward_finetuning.pipelines.remote.submit import run_prefix, submit_next
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.refusal import write_refusal
 

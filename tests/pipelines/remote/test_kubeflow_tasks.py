@@ -6,8 +6,8 @@ import pytest
 from kfp_server_api import ApiClient
 from servers import argo
 
-from pipelines.remote.clients.kubeflow_tasks import tasks_of
-from pipelines.remote.clients.protocol import State
+from reward_finetuning.pipelines.remote.clients.kubeflow_tasks import tasks_of
+from reward_finetuning.pipelines.remote.clients.protocol import State
 
 
 class Response:

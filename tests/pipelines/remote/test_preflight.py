@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.remote.preflight import examine
-from pipelines.remote.service import Service
-from pipelines.targets.cluster import Cluster
 from reward_finetuning.config import EvaluationRun, RunConfig
+from reward_finetuning.pipelines.remote.preflight import examine
+from reward_finetuning.pipelines.remote.service import Service
+from reward_finetuning.pipelines.targets.cluster import Cluster
 
 IMAGE = {"image": "registry.example.com/team/rft:1"}
 MLFLOW = {"env": {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}}

@@ -9,10 +9,10 @@ import threading
 import pytest
 from servers.rest import RestServer
 
-from pipelines.remote.clients import Package
-from pipelines.remote.clients.kubeflow import KubeflowClient
-from pipelines.remote.preflight import check_package
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.remote.clients import Package
+from reward_finetuning.pipelines.remote.clients.kubeflow import KubeflowClient
+from reward_finetuning.pipelines.remote.preflight import check_package
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from rich.console import Console
 from servers.execution import LocalExecution
 from servers.services import loopback
 
-from pipelines.graphs.first_task import parameters
-from pipelines.graphs.package import compile_package
-from pipelines.remote.clients import Package, connect
-from pipelines.remote.follow import Follow
-from pipelines.remote.service import settings_of
 from reward_finetuning.evaluation.reports import is_done
+from reward_finetuning.pipelines.graphs.first_task import parameters
+from reward_finetuning.pipelines.graphs.package import compile_package
+from reward_finetuning.pipelines.remote.clients import Package, connect
+from reward_finetuning.pipelines.remote.follow import Follow
+from reward_finetuning.pipelines.remote.service import settings_of
 from reward_finetuning.storage import RunDirectory
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,15 @@ def following(service, tmp_path):
         run_file, cluster = tmp_path / "run.yaml", tmp_path / "cluster.yaml"
         run_file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         cluster.write_text(yaml.safe_dump(service.cluster.model_dump(mode="json", exclude_none=True)))
-        command = [sys.executable, "-m", "pipelines.cli", "submit", str(run_file), "--target", service.target]
+        command = [
+            sys.executable,
+            "-m",
+            "reward_finetuning.pipelines.cli",
+            "submit",
+            str(run_file),
+            "--target",
+            service.target,
+        ]
         command += ["--cluster", str(cluster), "--follow", "--poll", "0.1"]
         with said.open("w") as file:
             environment = os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.targets.cluster import Cluster, load_cluster
-from pipelines.targets.refusals import refuse
-from pipelines.targets.roles import ROLES
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.targets.cluster import Cluster, load_cluster
+from reward_finetuning.pipelines.targets.refusals import refuse
+from reward_finetuning.pipelines.targets.roles import ROLES
+from reward_finetuning.pipelines.targets.services import TargetName
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local.containers import IMAGE_USER
-from pipelines.targets.images import IMAGE_OF_ROLE, IMAGES_LOCK, image_of
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.local.containers import IMAGE_USER
+from reward_finetuning.pipelines.targets.images import IMAGE_OF_ROLE, IMAGES_LOCK, image_of
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILES = sorted(ROOT.glob("images/*/Dockerfile"))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.targets.roles import ROLE_OF_COMPONENT
+from reward_finetuning.pipelines.targets.roles import ROLE_OF_COMPONENT
 
 ALL_ROLES = ("loop.granularity=staged", "loop.epochs=2")
 POOLS = {

@@ -1,10 +1,10 @@
 import pytest
 
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.refusals import refuse
-from pipelines.targets.services import TargetName
-from pipelines.targets.target import Target
 from reward_finetuning.config import UserError
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.refusals import refuse
+from reward_finetuning.pipelines.targets.services import TargetName
+from reward_finetuning.pipelines.targets.target import Target
 
 
 @pytest.mark.parametrize(

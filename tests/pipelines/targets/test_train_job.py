@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from components.launcher.manifest import train_job
-from components.launcher.settings import TrainJobSettings
+from reward_finetuning.components.launcher.manifest import train_job
+from reward_finetuning.components.launcher.settings import TrainJobSettings
 
 NODES = {
     "num_nodes": 3,

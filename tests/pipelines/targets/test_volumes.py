@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from pipelines.remote.preflight import check_readable, examine
-from pipelines.remote.service import Service
-from pipelines.targets.cluster import load_cluster
-from pipelines.targets.train_job import train_job_settings
 from reward_finetuning.config import UserError, load_config
+from reward_finetuning.pipelines.remote.preflight import check_readable, examine
+from reward_finetuning.pipelines.remote.service import Service
+from reward_finetuning.pipelines.targets.cluster import load_cluster
+from reward_finetuning.pipelines.targets.train_job import train_job_settings
 
 ALL = [
     {"claim": "rft-data", "path": "/data"},

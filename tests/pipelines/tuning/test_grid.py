@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tuning.grid import around, cells, selected
+from reward_finetuning.pipelines.tuning.grid import around, cells, selected
 
 GRID = {"lr": {"training.learning_rate": [0.1, 0.2]}, "u": {"training.updates_per_epoch": [1, 4]}}
 

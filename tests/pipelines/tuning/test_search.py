@@ -8,9 +8,9 @@ import sys
 import pytest
 import yaml
 
-from pipelines.cli.run_files import RUNS
-from pipelines.tuning.search import OTHER_SEED, Search
 from reward_finetuning.config import UserError, load_config
+from reward_finetuning.pipelines.cli.run_files import RUNS
+from reward_finetuning.pipelines.tuning.search import OTHER_SEED, Search
 from reward_finetuning.prompts import read_prompts
 
 
@@ -48,7 +48,7 @@ def test_a_series_of_retrainings_is_not_tuned(run_config):
 
 def rft(*arguments, cwd):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.tuning.grid import Cell
-from pipelines.tuning.search import Trial, best_of
-from pipelines.tuning.tuned import check_target, run_file, table, tuned_path
 from reward_finetuning.config import TrainingError, UserError, load_config
+from reward_finetuning.pipelines.tuning.grid import Cell
+from reward_finetuning.pipelines.tuning.search import Trial, best_of
+from reward_finetuning.pipelines.tuning.tuned import check_target, run_file, table, tuned_path
 
 
 def cell(lr):

@@ -66,7 +66,7 @@ def run_epoch(folder, source, trainable):
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(path)]
+    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
     )

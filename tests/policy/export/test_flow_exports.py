@@ -87,7 +87,7 @@ def run_epoch(folder, source, family):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "run", str(path)],
+        [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

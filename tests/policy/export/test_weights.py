@@ -12,8 +12,8 @@ from mlflow.artifacts import download_artifacts
 
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
+from reward_finetuning.policy.pretrained.source import BUILT_IN
 from reward_finetuning.policy.restore import policy_at
-from reward_finetuning.policy.source import BUILT_IN
 from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import Reference, write_reference
 from reward_finetuning.tracking import MlflowTracker

@@ -13,8 +13,8 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
 from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.policy.architecture import Architecture, Geometry
-from reward_finetuning.policy.flow_schedule import check_unused, flow_sampler_grid
+from reward_finetuning.policy.pretrained.architecture import Architecture, Geometry
+from reward_finetuning.policy.pretrained.flow_schedule import check_unused, flow_sampler_grid
 
 MAX_TRAIN_STEPS = 100_000
 

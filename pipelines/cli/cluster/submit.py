@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.connection import Connection, connected
-from pipelines.cli.options import ConfigFile, Override
-from pipelines.cli.terminal import make_console
 from reward_finetuning.config import RunConfig, UserError, load_config
+from reward_finetuning.pipelines.cli.cluster.connection import Connection, connected
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.pipelines.cli.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.remote.clients import Client, Package
+    from reward_finetuning.pipelines.remote.clients import Client, Package
 
 
 @connected
@@ -40,9 +40,9 @@ def submit(
 
     Example: `rft submit prdp-large-scale --target kfp --cluster cluster.yaml --follow`
     """
-    from pipelines.remote.clients import connect
-    from pipelines.remote.preflight import check_readable
-    from pipelines.remote.submit import packaged
+    from reward_finetuning.pipelines.remote.clients import connect
+    from reward_finetuning.pipelines.remote.preflight import check_readable
+    from reward_finetuning.pipelines.remote.submit import packaged
 
     run_config = load_config(config, override or [])
     if follow and run_config.retraining is not None:
@@ -58,7 +58,7 @@ def submit(
 
 
 def _submit(client: Client, config: RunConfig, package: Package, console: Console) -> None:
-    from pipelines.remote.submit import run_prefix, submit_next, unfinished
+    from reward_finetuning.pipelines.remote.submit import run_prefix, submit_next, unfinished
     from reward_finetuning.storage import RunDirectory
 
     prefix = run_prefix(config)
@@ -75,7 +75,7 @@ def _submit(client: Client, config: RunConfig, package: Package, console: Consol
 def _follow(
     client: Client, config: RunConfig, package: Package, console: Console, *, retries: int, poll: float
 ) -> None:
-    from pipelines.remote.follow import Follow
+    from reward_finetuning.pipelines.remote.follow import Follow
     from reward_finetuning.storage import RunDirectory
 
     run = RunDirectory(config)

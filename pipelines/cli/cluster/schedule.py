@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.connection import Connection, connected
-from pipelines.cli.group import MARKUP
-from pipelines.cli.options import ConfigFile, Override
-from pipelines.cli.terminal import make_console
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.cli.cluster.connection import Connection, connected
+from reward_finetuning.pipelines.cli.group import MARKUP
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.pipelines.cli.terminal import make_console
 
 if TYPE_CHECKING:
-    from pipelines.remote.clients import Client, Package, Schedule
+    from reward_finetuning.pipelines.remote.clients import Client, Package, Schedule
 
 schedule = typer.Typer(
     rich_markup_mode=MARKUP,
@@ -58,8 +58,8 @@ def create(
 
     Example: `rft schedule create prdp-large-scale --target kfp --cron '0 3 * * 1'`
     """
-    from pipelines.remote.cron import check_cron
-    from pipelines.remote.schedules import create as create_schedule
+    from reward_finetuning.pipelines.remote.cron import check_cron
+    from reward_finetuning.pipelines.remote.schedules import create as create_schedule
 
     fields = check_cron(cron, timezone)
     with _package_to_schedule(config, override, prompts, name, connection) as (client, package, schedule_name):
@@ -82,8 +82,8 @@ def replace(
 
     Example: `rft schedule replace prdp-large-scale --target kfp --cron '0 4 * * *'`
     """
-    from pipelines.remote.cron import check_cron
-    from pipelines.remote.schedules import replace as replace_schedule
+    from reward_finetuning.pipelines.remote.cron import check_cron
+    from reward_finetuning.pipelines.remote.schedules import replace as replace_schedule
 
     fields = check_cron(cron, timezone)
     with _package_to_schedule(config, override, prompts, name, connection) as (client, package, schedule_name):
@@ -97,7 +97,7 @@ def list_(*, connection: Connection) -> None:
 
     Example: `rft schedule list --target kfp --host https://kubeflow.example.com/pipeline`
     """
-    from pipelines.remote.clients import connect
+    from reward_finetuning.pipelines.remote.clients import connect
 
     schedules = connect(connection.settings).schedules()
     table = Table("name", "cron", "time zone", "state", "next run", "last run", box=None, padding=(0, 2, 0, 0))
@@ -142,9 +142,9 @@ def _package_to_schedule(
     config: Path, override: Sequence[str] | None, prompts: str | None, name: str | None, connection: Connection
 ) -> Iterator[tuple[Client, Package, str]]:
     """The client, the package, and the name of the schedule. All checks are made before the first request."""
-    from pipelines.remote.clients import connect
-    from pipelines.remote.schedules import check_name
-    from pipelines.remote.submit import dashed, packaged
+    from reward_finetuning.pipelines.remote.clients import connect
+    from reward_finetuning.pipelines.remote.schedules import check_name
+    from reward_finetuning.pipelines.remote.submit import dashed, packaged
 
     run_config = load_config(
         config, [*(override or []), *([f"prompts.train={json.dumps(prompts)}"] if prompts else [])]
@@ -156,8 +156,8 @@ def _package_to_schedule(
 
 def _apply(name: str, connection: Connection, action: str, result: str) -> None:
     """Call `action` of the client for all schedules with this name."""
-    from pipelines.remote.clients import connect
-    from pipelines.remote.schedules import find
+    from reward_finetuning.pipelines.remote.clients import connect
+    from reward_finetuning.pipelines.remote.schedules import find
 
     client = connect(connection.settings)
     for item in find(client, name):

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import ConfigFile, Gpu, Override
-from pipelines.cli.terminal import make_console
 from reward_finetuning.config import load_config
+from reward_finetuning.pipelines.cli.options import ConfigFile, Gpu, Override
+from reward_finetuning.pipelines.cli.terminal import make_console
 
 
 def estimate(
@@ -26,8 +26,8 @@ def estimate(
 
     Example: `rft estimate prdp-small-scale --accelerator h100`
     """
-    from pipelines.estimate.cost import estimate as cost_of
-    from pipelines.estimate.networks import ACCELERATORS
+    from reward_finetuning.pipelines.estimate.cost import estimate as cost_of
+    from reward_finetuning.pipelines.estimate.networks import ACCELERATORS
 
     run = load_config(config, override or [])
     gpu = ACCELERATORS[accelerator.value]

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Gpu
-from pipelines.estimate.cost import estimate
-from pipelines.estimate.networks import ACCELERATORS
 from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.config.load import validated
 from reward_finetuning.config.parsing import parse_yaml
 from reward_finetuning.inputs import check_names
-from reward_finetuning.policy.published_models import PUBLISHED_MODELS
+from reward_finetuning.pipelines.cli.options import Gpu
+from reward_finetuning.pipelines.estimate.cost import estimate
+from reward_finetuning.pipelines.estimate.networks import ACCELERATORS
+from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
 
 TEMPLATE = Path(__file__).with_name("starter.yaml")
 _BUILT_IN = "shapes"

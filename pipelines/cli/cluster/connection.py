@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.remote.service import Service, read_cluster, settings_of
-from pipelines.targets.cluster import Cluster
-from pipelines.targets.services import KfpService, VertexService
+from reward_finetuning.pipelines.remote.service import Service, read_cluster, settings_of
+from reward_finetuning.pipelines.targets.cluster import Cluster
+from reward_finetuning.pipelines.targets.services import KfpService, VertexService
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from reward_finetuning.diffusion.flow import euler_grid, flow_grid, flow_levels,
 from reward_finetuning.diffusion.flow_cps import flow_cps
 from reward_finetuning.diffusion.flow_sde import flow_sde
 from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.policy.architecture import Geometry
+from reward_finetuning.policy.pretrained.architecture import Geometry
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 _NUM_TRAIN_TIMESTEPS = 1000

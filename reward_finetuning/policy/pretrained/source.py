@@ -11,8 +11,8 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.architecture import check_guidance, geometry
-from reward_finetuning.policy.folder import (
+from reward_finetuning.policy.pretrained.architecture import check_guidance, geometry
+from reward_finetuning.policy.pretrained.folder import (
     architecture_of,
     check_folder,
     check_networks,
@@ -20,12 +20,12 @@ from reward_finetuning.policy.folder import (
     network_config,
     scheduler_config,
 )
-from reward_finetuning.policy.noise_schedule import sampler_grid
-from reward_finetuning.policy.published_models import PUBLISHED_MODELS
+from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
-BUILT_IN = Path(__file__).parents[1] / "shapes" / "weights"
+BUILT_IN = Path(__file__).parents[2] / "shapes" / "weights"
 MODEL, INDEX = "model.digest", "model.index"
 """Keys of the fingerprint. model_index.json names the classes that load the parts; SDXL's says more."""
 

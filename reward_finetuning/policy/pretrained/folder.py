@@ -10,7 +10,7 @@ from typing import Any
 from reward_finetuning.config.display import shown
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.parsing import parse_json
-from reward_finetuning.policy.architecture import ARCHITECTURES, Architecture
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, Architecture
 from reward_finetuning.storage.files import read_regular
 
 MAX_CONFIG_BYTES = 2**20

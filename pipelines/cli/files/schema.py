@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from pipelines.targets.cluster import Cluster
 from reward_finetuning.config import EvaluationRun, RunConfig
+from reward_finetuning.pipelines.targets.cluster import Cluster
 
 
 class FileKind(StrEnum):

@@ -1,12 +1,12 @@
 import pytest
 
-from pipelines.cli.init import init, starter
-from pipelines.cli.options import Gpu
-from pipelines.cli.run_files import packaged
-from pipelines.estimate.cost import estimate
-from pipelines.estimate.networks import ACCELERATORS
 from reward_finetuning.config import UserError, load_config
 from reward_finetuning.config.parsing import parse_yaml
+from reward_finetuning.pipelines.cli.files.init import init, starter
+from reward_finetuning.pipelines.cli.options import Gpu
+from reward_finetuning.pipelines.cli.run_files import packaged
+from reward_finetuning.pipelines.estimate.cost import estimate
+from reward_finetuning.pipelines.estimate.networks import ACCELERATORS
 
 SD = "CompVis/stable-diffusion-v1-4"
 

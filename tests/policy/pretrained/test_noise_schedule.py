@@ -3,7 +3,7 @@ import pytest
 
 from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.noise_schedule import sampler_grid
+from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 SPACINGS = ("leading", "trailing", "linspace", None)

@@ -9,8 +9,8 @@ from urllib.request import getproxies
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.folder import check_folder, pipeline_class
-from reward_finetuning.policy.source import pinned_revision
+from reward_finetuning.policy.pretrained.folder import check_folder, pipeline_class
+from reward_finetuning.policy.pretrained.source import pinned_revision
 from reward_finetuning.server_errors import accepts_connections, error_class, one_line
 
 _INDEX = "model_index.json"

@@ -3,10 +3,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pipelines.cli.schema import FileKind, schema, schema_of
 from reward_finetuning.config.parsing import read_yaml
+from reward_finetuning.pipelines.cli.files.schema import FileKind, schema, schema_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FILES = {
     FileKind.RUN: sorted((ROOT / "pipelines" / "runs").glob("*.yaml")),
     FileKind.EVALUATION: sorted((ROOT / "pipelines" / "runs" / "evaluations").glob("*.yaml")),

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Override
-from pipelines.targets.services import TargetName
 from reward_finetuning.config import RunConfig, load_run_or_evaluation
+from reward_finetuning.pipelines.cli.options import ConfigFile, Override
+from reward_finetuning.pipelines.targets.services import TargetName
 
 
 def compile_(
@@ -30,11 +30,11 @@ def compile_(
 
     Example: `rft compile prdp-large-scale --target vertex --cluster cluster.yaml --output package.yaml`
     """
-    from pipelines.graphs.fit import describe_workflow
-    from pipelines.graphs.package import compile_package
-    from pipelines.remote.preflight import examine
-    from pipelines.remote.service import Service
-    from pipelines.targets.cluster import load_cluster
+    from reward_finetuning.pipelines.graphs.fit import describe_workflow
+    from reward_finetuning.pipelines.graphs.package import compile_package
+    from reward_finetuning.pipelines.remote.preflight import examine
+    from reward_finetuning.pipelines.remote.service import Service
+    from reward_finetuning.pipelines.targets.cluster import load_cluster
 
     compiled = load_run_or_evaluation(config, override or [])
     path = output or Path(f"{compiled.name}-{target}.yaml")
