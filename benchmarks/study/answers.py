@@ -55,17 +55,18 @@ def _methods(found: Mapping[str, Arms]) -> Iterator[str]:
 
 
 def _levels(found: Mapping[str, Arms]) -> Iterator[str]:
-    for offset in OFFSETS[1:]:
-        try:
-            prdp, ddpo = at_offset(found, "prdp", offset), at_offset(found, "ddpo", offset)
-            gap = difference(prdp, ddpo, "shapes")
-        except (KeyError, ZeroDivisionError):
-            continue
-        gains = " | ".join(str(arm.gain(reward="shapes")) for arm in (prdp, ddpo))
-        yield (
-            f"| the same, prompts scored at levels with standard deviation {offset} | {gains} | {gap} | "
-            f"{_verdict(prdp, ddpo, 'shapes')} |"
-        )
+    for form, images in (("ddpo", "one image"), ("ddpo-groups", "eight images")):
+        for offset in OFFSETS[1:]:
+            try:
+                prdp, ddpo = at_offset(found, "prdp", offset), at_offset(found, form, offset)
+                gap = difference(prdp, ddpo, "shapes")
+            except (KeyError, ZeroDivisionError):
+                continue
+            gains = " | ".join(str(arm.gain(reward="shapes")) for arm in (prdp, ddpo))
+            yield (
+                f"| 1056 prompts, scored at levels with standard deviation {offset}, DDPO with {images} of each | "
+                f"{gains} | {gap} | {_verdict(prdp, ddpo, 'shapes')} |"
+            )
 
 
 def _verdict(ours: Any, theirs: Any, reward: str = "reward") -> str:
