@@ -29,6 +29,18 @@ def docker_output():
     return call
 
 
+@pytest.fixture(scope="session")
+def run_package():
+    """Run a package in containers as `rft run --runner docker` does, and wait for its end."""
+
+    def run(package, folder, arguments):
+        runner = [sys.executable, "-m", "reward_finetuning.pipelines.local.runner"]
+        command = [*runner, package, "docker", folder, json.dumps(arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return run
+
+
 @pytest.fixture
 def start_rft(heeds_ctrl_c):
     """Start `rft` as its user does."""

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from reward_finetuning.pipelines.local.containers import ContainerOptions, conta
 from reward_finetuning.pipelines.targets.images import IMAGE_OF_ROLE, IMAGES_LOCK
 from reward_finetuning.pipelines.targets.services import TargetName
 
-ROOT = Path(__file__).parents[2]
 PROMPTS = "a red circle\na blue square\na green cross\n"
 SMALL = {
     "prompts": {"prompts_per_epoch": 2},
@@ -34,14 +31,12 @@ PIPELINES = {
     "split": {"loop": {"granularity": "split", "num_shards": 2}, "evaluation": {"num_shards": 2}},
     "staged": {"loop": {"granularity": "staged"}},
     "offline": {"loop": {"granularity": "split"}, "sampling": {"rollouts": "offline"}, "objective": PPOD},
-    "retraining": {"retraining": {}, "tracking": {"enabled": True}},
 }
 TASKS = {
     "fused": {"next-epochs", "run-epochs"},
     "split": {"next-epochs", "draw", "train-epoch", "evaluate-shard", "evaluate"},
     "staged": {"next-epochs", "draw", "train-epoch", "evaluate", "gate", "promote"},
     "offline": {"next-epochs", "draw", "train-epoch", "evaluate"},
-    "retraining": {"begin-retraining", "next-epochs", "run-epochs", "promote"},
 }
 
 
@@ -85,11 +80,9 @@ def test_a_pipeline_runs_in_the_images_of_its_roles(name, config, start_rft, tmp
     assert components == TASKS[name]
     assert images <= set(json.loads(Path(os.environ[IMAGES_LOCK]).read_text()).values())
     assert list(latest.parent.glob("epochs/0001/report-*/manifest.json"))
-    if name == "retraining":
-        assert "champion" in package.with_name("log.txt").read_text(encoding="utf-8")
 
 
-def test_an_evaluation_in_shards_runs_in_the_images_of_its_roles(config, start_rft, tmp_path):
+def test_an_evaluation_in_shards_runs_in_the_images_of_its_roles(config, start_rft, run_package, tmp_path):
     trained = config("fused")
     run_in_containers(start_rft, tmp_path, trained)
     runs = tmp_path / "runs"
@@ -108,16 +101,7 @@ def test_an_evaluation_in_shards_runs_in_the_images_of_its_roles(config, start_r
         folder.chmod(0o777)
     arguments = container_arguments(engine(), RunConfig.model_validate(trained), ContainerOptions())
 
-    command = [
-        sys.executable,
-        "-m",
-        "reward_finetuning.pipelines.local.runner",
-        package,
-        "docker",
-        pipeline,
-        json.dumps(arguments),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_package(package, pipeline, arguments)
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert list((runs / "compared").rglob("report.html"))

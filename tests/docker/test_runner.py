@@ -3,10 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +16,6 @@ from reward_finetuning.config import RunConfig
 from reward_finetuning.pipelines.local.containers import ContainerOptions, container_arguments, engine
 from reward_finetuning.pipelines.local.runner import STARTED_BY, run_container
 
-ROOT = Path(__file__).parents[2]
 RUN = {
     "prompts": {"prompts_per_epoch": 3},
     "sampling": {"num_steps": 4, "guidance_scale": 3.0, "images_per_prompt": 4, "micro_batch_size": 4},
@@ -97,19 +93,6 @@ def test_a_failing_component_ends_the_run_with_its_message_and_exit_code(run_fil
     assert "a retry cannot help" in errors
 
 
-def ended(package, folder, arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "reward_finetuning.pipelines.local.runner",
-        package,
-        "docker",
-        folder,
-        json.dumps(arguments),
-    ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def one_task(folder, image, command):
     @dsl.container_component
     def task():
@@ -131,10 +114,10 @@ def arguments_of_a_run(folder):
     return container_arguments(engine(), config, ContainerOptions())
 
 
-def test_a_container_that_fails_at_once_is_never_called_done(tmp_path, images):
+def test_a_container_that_fails_at_once_is_never_called_done(tmp_path, images, run_package):
     package = one_task(tmp_path, images["light"], "echo 'ValueError: on purpose'; exit 7")
 
-    done = ended(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
+    done = run_package(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
 
     assert done.returncode != 0
     assert "ValueError: on purpose" in done.stdout, done.stderr
@@ -150,7 +133,7 @@ def test_a_code_that_is_asked_for_late_is_still_the_containers(images, monkeypat
     assert run_docker_container(*task, network_mode="none") == 0  # kfp's own: once it is right, ours can go
 
 
-def test_tasks_are_nobody_in_particular_on_a_read_only_root_with_no_network(tmp_path, images):
+def test_tasks_are_nobody_in_particular_on_a_read_only_root_with_no_network(tmp_path, images, run_package):
     asks = "; ".join(
         [
             "id -u",
@@ -161,7 +144,7 @@ def test_tasks_are_nobody_in_particular_on_a_read_only_root_with_no_network(tmp_
     )
     package = one_task(tmp_path, images["light"], asks)
 
-    done = ended(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
+    done = run_package(package, tmp_path / "runs" / "pipeline", arguments_of_a_run(tmp_path))
 
     answers = [line.strip() for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stdout + done.stderr
