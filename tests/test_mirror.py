@@ -36,7 +36,7 @@ COVERAGE = {
     "policy/export/test_mlflow_model": "policy.export.finetuned_policy",
     "policy/export/test_weights": "evaluation.exports",
     # The protocol's cells and its noise floor are tested by the two passes that read them.
-    "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.protocol",
+    "objectives/test_two_pass": "objectives.cells objectives.noise_floor objectives.one_pass objectives.protocol",
     # A command is tested where what it calls is; its texts in test_app.
     "pipelines/cli/test_app": (
         "pipelines.cli.cluster.compile pipelines.cli.options pipelines.cli.run pipelines.cli.status "

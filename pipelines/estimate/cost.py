@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reward_finetuning.config import RunConfig, UserError
-from reward_finetuning.config.sections.objective import DpokConfig, PpodConfig, RwrConfig
+from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, RwrConfig
 from reward_finetuning.pipelines.estimate.networks import (
     NETWORKS,
     SCORER_FLOPS,
@@ -144,7 +144,9 @@ class _Estimator:
         # The first update after sampling uses the stored log-probs.
         stored = epochs if config.sampling.rollouts == "online" else 1
         gate = config.training.num_gate_cells(self._images * steps)
-        replayed = (epochs * updates - stored) * images * steps + stored * gate
+        # DDPO and DPOK need no pass without gradient (except in float16).
+        is_separable = isinstance(objective, DdpoConfig | DpokConfig) and config.model.dtype != "float16"
+        replayed = stored * gate + (0 if is_separable else (epochs * updates - stored) * images * steps)
         if config.training.old_log_probs == "replay":
             replayed += stored * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:

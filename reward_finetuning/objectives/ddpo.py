@@ -16,12 +16,19 @@ from reward_finetuning.config.sections.objective import DdpoConfig
 from reward_finetuning.objectives.advantages import RewardBuffer, normalised, per_prompt
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.surrogate import clip_fraction, clipped_surrogate, clipped_surrogate_grad
+from reward_finetuning.objectives.surrogate import (
+    clip_fraction,
+    clipped_surrogate,
+    clipped_surrogate_grad,
+    clipped_surrogate_grad_of_cells,
+)
 from reward_finetuning.records import Batch
 
 
 class Ddpo(Objective):
     """DDPO-IS as an Objective."""
+
+    is_separable = True
 
     def __init__(self, config: DdpoConfig) -> None:
         self._config = config
@@ -47,6 +54,12 @@ class Ddpo(Objective):
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64."""
         return clipped_surrogate_grad(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
+
+    def cell_coefficients(self, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
+        """g [M] float64 of some cells."""
+        return clipped_surrogate_grad_of_cells(
+            log_probs, cells, batch.log_probs_old, self._advantages, clip_range=self.clip_range
+        )
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Loss, shares of clipped cells and of images served by their own prompt's rewards; the advantages' spread."""

@@ -20,13 +20,20 @@ from reward_finetuning.config.sections.objective import DpokConfig
 from reward_finetuning.diffusion.gaussian import step_kl
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.surrogate import clip_fraction, clipped_surrogate, clipped_surrogate_grad
+from reward_finetuning.objectives.surrogate import (
+    clip_fraction,
+    clipped_surrogate,
+    clipped_surrogate_grad,
+    clipped_surrogate_grad_of_cells,
+)
 from reward_finetuning.objectives.value import ValueNetwork
 from reward_finetuning.records import Batch, Cells
 
 
 class Dpok(Objective):
     """DPOK as an Objective."""
+
+    is_separable = True
 
     def __init__(self, config: DpokConfig) -> None:
         self.clip_range = config.clip_range if config.clipping else float("inf")
@@ -57,6 +64,12 @@ class Dpok(Objective):
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64, of the surrogate alone."""
         return clipped_surrogate_grad(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
+
+    def cell_coefficients(self, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
+        """g [M] float64 of some cells."""
+        return clipped_surrogate_grad_of_cells(
+            log_probs, cells, batch.log_probs_old, self._advantages, clip_range=self.clip_range
+        )
 
     def reference_weight(self, num_steps: int, num_elements: int) -> float | None:
         """beta T C H W / alpha.

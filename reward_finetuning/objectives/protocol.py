@@ -49,6 +49,10 @@ class Objective(Protocol):
     needs_reference: bool = False
     """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
 
+    is_separable: bool = False
+    """Whether g_it depends on log_prob_it alone once the epoch has begun: then `cell_coefficients` gives it, and an
+    update is one pass. A loss that compares images (PRDP, PPOD) is not separable."""
+
     def gradient_unit(self, num_steps: int, num_elements: int) -> float:
         """What `coefficients` are multiplied by before they are backpropagated (docs/decisions/0007).
 
@@ -93,6 +97,10 @@ class Objective(Protocol):
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g = dL/dlog_probs, [B, T] float64, at `log_probs` [B, T]; 0 in rows that the update does not look at."""
         ...
+
+    def cell_coefficients(self, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
+        """`coefficients` of flat `cells` [M] alone, at their `log_probs` [M]: [M] float64. If `is_separable`."""
+        raise NotImplementedError(f"{type(self).__name__} is not separable, but got {len(cells)} cells")
 
     def cell_loss(self, cells: Cells) -> Tensor:
         """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""

@@ -38,9 +38,27 @@ def clipped_surrogate_grad(
 
     g_it = -A w / (B T), and 0 where A > 0 and w > 1 + eps, or A < 0 and w < 1 - eps.
     """
-    w, A = _ratios(log_probs, log_probs_old), advantages.double()
-    stopped = torch.where(A > 0, w > 1 + clip_range, w < 1 - clip_range)
-    return torch.where(stopped, 0.0, -A * w) / w.numel()
+    return _unscaled_grad(log_probs, log_probs_old, advantages, clip_range) / log_probs.numel()
+
+
+def clipped_surrogate_grad_of_cells(
+    log_probs: Tensor, cells: Tensor, log_probs_old: Tensor, advantages: Tensor, *, clip_range: float
+) -> Tensor:
+    """`clipped_surrogate_grad` of some cells, from their own log-probs.
+
+    Args:
+        log_probs: [M] of the cells.
+        cells: [M] flat indices into [B, T].
+        log_probs_old: [B, T].
+        advantages: [B, T], or [B, 1] for one per image.
+        clip_range: eps > 0.
+
+    Returns:
+        [M] float64.
+    """
+    index = cells // log_probs_old.shape[1], cells % log_probs_old.shape[1]
+    old, A = log_probs_old[index], advantages.expand(log_probs_old.shape)[index]
+    return _unscaled_grad(log_probs, old, A, clip_range) / log_probs_old.numel()
 
 
 def clip_fraction(log_probs: Tensor, log_probs_old: Tensor, *, clip_range: float) -> float:
@@ -50,3 +68,9 @@ def clip_fraction(log_probs: Tensor, log_probs_old: Tensor, *, clip_range: float
 
 def _ratios(log_probs: Tensor, log_probs_old: Tensor) -> Tensor:
     return (log_probs.double() - log_probs_old.double()).exp()
+
+
+def _unscaled_grad(log_probs: Tensor, log_probs_old: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    w, A = _ratios(log_probs, log_probs_old), advantages.double()
+    stopped = torch.where(A > 0, w > 1 + clip_range, w < 1 - clip_range)
+    return torch.where(stopped, 0.0, -A * w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,17 @@ class Engine:
             states.setdefault(index_of[name], {})[entry] = value
         whole = self._optimizer.state_dict()
         self._optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+
+
+def loss_scale(coefficients: Tensor, num_elements: int) -> float:
+    """What a loss is multiplied by so that float16 holds its gradient: a power of two, so nothing is rounded.
+
+    The gradient of a log-prob, a mean over the latent's elements, is of the order of 1 / num_elements in each of them;
+    times g it should come to about 1, far from float16's smallest and largest numbers.
+
+    Args:
+        coefficients: [B, T] g; a term that is no function of log-probs counts as 1 / (B T).
+        num_elements: C H W.
+    """
+    largest = max(float(coefficients.abs().max()), 1.0 / coefficients.numel())
+    return float(2.0 ** round(math.log2(num_elements / largest)))

@@ -1,8 +1,7 @@
-"""The updates of one epoch: two passes over its cells each."""
+"""The updates of one epoch: one pass over its cells each if the loss is separable by cell, else two."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,10 +15,12 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.one_pass import backpropagate_once
 from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.doctor.probe import Probe
+from reward_finetuning.training.engine import loss_scale
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.moving_average import Snapshot
 
@@ -43,7 +44,9 @@ def learn(
     """
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
-    work = _work(training, batch.log_probs_old.numel(), replays=objective.uses_log_probs, on_policy=on_policy)
+    replays = objective.uses_log_probs and (learner.policy.dtype == torch.float16 or not objective.is_separable)
+    checks = on_policy and objective.uses_log_probs
+    work = _work(training, batch.log_probs_old.numel(), replays=replays, on_policy=on_policy, checks=checks)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
         floor = None
@@ -82,6 +85,8 @@ class _Updates:
         self._processes, self._share = learner.engine.processes, learner.engine.processes.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
+        # In float16, the loss scale is chosen from the coefficients of all cells.
+        self._is_one_pass = learner.objective.is_separable and not self._is_half
         self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -118,12 +123,17 @@ class _Updates:
                 break
             order = self._source.of_images(objective.begin_update(update), self._order(update))
             self._advance(num_cells - len(order))  # what this update does not look at is done
-            log_probs = batch.log_probs_old
-            if objective.uses_log_probs and (update > 0 or not on_policy):
-                log_probs = self._replay(order)  # at the first update on policy they are known: pass 1 is free
+            log_probs, is_known = batch.log_probs_old, on_policy and update == 0
+            self.probe.watches_gradient = is_known and objective.uses_log_probs
+            if self._is_one_pass and not is_known:
+                log_probs = self._backpropagate_once(batch, order)
+                norms.append(self._engine.step())
+            else:
+                if objective.uses_log_probs and not is_known:
+                    log_probs = self._replay(order)
+                norms.append(self._update(log_probs, batch, order, update))
+            if not is_known:
                 self.probe.after_update(log_probs, batch, on_policy=on_policy)
-            self.probe.watches_gradient = on_policy and objective.uses_log_probs and update == 0
-            norms.append(self._update(log_probs, batch, order, update))
             self.probe.after_step(norms[-1])
             if self._average is not None:
                 self._average.update()
@@ -202,6 +212,16 @@ class _Updates:
                 self._share,
             )
 
+    def _backpropagate_once(self, batch: Batch, order: Tensor) -> Tensor:
+        """Accumulate the update's gradient; its log-probs [B, T]."""
+        size = self._training.cells_per_batch
+        backward, advance = self._engine.backward, self._advance
+        log_probs = backpropagate_once(
+            self._objective, self._networks, self._source, batch, order, size, backward, advance, self._share
+        )
+        self._check_outputs("replayed log-probs", log_probs.view(-1)[order])
+        return log_probs
+
     def _look(self, num_updates: int, batch: Batch) -> bool:
         """Look at held-out images if that is due, and keep the weights if they are the best; whether updates end."""
         rows = self._objective.heldout_rows(num_updates, is_last=num_updates == self._training.updates_per_epoch)
@@ -255,20 +275,6 @@ def _no_progress(num_cells: int) -> None:
     del num_cells
 
 
-def loss_scale(coefficients: Tensor, num_elements: int) -> float:
-    """What a loss is multiplied by so that float16 holds its gradient: a power of two, so nothing is rounded.
-
-    The gradient of a log-prob, a mean over the latent's elements, is of the order of 1 / num_elements in each of them;
-    times g it should come to about 1, far from float16's smallest and largest numbers.
-
-    Args:
-        coefficients: [B, T] g; a term that is no function of log-probs counts as 1 / (B T).
-        num_elements: C H W.
-    """
-    largest = max(float(coefficients.abs().max()), 1.0 / coefficients.numel())
-    return float(2.0 ** round(math.log2(num_elements / largest)))
-
-
 def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
     texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
     return CellSource(
@@ -281,10 +287,8 @@ def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
     )
 
 
-def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy: bool) -> int:
+def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy: bool, checks: bool) -> int:
     """Cells that `learn` goes over at most, all passes together."""
-    updates = training.updates_per_epoch
-    if not replays:
-        return updates * num_cells
-    checks = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
-    return (2 * updates - on_policy) * num_cells + on_policy * checks
+    passes = training.updates_per_epoch + replays * (training.updates_per_epoch - on_policy)
+    gate = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
+    return passes * num_cells + checks * gate

@@ -1,14 +1,18 @@
+import numpy as np
 import pytest
 import torch
 
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.config.sections.objective import PrdpConfig
+from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PrdpConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives.cells import CellSource, Denoisers
+from reward_finetuning.objectives.ddpo import Ddpo
+from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.one_pass import backpropagate_once
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
@@ -135,6 +139,42 @@ def test_an_objectives_own_term_is_added_to_the_gradient(case):
 
     assert gradients[0].norm() > 0
     assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[0].norm()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Ddpo(DdpoConfig(clip_range=SETTINGS.clip_range)),
+        Dpok(DpokConfig(clip_range=SETTINGS.clip_range, kl_weight=0.5, value_baseline=False)),
+    ],
+    ids=["ddpo", "dpok"],
+)
+def test_one_pass_gives_the_gradient_of_two_passes(case, objective):
+    built, tolerance, *_ = case
+    calls = []
+
+    def counted(x, t, prompts):
+        calls.append(len(x))
+        return built.denoise(x, t, prompts)
+
+    networks = Denoisers(counted, reference=lambda x, t, prompts: x)
+    order = torch.randperm(2 * K * T, generator=torch.Generator().manual_seed(1))
+    objective.begin_epoch(built.batch, built.source, np.random.default_rng(0))
+    arguments = (order, 7, torch.Tensor.backward, lambda _: None)
+    log_probs = replay(built.denoise, built.source, order, 7, lambda _: None)
+    g = objective.coefficients(log_probs, built.batch)
+    assert 0 < (g == 0).sum() < g.numel(), "the case must have clipped and unclipped cells"
+    objective.begin_update(1)
+    backpropagate(objective, Denoisers(built.denoise, reference=networks.reference), built.source, g, *arguments)
+    expected, metrics = built.gradient(), objective.metrics(log_probs, built.batch)
+
+    objective.begin_update(1)
+    evaluated = backpropagate_once(objective, networks, built.source, built.batch, *arguments)
+
+    gradient = built.gradient()
+    assert (gradient - expected).norm() <= tolerance * expected.norm()
+    assert objective.metrics(evaluated, built.batch) == pytest.approx(metrics, rel=1e-4)
+    assert sum(calls) == 2 * K * T
 
 
 def test_cells_without_a_coefficient_cost_no_forward_pass():

@@ -9,9 +9,8 @@ from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.training.engine import Engine
+from reward_finetuning.training.engine import Engine, loss_scale
 from reward_finetuning.training.processes import Processes
-from reward_finetuning.training.update import loss_scale
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
 

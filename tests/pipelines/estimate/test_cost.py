@@ -52,6 +52,13 @@ def test_a_small_run_by_hand(tmp_path):
             {"training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3}},
             (3 * 3 + 2) * 40 + 1,
         ),  # pass 1 but for the first update
+        (
+            {
+                "objective": {"name": "ddpo"},
+                "training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3},
+            },
+            3 * 3 * 40 + 1,
+        ),
         ({"model": SD | {"trainable": "lora"}}, 2 * 40 + 1),
         ({"training": {"gate_cells": 1, "cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40 + 1),
         ({"training": {"gate_cells": 1, "cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),
