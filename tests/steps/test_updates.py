@@ -6,6 +6,7 @@ import torch
 
 from reward_finetuning.config import TrainingError
 from reward_finetuning.objectives import build_objective
+from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.two_pass import replay
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
@@ -41,6 +42,21 @@ def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(t
 
     with pytest.raises(TrainingError, match=r"overflow float16 even at .* use model.dtype: bfloat16 or float32"):
         half.epoch(half.begin())
+
+
+def test_one_pass_trains_as_two_passes_do_and_measures_the_same(tasks, monkeypatch):
+    training = {"updates_per_epoch": 3, "cells_per_batch": 5, "learning_rate": 1e-4, "gate_cells": 5}
+    separable = tasks(name="one", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
+    after = separable.epoch(separable.begin())
+    monkeypatch.setattr(Ddpo, "is_separable", False)
+    twice = tasks(name="two", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
+
+    expected = twice.epoch(twice.begin())
+
+    metrics, wanted = after.facts["metrics"], expected.facts["metrics"]
+    assert wanted["train/clip_fraction"] > 0
+    for name in ("train/loss", "train/clip_fraction", "train/grad_norm", "doctor/log_prob_move"):
+        assert metrics[name] == pytest.approx(wanted[name], rel=1e-2), name
 
 
 def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):
