@@ -36,7 +36,7 @@ from reward_finetuning.storage.artifacts.rollouts import (
     read_trajectories,
 )
 from reward_finetuning.storage.documents import entry, number
-from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, code_version, hardware, system_metrics
 from reward_finetuning.training.launch import processes_to_start, start
 from reward_finetuning.training.learner import Learner, learner_at, surroundings
 from reward_finetuning.training.monitor import watch
@@ -107,7 +107,8 @@ def train_on(
     checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
     references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
     metrics = entry(manifest.facts, "metrics", dict, name)
-    tracker.log(Entry("train", epoch, metrics | system_metrics(), references=references))
+    machine = manifest.facts.get("machine", {})
+    tracker.log(Entry("train", epoch, metrics | system_metrics(), references=references, machine=machine))
     run.advance(after)
     _say(after)
     delete_old_artifacts(run, epoch)
@@ -135,7 +136,9 @@ def _train(
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
     about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **where}
-    return {"weights_sha256": learner.save(folder, about), "metrics": metrics}
+    machine = {"hardware": hardware(), "code_version": code_version()}
+    machine |= {key: where[key] for key in ("processes", "threads")}
+    return {"weights_sha256": learner.save(folder, about), "metrics": metrics, "machine": machine}
 
 
 def _pairs(rollouts: Sequence[Reference], rewards: Sequence[Reference]) -> list[tuple[Reference, Reference]]:
