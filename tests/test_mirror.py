@@ -82,7 +82,8 @@ COVERAGE = {
     "prompts/test_text": "prompts.prompt_set prompts.read",
     # Parts of the page are tested on the page.
     "report/test_page": (
-        "report.charts.drawing report.cards report.charts.kl_by_step report.gallery report.html report.pictures report.sections"
+        "report.cards report.charts.drawing report.charts.kl_by_step report.gallery report.html report.pictures "
+        "report.sections"
     ),
     "report/test_runs": "report.picture_rows report.runs_page",
     "report/statistics/test_intervals": "report.statistics.pairing",
