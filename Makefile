@@ -46,9 +46,10 @@ chromium:
 test-browser: .venv/.browser chromium ## test the report in headless Chromium: keyboard, slider, dark mode, phone, accessibility
 	$(BIN)/pytest -q tests/browser
 
-screenshots: .venv/.browser chromium ## regenerate docs/report*.png from the run of `make demo`
+screenshots: .venv/.browser chromium ## regenerate docs/report*.png and docs/mlflow-*.png from the run of `make demo`
 	$(BIN)/rft report $(RUN) --output build/report.html
 	$(BIN)/python tests/browser/screenshots.py build/report.html docs
+	$(BIN)/python tests/browser/mlflow_screenshots.py runs $(basename $(notdir $(RUN))) docs
 
 check: format lint types imports fast ## check format, lint, types, import contracts, fast tests: run before every commit
 
