@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker
+	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -160,6 +160,9 @@ test-docker: .venv/.images ## build the light and trainer images and run pipelin
 	$(BIN)/python tests/docker/engine.py bash -ec '\
 	  $(BIN)/python images/build.py light trainer --engine $$ENGINE --base-image $$BASE_IMAGE --lock build/images.lock; \
 	  PATH=$(abspath $(BIN)):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
+
+bench-gpu: .venv/.train ## measure this project on a GPU in 9 minutes; OPTIONS=--tiny tries every measurement on a CPU
+	$(BIN)/python benchmarks/gpu/bench_gpu.py $(OPTIONS)
 
 lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

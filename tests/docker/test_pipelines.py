@@ -29,7 +29,7 @@ PPOD = {"name": "ppod"}
 PIPELINES = {
     "fused": {"loop": {"granularity": "fused"}},
     "split": {"loop": {"granularity": "split", "num_shards": 2}, "evaluation": {"num_shards": 2}},
-    "staged": {"loop": {"granularity": "staged"}},
+    "staged": {"loop": {"granularity": "staged", "epochs": 2}},
     "offline": {"loop": {"granularity": "split"}, "sampling": {"rollouts": "offline"}, "objective": PPOD},
 }
 TASKS = {
@@ -76,10 +76,12 @@ def test_a_pipeline_runs_in_the_images_of_its_roles(name, config, start_rft, tmp
     spec = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
     components = {key.removeprefix("comp-") for key, c in spec["components"].items() if "executorLabel" in c}
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
-    assert json.loads(latest.read_text())["epoch"] == 1
+    epochs = PIPELINES[name]["loop"].get("epochs", 1)
+    assert json.loads(latest.read_text())["epoch"] == epochs
     assert components == TASKS[name]
     assert images <= set(json.loads(Path(os.environ[IMAGES_LOCK]).read_text()).values())
-    assert list(latest.parent.glob("epochs/0001/report-*/manifest.json"))
+    (page,) = latest.parent.glob(f"epochs/{epochs:04d}/report-*/report.html")
+    assert "Epoch by epoch" in page.read_text(encoding="utf-8") or epochs == 1
 
 
 def test_an_evaluation_in_shards_runs_in_the_images_of_its_roles(config, start_rft, run_package, tmp_path):

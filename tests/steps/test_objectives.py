@@ -103,3 +103,20 @@ def test_offline_ppod_that_has_converged_does_no_update_in_a_further_pass(tasks)
     assert 0 < first.facts["metrics"]["train/updates"] < 20
     assert second.facts["metrics"]["train/updates"] == 0
     assert second.facts["weights_sha256"] == first.facts["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_offline_passes_of_a_resumed_run_train_on_the_same_images_as_those_of_one_run(tasks):
+    ppod = PpodConfig(kl_weight=1.0, clip_range=10.0, pairs_per_update=4, convergence=None)
+    settings = {"objective": ppod, "sampling": {"rollouts": "offline"}}
+    begun = tasks(name="two", **settings, loop={"granularity": "split", "epochs": 1})
+    begun.epoch(begun.begin())
+
+    resumed = tasks(name="two", **settings, loop={"granularity": "split", "epochs": 2})
+    resumed.rollouts(resumed.begin())
+    after = resumed.train()
+    *_, straight = two_epochs(tasks(name="straight", **settings, loop={"granularity": "split", "epochs": 2}))
+
+    assert after.facts["weights_sha256"] == straight.facts["weights_sha256"]
+    drawn = [name for epoch in ("0001", "0002") for name in resumed.run.store.names(f"epochs/{epoch}")]
+    assert sum("rollouts" in name for name in drawn) == 1

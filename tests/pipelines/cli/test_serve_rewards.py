@@ -40,7 +40,7 @@ def rft_run(folder, url, **changes):
             "scorers": {"brevity": {"use": "team_rewards:brevity"}, "far": {"url": url, "retries": 1}},
         },
         "evaluation": {"prompt_sets": {"few": str(folder / "few.txt")}, "images_per_prompt": 1},
-        "loop": {"epochs": 1, "granularity": "split", "num_shards": 2, "evaluate_every": 1},
+        "loop": {"epochs": 1, "granularity": "fused", "evaluate_every": 1},
         **changes,
     }  # fmt: skip
     path = folder / "run.yaml"
@@ -62,12 +62,11 @@ def test_a_run_on_three_scorers_trains_on_their_weighted_sum(tmp_path):
 
     assert done.returncode == 0, done.stderr
     epoch = tmp_path / "runs" / "three" / "epochs" / "0001"
-    tables = [pq.read_table(path).to_pydict() for path in sorted(epoch.glob("rewards-*/rewards.parquet"))]
-    assert len(tables) == 2
-    for table in tables:
-        scores = {name: np.array(table[name]) for name in REWARD}
-        assert np.allclose(table["reward"], sum(REWARD[name] * scores[name] for name in REWARD), rtol=0, atol=1e-15)
-        assert all(values.std() > 0 for values in scores.values())
+    (path,) = epoch.glob("rewards-*/rewards.parquet")
+    table = pq.read_table(path).to_pydict()
+    scores = {name: np.array(table[name]) for name in REWARD}
+    assert np.allclose(table["reward"], sum(REWARD[name] * scores[name] for name in REWARD), rtol=0, atol=1e-15)
+    assert all(values.std() > 0 for values in scores.values())
     run = json.loads((tmp_path / "runs" / "three" / "run.json").read_text())
     assert run["fingerprint"]["reward.scorers.brevity.use"] == "team_rewards:brevity"
     page = (tmp_path / "runs" / "three" / "report.html").read_text()

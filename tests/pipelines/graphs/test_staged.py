@@ -1,8 +1,5 @@
-"""PPOD's graphs through kfp.local: stages with a gate, and passes over one set of images."""
+"""PPOD's graphs: stages with a gate, and passes over one set of images. tests/docker runs both."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,24 +8,8 @@ import yaml
 from reward_finetuning.config import load_config
 from reward_finetuning.pipelines.graphs.package import compile_package
 from reward_finetuning.pipelines.targets.services import TargetName
-from reward_finetuning.storage import RunDirectory
 
 PPOD = {"name": "ppod", "kl_weight": 1.0, "clip_range": 10.0, "pairs_per_update": 4, "convergence": None}
-
-
-@pytest.fixture
-def start(tmp_path, run_config):
-    def run(**changes):
-        config = run_config(objective=PPOD, training={"updates_per_epoch": 2}, **changes)
-        path = tmp_path / "run.yaml"
-        path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-        command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        return RunDirectory(config), done.stdout
-
-    return run
 
 
 def tasks_of(config, folder):
@@ -85,42 +66,6 @@ def test_an_offline_package_draws_once_and_trains_in_every_pass(tmp_path, run_co
 def test_a_staged_run_that_cannot_work_is_refused(run_config, changes, message):
     with pytest.raises(ValueError, match=message):
         run_config(**changes)
-
-
-@pytest.mark.slow
-def test_every_stage_is_evaluated_and_shown_and_the_gate_decides(start):
-    changes = {"loop": {"granularity": "staged", "epochs": 2}, "promotion": {"keep_on": []}}
-
-    run, printed = start(**changes)
-
-    assert run.latest().epoch == 2
-    page = (run.store.fetch(run.name(2, report_of(run, 2))) / "report.html").read_text()
-    assert "Epoch by epoch" in page
-    assert 'scope="row">epoch 1<' in page
-    assert 'scope="row">epoch 2<' in page
-    assert report_of(run, 1)
-    assert "not promoted" in printed or "promoted, " in printed
-    _, again = start(**changes)
-    assert "nothing was run" in again
-
-
-@pytest.mark.slow
-def test_offline_passes_train_on_one_set_of_images_and_go_on_where_they_ended(start):
-    offline = {"sampling": {"rollouts": "offline"}}
-    loop = {"granularity": "split", "epochs_per_run": 2}
-    start(name="two", loop={**loop, "epochs": 1}, **offline)
-
-    resumed, _ = start(name="two", loop={**loop, "epochs": 3}, **offline)
-    straight, _ = start(name="straight", loop={"granularity": "fused", "epochs": 3}, **offline)
-
-    assert resumed.latest().facts["weights_sha256"] == straight.latest().facts["weights_sha256"]
-    drawn = [name for epoch in (1, 2, 3) for name in resumed.store.names(f"epochs/{epoch:04d}") if "rollouts" in name]
-    assert len(drawn) == 1
-
-
-def report_of(run, epoch):
-    (name,) = (name for name in run.store.names(f"epochs/{epoch:04d}") if name.startswith("report-"))
-    return name
 
 
 def test_the_papers_run_files_hold_its_settings():
