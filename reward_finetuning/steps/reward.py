@@ -71,7 +71,7 @@ def _score(
     started = time.monotonic()
     with Progress("reward", f"epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)
-        rewards = score(scorers, config.reward.weights, batches)
+        rewards = score(scorers, config.reward.weights, batches, config.reward.groupwise)
     write_rewards(target, [s.index for s in samples], rewards)
     return {
         "num_images": len(samples),

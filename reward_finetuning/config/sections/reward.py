@@ -1,5 +1,6 @@
 """What is rewarded."""
 
+from math import lcm
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -30,6 +31,10 @@ class ScorerConfig(Frozen):
 
     use: str | None = None
     """A plug-in: `module:function`, or the name of an entry point in the group `reward_finetuning.scorers`."""
+
+    groupwise: bool = False
+    """Each call has all images of one prompt and no others, so that the scorer can compare them; `reward.batch_size`
+    does not apply."""
 
     url: ServiceUrl | None = None
     """A scorer served over HTTP."""
@@ -64,6 +69,18 @@ class RewardConfig(Frozen):
 
     verify: NonNegativeInt = 0
     """Images scored by ours and by the official packages before training; a difference above 1e-4 stops the run."""
+
+    @property
+    def groupwise(self) -> frozenset[str]:
+        """Names of the scorers that compare the images of a prompt."""
+        return frozenset(name for name, settings in self.scorers.items() if settings.groupwise)
+
+    def micro_batches_per_unit(self, images_per_prompt: int, micro_batch_size: int) -> int:
+        """Number of micro-batches in the smallest part of the images that splits no prompt of a groupwise scorer.
+
+        Shards and parts are cut at multiples of it. It is 1 without groupwise scorers.
+        """
+        return lcm(images_per_prompt, micro_batch_size) // micro_batch_size if self.groupwise else 1
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> Self:

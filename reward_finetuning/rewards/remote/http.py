@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 
-_OF_THE_CLIENT = ("url", "timeout_seconds", "retries", "token_env")
+_OF_THE_CLIENT = ("url", "groupwise", "timeout_seconds", "retries", "token_env")
 
 T = TypeVar("T")
 
