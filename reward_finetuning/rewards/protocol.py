@@ -34,6 +34,15 @@ class ImageFeatures(Protocol):
 
 
 @runtime_checkable
+class ReportsUsage(Protocol):
+    """Optional interface of a scorer that costs money: what it has used since it was loaded."""
+
+    def usage(self) -> Mapping[str, float]:
+        """Name of a count, such as requests or cost -> its value; each becomes the metric `reward/SCORER/NAME`."""
+        ...
+
+
+@runtime_checkable
 class ChecksPrompts(Protocol):
     """What a scorer's module may offer besides: which prompts its scorer can judge, known before any picture."""
 

@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.locations import Location, ServiceUrl
+from reward_finetuning.config.sections.chat import ChatConfig
 
 _COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
@@ -39,6 +40,9 @@ class ScorerConfig(Frozen):
     url: ServiceUrl | None = None
     """A scorer served over HTTP."""
 
+    chat: ChatConfig | None = None
+    """A judge behind an OpenAI-compatible chat endpoint; `url` is its address before /chat/completions."""
+
     timeout_seconds: PositiveFloat = 60.0
     """Longest wait for one answer of a served scorer."""
 
@@ -52,6 +56,8 @@ class ScorerConfig(Frozen):
     def _comes_from_one_place(self) -> Self:
         if self.use is not None and self.url is not None:
             raise ValueError(f"give use (a plug-in) or url (a served scorer), not both: {self.use!r}, {self.url!r}")
+        if self.chat is not None and self.url is None:
+            raise ValueError("chat needs url, the address of the endpoint, e.g. https://api.openai.com/v1")
         return self
 
 
