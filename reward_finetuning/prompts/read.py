@@ -20,6 +20,9 @@ from reward_finetuning.storage.folders import in_bucket, local_path
 class Format(Protocol):
     """A kind of prompt files. A module is one, too."""
 
+    def __hash__(self) -> int:
+        """A prompt set is read once for each format and file."""
+
     @property
     def locate(self) -> Callable[[Path], list[Path]]:
         """The files of a path."""

@@ -12,6 +12,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.models.model import ModelScorer
+from reward_finetuning.rewards.ocr import OcrScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
 from reward_finetuning.rewards.protocol import ChecksPrompts, ReportsUsage, Scorer, ScorerModule, Scorers
@@ -119,16 +120,16 @@ def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
 
 def _module(name: str, settings: ScorerConfig) -> ScorerModule:
     """The module that creates scorer `name`: by `chat`, `url` or `use`, or from the registry."""
-    if settings.chat is not None:
-        return cast("ScorerModule", import_module(_JUDGE))
     if settings.url is not None:
-        return cast("ScorerModule", import_module(_SERVED))
+        return cast("ScorerModule", import_module(_SERVED if settings.chat is None else _JUDGE))
     if settings.use is not None:
         return plugin(name, settings.use)
     if name in official.NAMES:
         return official.official_scorer(name)
+    if name == "ocr":
+        return OcrScorer()
     if name not in _SCORERS:
-        names = ", ".join(sorted(_SCORERS))
+        names = ", ".join(sorted({*_SCORERS, "ocr"}))
         others = f"or set reward.scorers.{name}.use (a plug-in) or .url (a server)"
         raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]
