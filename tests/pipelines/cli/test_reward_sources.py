@@ -66,6 +66,6 @@ def test_a_run_trains_on_judges_and_groupwise_rewards_with_prompts_of_a_table(tm
     (policy,) = run.glob("epochs/0001/policy*/manifest.json")
     metrics = json.loads(policy.read_text())["facts"]["metrics"]
     assert (metrics["reward/rating/requests"], metrics["reward/duel/requests"]) == (6, 12)
-    assert metrics["reward/duel/cost"] == 12 * 200 / 1e6
+    assert metrics["reward/duel/cost"] == pytest.approx(12 * 200 / 1e6)
     assert KEY not in done.stdout + done.stderr
     assert not any(KEY.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
