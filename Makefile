@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
+	scorer-environment test-rewards test-ocr test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -123,6 +123,14 @@ study-quick: .venv/.train ## repeat a part of the study, compare with the commit
 
 scorer-environment: .venv-scorer/.done ## install the official reward packages into .venv-scorer; RFT_OFFICIAL_PYTHON is its bin/python
 
+.venv-ocr/.done: pyproject.toml
+	test -x .venv-ocr/bin/pip || $(PYTHON) -m venv .venv-ocr
+	.venv-ocr/bin/pip install --quiet --disable-pip-version-check --editable '.[ocr]' pytest
+	touch $@
+
+test-ocr: .venv-ocr/.done ## the OCR scorer with its real engine, in an environment without torch
+	.venv-ocr/bin/pytest -q tests/ocr
+
 test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
 
@@ -172,4 +180,4 @@ lock: ## resolve the dependencies and write constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
 clean: ## remove environments and build outputs; keeps runs
-	rm -rf .venv .venv-scorer .venv-infra .venv-checkov build
+	rm -rf .venv .venv-scorer .venv-ocr .venv-infra .venv-checkov build

@@ -99,6 +99,7 @@ COVERAGE = {
     "rewards/models/test_fetching": "rewards.catalogue",
     "rewards/test_plugins": "rewards.function rewards.models.model rewards.scorer",
     "rewards/test_weighted": "rewards.checked",
+    "rewards/judge/test_chat": "config.sections.chat rewards.judge.messages rewards.judge.usage",
     "rewards/test_verification": "rewards.official.environment rewards.verification_pictures",
     "rewards/remote/test_http": "rewards.remote.deadlines rewards.remote.exchange",
     "rewards/remote/test_server": "rewards.remote.admission",

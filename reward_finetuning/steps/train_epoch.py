@@ -131,6 +131,7 @@ def _train(
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
+    metrics |= _usage([scored for _, scored in pairs])
     metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
     if folder is None:
         return {}
@@ -213,6 +214,16 @@ def _reward_metrics(rewards: Rewards, batch: Batch) -> dict[str, float]:
     for name, values in rewards.scores.items():
         metrics[f"reward/{name}/mean"] = float(values.mean())
         metrics[f"reward/{name}/std"] = float(values.std())
+    return metrics
+
+
+def _usage(rewards: Sequence[Reference]) -> dict[str, float]:
+    """Requests, tokens and cost of the scorers that report them, over all shards."""
+    metrics: dict[str, float] = {}
+    for scored in rewards:
+        counts = scored.facts.get("usage", {})  # absent in rewards of earlier versions
+        for name in counts if isinstance(counts, dict) else ():
+            metrics[f"reward/{name}"] = metrics.get(f"reward/{name}", 0.0) + number(counts, name, scored.name)
     return metrics
 
 
