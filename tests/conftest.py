@@ -1,8 +1,10 @@
 import os
 import shutil
 import signal
+import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +16,23 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 @pytest.fixture(autouse=True)
 def _no_tracking_server(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_stack():
+    """The name of kfp's caller without the source lines of the whole stack.
+
+    kfp reads them at every setting of a task, for an error message. In a test process, which has thousands of modules
+    and frames without a file, Python searches all modules for each such frame: a compilation takes 10 s instead of 1.
+    """
+    from kfp.dsl import pipeline_task
+
+    def stack():
+        return [(), (None, None, 0, sys._getframe(2).f_code.co_name)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_task, "inspect", SimpleNamespace(stack=stack))
+        yield
 
 
 @pytest.fixture(scope="session")

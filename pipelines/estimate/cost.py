@@ -184,8 +184,10 @@ class _Estimator:
         reference = network.parameters * 4 if full else 0
         decoded = _DECODED * self._pixels * (config.sampling.micro_batch_size if self._pixels <= 512**2 else 1)
         sampling = max(decoded, config.sampling.micro_batch_size * activations * _FORWARD_ACTIVATIONS)
-        sample = unet + frozen + reference + sampling
-        train = unet + frozen + optimizer + config.training.cells_per_batch * kept
+        batch = config.training.cells_per_batch * kept
+        # Offloaded networks are on the GPU before a batch or after it, not beside it.
+        sample = unet + reference + (max(frozen, sampling) if config.model.offload else frozen + sampling)
+        train = unet + optimizer + (max(frozen, batch) if config.model.offload else frozen + batch)
         in_one_task = reference if config.loop.granularity == "fused" else 0
         return {
             "sample": sample / _GIGA + _CONTEXT,

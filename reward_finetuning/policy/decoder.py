@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reward_finetuning.policy.finite import check_outputs
+from reward_finetuning.policy.offload import Placement
 
 _SLICED_ABOVE = 512 * 512
 """Pixels above which pictures are decoded one at a time: at 1024 x 1024 and in float32 one takes gigabytes."""
@@ -18,14 +19,14 @@ _SLICED_ABOVE = 512 * 512
 class Decoder:
     """A frozen VAE."""
 
-    def __init__(self, vae: Any, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, vae: Any, placement: Placement, dtype: torch.dtype) -> None:
         """Take over `vae`; in float32 where its config says that it overflows in float16 (SDXL's)."""
         overflows = dtype == torch.float16 and vae.config.force_upcast
         self._dtype = torch.float32 if overflows else dtype
-        self._vae = vae.to(device).eval().requires_grad_(requires_grad=False)
+        self._vae = vae.to(placement.home).eval().requires_grad_(requires_grad=False)
         if self._dtype != vae.dtype:
             self._vae.to(self._dtype)
-        self._device = device
+        self._placement = placement
 
     @property
     def factor(self) -> int:
@@ -41,10 +42,11 @@ class Decoder:
         """
         if latents.shape[-1] * latents.shape[-2] * self.factor**2 > _SLICED_ABOVE:
             self._vae.enable_slicing()
-        scaled = latents.to(self._device).float() / self._vae.config.scaling_factor
+        scaled = latents.to(self._placement.device).float() / self._vae.config.scaling_factor
         if (shift := self._vae.config.shift_factor) is not None:
             scaled = scaled + shift
-        pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
+        with self._placement.at_work([self._vae]):
+            pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
         check_outputs("decoded images", [pixels], "vae", self._vae, self._dtype)
         pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return (pixels * 255).round().astype(np.uint8)

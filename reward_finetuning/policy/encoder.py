@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from reward_finetuning.config.display import shown
 from reward_finetuning.events import report_warning
 from reward_finetuning.policy.denoiser import joined
 from reward_finetuning.policy.finite import check_outputs
+from reward_finetuning.policy.offload import Placement
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
 from reward_finetuning.policy.text_encoders import encode_prompt, reader
 from reward_finetuning.records import Conditioning
 
@@ -26,15 +29,17 @@ _MOST_WARNINGS = 5
 class PromptEncoder:
     """Encodes each prompt once, and alone: in a batch of another size the last bits would differ."""
 
-    def __init__(self, pipeline: Any, device: torch.device, *, max_sequence_length: int | None = None) -> None:
+    def __init__(self, pipeline: Any, placement: Placement, *, max_sequence_length: int | None = None) -> None:
         """Use the text encoders of a pipeline of ARCHITECTURES, as they are.
 
         Args:
             pipeline: whose.
-            device: where they are.
+            placement: where they encode, and where they are in between.
             max_sequence_length: tokens that T5 reads; the pipeline's own default when not given.
         """
-        self._pipeline, self._device, self._limit = pipeline, device, max_sequence_length
+        self._pipeline, self._placement, self._limit = pipeline, placement, max_sequence_length
+        names = ARCHITECTURES[type(pipeline).__name__].text_encoders
+        self._encoders = [encoder for name in names if (encoder := getattr(pipeline, name)) is not None]
         self._rows: dict[str, Conditioning] = {}
         self._cut: dict[tuple[int, ...], str] = {}  # what is left of a long prompt -> the first prompt it is of
         self._warnings = 0
@@ -45,11 +50,13 @@ class PromptEncoder:
         Raises:
             TrainingError: an embedding is not finite.
         """
-        return joined([self._row(text) for text in prompts])
+        are_known = all(text in self._rows for text in prompts)
+        with nullcontext() if are_known else self._placement.at_work(self._encoders):
+            return joined([self._row(text) for text in prompts])
 
     def unconditional(self) -> Conditioning:
         """What stands for no prompt in guidance, one row: the empty prompt, or zeros where SDXL's config says so."""
-        empty = self._row("")
+        empty = self.encode([""])
         if not self._pipeline.config.get("force_zeros_for_empty_prompt", False):
             return empty
         assert empty.pooled is not None
@@ -83,7 +90,7 @@ class PromptEncoder:
     @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
         self._report_cut(text)
-        encoded, sources = encode_prompt(self._pipeline, text, self._device, self._limit)
+        encoded, sources = encode_prompt(self._pipeline, text, self._placement.device, self._limit)
         for name, embeddings in sources.items():
             encoder = getattr(self._pipeline, name)
             check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)

@@ -19,6 +19,7 @@ from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
 from reward_finetuning.policy.encoder import PromptEncoder
 from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
+from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, geometry
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
@@ -36,11 +37,12 @@ class Policy:
         self.network_name = self._architecture.network
         self.network = getattr(pipeline, self.network_name).to(self.device).eval().requires_grad_(requires_grad=False)
         self._set_sampling(sampling)
-        self._decoder = Decoder(pipeline.vae, self.device, self.dtype)
+        placement = Placement(self.device, torch.device("cpu") if model.offload else self.device)
+        self._decoder = Decoder(pipeline.vae, placement, self.dtype)
         for name in self._architecture.text_encoders:
             if (encoder := getattr(pipeline, name)) is not None:
-                encoder.to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
-        self._encoder = PromptEncoder(pipeline, self.device, max_sequence_length=model.max_sequence_length)
+                encoder.to(placement.home, self.dtype).eval().requires_grad_(requires_grad=False)
+        self._encoder = PromptEncoder(pipeline, placement, max_sequence_length=model.max_sequence_length)
         self._model = model
         self._reference_network: Any = None
         if model.trainable == "lora":

@@ -76,11 +76,12 @@ def kill_in_epoch_2(one):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_split_sharded_fused_and_killed_runs_end_in_the_same_bits(tasks, objective):
     digests = {
-        "a task an epoch": by_tasks(made(tasks, "split-1", objective, granularity="split", num_shards=1)),
-        "two shards": by_tasks(made(tasks, "split-2", objective, granularity="split", num_shards=2)),
-        "one task": in_one_task(made(tasks, "fused", objective)),
+        "two shards": by_tasks(made(tasks, "split", objective, granularity="split", num_shards=2)),
         "one task, killed": killed_and_started_again(tasks, objective),
     }
+    if objective == "dpok":  # it has the most state; tests/pipelines/test_determinism.py runs all four with PRDP
+        digests["a task an epoch"] = by_tasks(made(tasks, "whole", objective, granularity="split", num_shards=1))
+        digests["one task"] = in_one_task(made(tasks, "fused", objective))
 
     assert len(set(digests.values())) == 1, digests
 

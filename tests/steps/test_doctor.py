@@ -1,13 +1,10 @@
-"""The doctor in real epochs: what is measured, that training does not notice, and which settings it warns of."""
+"""The doctor in real epochs: what is measured, and that training does not notice."""
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from reward_finetuning.tracking import history
 from reward_finetuning.training import update
-from reward_finetuning.training.monitor import readings_of
 
 MEASURES = {
     "reference_pull",
@@ -85,45 +82,3 @@ def test_advice_is_given_once_in_the_epoch_in_which_its_reason_begins(tasks, cap
     assert log.count("move of the log-probs in an epoch is too high") == 1
     assert "warning: epoch 1: move of the log-probs" in log
     assert "clip ranges, limit 5): try training.learning_rate: 0.05" in log
-
-
-PROMPTS = Path(__file__).parents[2] / "benchmarks" / "study" / "prompts" / "large.jsonl"
-WORLD = {
-    "model": {"source": "shapes", "trainable": "lora", "lora": {"rank": 8, "alpha": 4.0}},
-    "reward": {"weights": {"shapes": 1.0}},
-}
-SAMPLING = {"num_steps": 5, "spacing": "quadratic", "guidance_scale": 1.0, "micro_batch_size": 64}
-
-
-def trained(tasks, name, num_epochs, *, beta, updates, learning_rate, prompts, images):
-    one = tasks(
-        **WORLD,
-        name=name,
-        seed=7,
-        prompts={"train": str(PROMPTS), "prompts_per_epoch": prompts},
-        sampling={**SAMPLING, "images_per_prompt": images},
-        objective={"name": "prdp", "kl_weight": beta, "clip_range": 1e-3},
-        training={"updates_per_epoch": updates, "learning_rate": learning_rate, "cells_per_batch": 160},
-        loop={"epochs": num_epochs},
-    )
-    plan = one.begin()
-    for epoch in range(num_epochs):
-        one.epoch(plan, epoch)
-    return one.run
-
-
-@pytest.mark.slow
-def test_the_studys_first_settings_of_prdp_are_warned_of(tasks):
-    run = trained(tasks, "old", 8, beta=20.0, updates=4, learning_rate=1e-2, prompts=32, images=2)
-
-    pulls = dict(history(run)["doctor/reference_pull"])
-    warned = {epoch: [r.label for r in readings_of(run, epoch) if r.advice] for epoch in pulls}
-    assert any("pull of the reference" in labels for labels in warned.values()), pulls
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("beta", "updates", "learning_rate"), [(0.3, 2, 6e-3), (1.0, 4, 1e-2)], ids=str)
-def test_settings_that_learn_are_not_warned_of(tasks, beta, updates, learning_rate):
-    run = trained(tasks, "new", 5, beta=beta, updates=updates, learning_rate=learning_rate, prompts=32, images=8)
-
-    assert [reading.warning for epoch in range(1, 6) for reading in readings_of(run, epoch) if reading.advice] == []

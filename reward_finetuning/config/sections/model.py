@@ -63,3 +63,7 @@ class ModelConfig(Frozen):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
+
+    offload: bool = False
+    """Text encoders and the VAE stay in the memory of the host, and are on the GPU only while they encode or decode. It
+    saves GPU memory while the network is sampled from or trained, and costs a copy to the GPU at each use."""

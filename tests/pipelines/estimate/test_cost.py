@@ -258,3 +258,17 @@ def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_f
     assert plain["train"].flops == pytest.approx(2 * 40 * step + step)
     assert checkpointed["train"].flops == pytest.approx(3 * 40 * step + step)
     assert checkpointed["train"].memory < plain["train"].memory
+
+
+def test_offloaded_encoders_are_not_in_memory_beside_a_batch(tmp_path):
+    def memory(*, offload):
+        model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora", "dtype": "bfloat16"}
+        training = {"gate_cells": 1, "cells_per_batch": 1, "gradient_checkpointing": True}
+        settings = {"model": model | {"offload": offload}, "training": training}
+        return {name: role.memory for name, role in estimate(run(tmp_path, **settings), H100).roles.items()}
+
+    beside, away = memory(offload=False), memory(offload=True)
+
+    assert away["reward"] == beside["reward"]
+    assert all(away[role] < beside[role] for role in ("sample", "train", "evaluate"))
+    assert away["train"] > NETWORKS["flux"].parameters * 2 / 1e9

@@ -1,19 +1,19 @@
-"""A run of each family through the pipeline, exported in every form, and drawn by stock diffusers where ours is not."""
+"""A run of each UNet family, exported in every form, and drawn by stock diffusers in a process without ours."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from reward_finetuning.config import load_config
+from reward_finetuning.config import RunConfig
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
 from reward_finetuning.policy.restore import policy_at
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import Reference, RunDirectory
 
 PROMPT = "a red circle"
@@ -49,7 +49,7 @@ assert not any(name.startswith(("reward_finetuning", "pipelines", "components"))
 
 
 def run_epoch(folder, source, trainable):
-    """One epoch of PRDP through the compiled pipeline."""
+    """One epoch of PRDP. tests/policy/export/test_flow_exports.py runs its epochs through the pipeline."""
     (folder / "evaluation.txt").write_text("a blue square\n", encoding="utf-8")
     tree = {
         "name": "family",
@@ -64,14 +64,10 @@ def run_epoch(folder, source, trainable):
         "loop": {"epochs": 1},
         "tracking": {"enabled": False},
     }
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    command = [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return RunDirectory(load_config(path))
+    config = RunConfig.model_validate(tree)
+    plan = next_epochs(config.model_dump_json(), str(folder / "before")).plan
+    run_epochs(config.model_dump_json(), plan, str(folder / "after"), str(folder / "report.html"))
+    return RunDirectory(config)
 
 
 def ours(run, reference, noise):
@@ -82,9 +78,7 @@ def ours(run, reference, noise):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", TRAINABLE)
-def test_an_epoch_through_the_pipeline_and_stock_diffusers_draws_the_policys_picture_from_every_export(
-    family, family_folder, tmp_path
-):
+def test_stock_diffusers_draws_the_policys_picture_from_every_export(family, family_folder, tmp_path):
     source, trainable = family_folder(family), TRAINABLE[family]
     run = run_epoch(tmp_path, source, trainable)
     policy = policy_of_epoch(run, 1)

@@ -1,8 +1,11 @@
 """Each rule on curves: silent within its limit, one sentence with a setting and a value above it."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from reward_finetuning.config import load_config
+from reward_finetuning.config import RunConfig, load_config
 from reward_finetuning.training.doctor.rules import examine
 
 
@@ -105,3 +108,24 @@ def test_advice_is_a_setting_that_a_run_file_takes(run_config, tmp_path):
     assert tried.objective.kl_weight == pytest.approx(0.003)
     assert (tried.training.learning_rate, tried.training.epsilon) == (5e-5, 1e-10)
     assert tried.training.betas == (0.9, 0.99)
+
+
+RUNS = Path(__file__).parents[3] / "benchmarks" / "study" / "doctor"
+FIRST_SETTINGS = {
+    "superseded-large": {"pull of the reference"},
+    "superseded-small": {"pull of the reference"},
+    "superseded-large-beta0.1": {"move of the log-probs in an epoch"},
+}
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.json")), ids=lambda path: path.stem)
+def test_recorded_runs_are_warned_of_if_they_have_the_studys_first_settings_and_not_otherwise(path):
+    run = json.loads(path.read_text(encoding="utf-8"))
+    settings = RunConfig.model_validate({"name": run["arm"], **run["settings"]})
+
+    labels = set()
+    for epoch in range(1, run["epochs_done"] + 1):
+        until = {name: [point for point in points if point[0] <= epoch] for name, points in run["curves"].items()}
+        labels |= {reading.label for reading in examine(until, settings) if reading.advice}
+
+    assert labels == FIRST_SETTINGS.get(run["arm"], set())
