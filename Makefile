@@ -10,7 +10,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 # and five times longer on a busy machine, because waiting threads spin (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
+.PHONY: help docs demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
 	scorer-environment test-rewards test-ocr test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
 
 help: ## list the targets
@@ -36,6 +36,13 @@ test: .venv/.dev ## run every test that needs only Python packages
 	$(PIP) --editable '.[train,dev,browser]'
 	@touch $@
 
+.venv/.docs: .venv/.dev
+	$(PIP) --editable '.[train,dev,docs]'
+	@touch $@
+
+docs: .venv/.docs ## build the documentation as a site: build/site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 chromium:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
 	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null || { \
@@ -43,7 +50,7 @@ chromium:
 	      exit 2; }; \
 	  apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends chromium; }
 
-test-browser: .venv/.browser chromium ## test the report in headless Chromium: keyboard, slider, dark mode, phone, accessibility
+test-browser: .venv/.browser docs chromium ## test the report and the documentation in headless Chromium: keyboard, slider, dark mode, phone, accessibility
 	$(BIN)/pytest -q tests/browser
 
 screenshots: .venv/.browser chromium ## regenerate docs/report*.png and docs/mlflow-*.png from the run of `make demo`
@@ -174,7 +181,7 @@ bench-gpu: .venv/.train ## measure this project on a GPU in 9 minutes; OPTIONS=-
 
 lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images,fuzz]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,docs,images,fuzz]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
