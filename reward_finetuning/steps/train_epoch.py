@@ -130,7 +130,7 @@ def _train(
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
-    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
+    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().nanmean())
     if folder is None:
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
