@@ -15,7 +15,7 @@ from reward_finetuning.config.sections.promotion import PromotionConfig
 from reward_finetuning.config.sections.prompts import PromptsConfig
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.reward import RewardConfig
-from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.config.sections.tracking import RetentionConfig, TrackingConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
@@ -184,8 +184,9 @@ class RunConfig(Frozen):
         for key in ("t5", "max_sequence_length"):
             if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
                 del numeric["model"][key]
-        if self.sampling.flow == FlowConfig():
-            del numeric["sampling"]["flow"]
+        for key in ("flow", "kl_share"):
+            if getattr(self.sampling, key) == SamplingConfig.model_fields[key].default:
+                del numeric["sampling"][key]
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         if self.training.ema_decay is None:

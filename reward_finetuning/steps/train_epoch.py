@@ -132,7 +132,7 @@ def _train(
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
     metrics |= _usage([scored for _, scored in pairs])
-    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
+    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().nanmean())
     if folder is None:
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
