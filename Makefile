@@ -10,8 +10,8 @@ RUN := pipelines/runs/shapes-prdp.yaml
 # and five times longer on a busy machine, because waiting threads spin (benchmarks/).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
-	scorer-environment test-rewards test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
+.PHONY: help docs demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
+	scorer-environment test-rewards test-ocr test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -36,6 +36,13 @@ test: .venv/.dev ## run every test that needs only Python packages
 	$(PIP) --editable '.[train,dev,browser]'
 	@touch $@
 
+.venv/.docs: .venv/.dev
+	$(PIP) --editable '.[train,dev,docs]'
+	@touch $@
+
+docs: .venv/.docs ## build the documentation as a site: build/site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 chromium:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
 	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null || { \
@@ -43,12 +50,13 @@ chromium:
 	      exit 2; }; \
 	  apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends chromium; }
 
-test-browser: .venv/.browser chromium ## test the report in headless Chromium: keyboard, slider, dark mode, phone, accessibility
+test-browser: .venv/.browser docs chromium ## test the report and the documentation in headless Chromium: keyboard, slider, dark mode, phone, accessibility
 	$(BIN)/pytest -q tests/browser
 
-screenshots: .venv/.browser chromium ## regenerate docs/report*.png from the run of `make demo`
+screenshots: .venv/.browser chromium ## regenerate docs/report*.png and docs/mlflow-*.png from the run of `make demo`
 	$(BIN)/rft report $(RUN) --output build/report.html
 	$(BIN)/python tests/browser/screenshots.py build/report.html docs
+	$(BIN)/python tests/browser/mlflow_screenshots.py runs $(basename $(notdir $(RUN))) docs
 
 check: format lint types imports fast ## check format, lint, types, import contracts, fast tests: run before every commit
 
@@ -122,6 +130,14 @@ study-quick: .venv/.train ## repeat a part of the study, compare with the commit
 
 scorer-environment: .venv-scorer/.done ## install the official reward packages into .venv-scorer; RFT_OFFICIAL_PYTHON is its bin/python
 
+.venv-ocr/.done: pyproject.toml
+	test -x .venv-ocr/bin/pip || $(PYTHON) -m venv .venv-ocr
+	.venv-ocr/bin/pip install --quiet --disable-pip-version-check --editable '.[ocr]' pytest
+	touch $@
+
+test-ocr: .venv-ocr/.done ## the OCR scorer with its real engine, in an environment without torch
+	.venv-ocr/bin/pytest -q tests/ocr
+
 test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
 
@@ -165,10 +181,10 @@ bench-gpu: .venv/.train ## measure this project on a GPU in 9 minutes; OPTIONS=-
 
 lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,images,fuzz]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,docs,images,fuzz]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
 clean: ## remove environments and build outputs; keeps runs
-	rm -rf .venv .venv-scorer .venv-infra .venv-checkov build
+	rm -rf .venv .venv-scorer .venv-ocr .venv-infra .venv-checkov build

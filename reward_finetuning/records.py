@@ -58,6 +58,7 @@ class Stream(IntEnum):
     PROMPT_ORDER = 3
     LORA_INIT = 4
     OBJECTIVE = 5
+    REFERENCE_CELLS = 6
 
 
 PRETRAINED = "pretrained"
@@ -99,10 +100,10 @@ class Trajectories:
     """[B, T] float32 nats per latent element, under the policy that sampled."""
 
     log_probs_ref: Tensor
-    """[B, T] the same under the reference."""
+    """[B, T] the same under the reference; NaN where it was not evaluated."""
 
     kl: Tensor
-    """[B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element."""
+    """[B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element; NaN as log_probs_ref."""
 
     x_0: Tensor | None = None
     """[B, C, H, W] the final latents if deterministic steps follow the last stochastic one."""
@@ -141,7 +142,7 @@ class Batch:
     """[B, T] under the policy that sampled."""
 
     log_probs_ref: Tensor
-    """[B, T]."""
+    """[B, T]; NaN where the reference was not evaluated, which is nowhere if the objective reads it."""
 
     rewards: Tensor
     """[B] float64."""

@@ -144,7 +144,7 @@ def nudged_run(run_config):
     from reward_finetuning.report.sample_grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
     from reward_finetuning.storage import Reference, RunDirectory
-    from reward_finetuning.storage.artifacts.evaluations import write_evaluation
+    from reward_finetuning.storage.artifacts.evaluations import Part, write_evaluation, write_pictures
     from reward_finetuning.storage.reference import weights_sha256
 
     def policy(run, epoch):
@@ -184,7 +184,11 @@ def nudged_run(run_config):
 
     def report(run, before, after):
         def write(folder):
-            write_evaluation(folder, after, (), run.config.sampling.micro_batch_size)
+            size = run.config.sampling.micro_batch_size
+            batches = [after.images[first : first + size] for first in range(0, len(after.images), size)]
+            for number, pictures in enumerate(batches):
+                write_pictures(folder, number, pictures)
+            write_evaluation(folder, after, (Part(report_name(run, after.epoch), 0, len(batches)),), size)
             write_grid(after.images, after.prompts, 4, folder / GRID)
             (folder / PAGE).write_text("<title>page</title>", encoding="utf-8")
             return {"metrics": as_metrics(compare(before, after))}

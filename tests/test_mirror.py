@@ -82,7 +82,8 @@ COVERAGE = {
     "prompts/test_text": "prompts.prompt_set prompts.read",
     # Parts of the page are tested on the page.
     "report/test_page": (
-        "report.charts.drawing report.charts.kl_by_step report.gallery report.html report.pictures report.sections"
+        "report.cards report.charts.drawing report.charts.kl_by_step report.gallery report.html report.pictures "
+        "report.sections"
     ),
     "report/test_runs": "report.picture_rows report.runs_page",
     "report/statistics/test_intervals": "report.statistics.pairing",
@@ -98,6 +99,7 @@ COVERAGE = {
     "rewards/models/test_fetching": "rewards.catalogue",
     "rewards/test_plugins": "rewards.function rewards.models.model rewards.scorer",
     "rewards/test_weighted": "rewards.checked",
+    "rewards/judge/test_chat": "config.sections.chat rewards.judge.messages rewards.judge.usage",
     "rewards/test_verification": "rewards.official.environment rewards.verification_pictures",
     "rewards/remote/test_http": "rewards.remote.deadlines rewards.remote.exchange",
     "rewards/remote/test_server": "rewards.remote.admission",

@@ -119,9 +119,10 @@ class _Estimator:
 
     def _reference_flops(self, rollouts: int) -> float:
         """FLOPs of log_probs_ref. In the first epoch, the policy is the reference, unless it starts from an adapter."""
-        model = self._config.model
-        first = 0 if model.adapter is not None and model.trainable == "lora" else 1
-        return (rollouts - first) * self._images * self._trajectory()
+        config = self._config
+        first = 0 if config.model.adapter is not None and config.model.trainable == "lora" else 1
+        share = 1.0 if config.objective.reads_reference else config.sampling.kl_share
+        return share * (rollouts - first) * self._images * self._trajectory()
 
     def _train_flops(self) -> float:
         """Upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier."""

@@ -24,6 +24,7 @@ BUCKET_SCHEMES = ("gs", "s3")
 BUCKET_EXAMPLES = " or ".join(f"{scheme}://BUCKET/PREFIX" for scheme in BUCKET_SCHEMES)
 """How messages show what is possible."""
 
+_TABLE = re.compile(r"(.+\.(?:parquet|csv|tsv|json|jsonl|ndjson)):([^:/]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)")
 _BARE_SCHEMES = tuple(f"{scheme}:" for scheme in BUCKET_SCHEMES)
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
@@ -59,6 +60,12 @@ def check_location(value: str) -> str:
         return value
     _check_variables(value)
     return _expanded(value)
+
+
+def without_column(source: str) -> tuple[str, str]:
+    """The file of a prompt set `FILE:COLUMN`, and the column; the source and "" if it names no column of a table."""
+    match = _TABLE.fullmatch(source)
+    return (match[1], match[2]) if match else (source, "")
 
 
 def check_prompt_source(value: str) -> str:

@@ -15,7 +15,7 @@ from reward_finetuning.config.sections.promotion import PromotionConfig
 from reward_finetuning.config.sections.prompts import PromptsConfig
 from reward_finetuning.config.sections.retraining import RetrainingConfig
 from reward_finetuning.config.sections.reward import RewardConfig
-from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
+from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.config.sections.tracking import RetentionConfig, TrackingConfig
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.config.sections.warm_start import WarmStartConfig
@@ -74,6 +74,12 @@ class RunConfig(Frozen):
         return -(-self.num_images // self.sampling.micro_batch_size)
 
     @property
+    def micro_batches_per_unit(self) -> int:
+        """Shards of an epoch have a multiple of this number of micro-batches, the last one excepted."""
+        sampling = self.sampling
+        return self.reward.micro_batches_per_unit(sampling.images_per_prompt, sampling.micro_batch_size)
+
+    @property
     def registered_model(self) -> str | None:
         """Name of the MLflow registered model; None where champions are kept in the run directory alone."""
         name = self.promotion.registered_model
@@ -117,6 +123,15 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"loop.num_shards={self.loop.num_shards} but an epoch's {self.num_images} images are "
                 f"{self.num_micro_batches} micro-batches: lower it, or sampling.micro_batch_size"
+            )
+        num_units = -(-self.num_micro_batches // self.micro_batches_per_unit)
+        if self.loop.num_shards > num_units:
+            names = ", ".join(sorted(self.reward.groupwise))
+            raise ValueError(
+                f"loop.num_shards={self.loop.num_shards} but {names} scores all images of a prompt together, and "
+                f"{self.num_images} images in micro-batches of {self.sampling.micro_batch_size} can be cut into "
+                f"at most {num_units} shards without splitting a prompt: lower it, or set "
+                "sampling.micro_batch_size to a divisor of sampling.images_per_prompt"
             )
         return self
 
@@ -169,8 +184,9 @@ class RunConfig(Frozen):
         for key in ("t5", "max_sequence_length"):
             if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
                 del numeric["model"][key]
-        if self.sampling.flow == FlowConfig():
-            del numeric["sampling"]["flow"]
+        for key in ("flow", "kl_share"):
+            if getattr(self.sampling, key) == SamplingConfig.model_fields[key].default:
+                del numeric["sampling"][key]
         if self.model.trainable == "full":
             del numeric["model"]["lora"]
         if self.training.ema_decay is None:
@@ -181,7 +197,8 @@ class RunConfig(Frozen):
         del numeric["training"]["processes"]  # as the number of GPUs, it changes rounding alone
         # What scores depend on is in the scorers' digests, not in where they run; a plug-in may have no digest.
         numeric["reward"]["scorers"] = {
-            name: each.model_dump(include={"dtype", "use"}) for name, each in self.reward.scorers.items()
+            name: each.model_dump(include={"dtype", "use"} | ({"groupwise"} if each.groupwise else set()))
+            for name, each in self.reward.scorers.items()
         }
         if self.warm_start is not None:
             numeric["warm_start"] = {"reference": self.warm_start.reference}

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reward_finetuning.records import Stream
@@ -33,6 +34,26 @@ def image_generator(seed: int, stream: Stream, epoch: int, prompt_id: str, image
 def image_noise(generator: np.random.Generator, num_steps: int, shape: tuple[int, int, int]) -> Tensor:
     """All noise of one image, [T + 1, C, H, W] float32 standard normal: x_T, then one draw per step."""
     return torch.from_numpy(generator.standard_normal((num_steps + 1, *shape), dtype=np.float32))
+
+
+def reference_steps(seed: int, epoch: int, micro_batches: int, num_steps: int, *, share: float) -> NDArray[np.bool_]:
+    """For which steps of which micro-batches of an epoch the reference is evaluated, [micro_batches, num_steps].
+
+    A simple random sample of the steps without replacement, at least one: the mean of a measure over it is an unbiased
+    estimate of the mean over all steps of micro-batches of equal size. It depends on the epoch alone, so on no shard.
+
+    Args:
+        seed: of the run.
+        epoch: its number.
+        micro_batches: of the whole epoch.
+        num_steps: T.
+        share: of all steps, in (0, 1].
+    """
+    num_cells = micro_batches * num_steps
+    rng = np.random.default_rng(seed_sequence(seed, Stream.REFERENCE_CELLS, epoch))
+    chosen = np.zeros(num_cells, dtype=np.bool_)
+    chosen[rng.permutation(num_cells)[: max(1, round(share * num_cells))]] = True
+    return chosen.reshape(micro_batches, num_steps)
 
 
 def cell_order(seed: int, epoch: int, update: int, num_cells: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ def draw(
     grid: Grid,
     *,
     latents_dtype: torch.dtype = torch.float32,
+    reference_steps: Sequence[bool] | None = None,
 ) -> Trajectories:
     """Denoise x_T to x_0, recording each stochastic step's log-probability of the value that is stored.
 
@@ -33,6 +36,7 @@ def draw(
         prompts: M of them.
         grid: T steps, of which S are stochastic.
         latents_dtype: type of the stored latents.
+        reference_steps: for which of the S stochastic steps the reference is evaluated; None: for all.
 
     Returns:
         Trajectories of M images, with S steps; none has a log-prob if S = 0.
@@ -53,10 +57,13 @@ def draw(
         std = step_std(grid, steps, x)
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
         log_probs.append(gaussian.log_prob(x_prev, mean, std))
-        if denoise_ref is not None:
+        if denoise_ref is not None and (reference_steps is None or reference_steps[len(kl)]):
             mean_ref = step_means(denoise_ref, x, prompts, grid, steps)
             log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
             kl.append(gaussian.step_kl(mean, mean_ref, std))
+        elif denoise_ref is not None:
+            log_probs_ref.append(torch.full_like(std, torch.nan))
+            kl.append(log_probs_ref[-1])
         x = x_prev
         latents.append(x)
     old = torch.stack(log_probs, dim=1) if log_probs else x.new_zeros(len(x), 0)

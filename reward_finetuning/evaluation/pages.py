@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reward_finetuning.evaluation.provenance import provenance
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.charts.against_kl import draw_against_kl
 from reward_finetuning.report.charts.curves import Points
@@ -10,7 +11,6 @@ from reward_finetuning.report.page import Page, render_page
 from reward_finetuning.report.stages import stages
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import history
-from reward_finetuning.training.monitor import alarms_of, readings_of
 
 _CURVES = (
     "sample/kl_to_reference",
@@ -41,7 +41,7 @@ def run_page(run: RunDirectory, comparison: Comparison, before: EvaluatedSamples
     against_kl = draw_against_kl(comparison, before, logged, epoch=after.epoch, trained=trained)
     by_epoch = stages(comparison, logged, after.epoch)
     curves = training_curves(run, logged)
-    return render_page(comparison, before, after, curves, _facts(run, after), against_kl, by_epoch)
+    return render_page(comparison, before, after, curves, provenance(run, after), against_kl, by_epoch)
 
 
 def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]]) -> dict[str, Points]:
@@ -54,21 +54,3 @@ def training_curves(run: RunDirectory, logged: dict[str, list[tuple[int, float]]
     gains = [key for key in logged if key.startswith("eval/") and "/reward/gain" in key and "/category/" not in key]
     evaluated = [key for key in gains if len(logged[key]) > 1]  # a single evaluation is in the table
     return {key: logged[key] for key in [*chosen, *evaluated] if key in logged}
-
-
-def _facts(run: RunDirectory, evaluated: EvaluatedSamples) -> dict[str, str]:
-    config = run.config
-    return {
-        "run": config.name,
-        "Base model": config.model.source + (" (LoRA)" if config.model.trainable == "lora" else ""),
-        "Objective": config.objective.name,
-        "Epochs": f"{evaluated.epoch} of {config.loop.epochs}",
-        "Trained rewards": ", ".join(f"{w:g} × {name}" for name, w in config.reward.weights.items() if w),
-        "Guards (not trained)": ", ".join(n for n, w in config.reward.weights.items() if not w) or "none",
-        "Seed": str(config.seed),
-        "Monitor": "; ".join(alarm.text for alarm in alarms_of(run, evaluated.epoch)) or "no alarm",
-        "Settings": "; ".join(reading.warning for reading in readings_of(run, evaluated.epoch) if reading.advice)
-        or "no advice",
-        "Policy (sha256)": evaluated.policy,
-        "Run directory": run.uri,
-    }

@@ -47,7 +47,8 @@ def parts_of(run: RunDirectory, subject: Subject) -> list[Part]:
     """The parts of a policy's evaluation, in order; how many tasks draw them makes no difference."""
     size, evaluation = run.config.sampling.micro_batch_size, run.config.evaluation
     num = -(-len(_members(run)) // size)
-    stride = max(1, evaluation.images_per_part // size)
+    unit = run.config.reward.micro_batches_per_unit(evaluation.images_per_prompt, size)
+    stride = max(1, evaluation.images_per_part // (size * unit)) * unit
     settings = settings_digest(run)
     edges = [(first, min(first + stride, num)) for first in range(0, num, stride)]
     return [Part(artifact_names.evaluated(subject.folder, settings, *edge), *edge) for edge in edges]
@@ -161,7 +162,7 @@ class _Work:
                 yield images, samples
                 self.progress.advance(len(samples))
 
-        rewards = score(self.scorers(), self.run.config.reward.weights, batches())
+        rewards = score(self.scorers(), self.run.config.reward.weights, batches(), self.run.config.reward.groupwise)
         features = {name: np.concatenate([each.features[name] for each in drawn]) for name in self.spaces()}
         kl = np.concatenate([each.kl for each in drawn]) if self.run.config.evaluation.kl else None
         scores = {**rewards.scores, COMBINED: rewards.combined}

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from reward_finetuning.config.externals import Config, Kind, Setting, replace_external
-from reward_finetuning.config.locations import PROMPT_FORMATS
+from reward_finetuning.config.locations import PROMPT_FORMATS, without_column
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.storage.uri import in_bucket
 
@@ -30,7 +30,7 @@ class Place(Enum):
 
 def place_of(setting: Setting) -> Place:
     """Where the value leads, as seen from this machine: a folder that is there is meant before a hub id."""
-    kind, (_, name) = setting.external.kind, _split(setting)
+    kind, (_, name, _) = setting.external.kind, _split(setting)
     if kind is Kind.PLUGIN or (kind is Kind.MODEL and name == "shapes"):
         return Place.INSTALLED
     if kind is Kind.SERVICE or (kind is Kind.TRACKING and "://" in name):
@@ -64,13 +64,17 @@ def absolute_paths(config: Config, kinds: frozenset[Kind] = frozenset(Kind)) -> 
 
     def absolute(setting: Setting) -> str:
         path = path_of(setting) if setting.external.kind in kinds else None
-        return setting.value if path is None else f"{_split(setting)[0]}{path.absolute()}"
+        return setting.value if path is None else f"{_split(setting)[0]}{path.absolute()}{_split(setting)[2]}"
 
     return replace_external(config, absolute)
 
 
-def _split(setting: Setting) -> tuple[str, str]:
-    """What stands before the name (the format of a prompt set, the scheme of a file), and the name."""
+def _split(setting: Setting) -> tuple[str, str, str]:
+    """What stands before the name (the format of a prompt set, the scheme of a file), the name, and what follows it."""
     prefixes = _PREFIXES.get(setting.external.kind, ())
     prefix = next((prefix for prefix in prefixes if setting.value.startswith(prefix)), "")
-    return prefix, setting.value.removeprefix(prefix)
+    name = setting.value.removeprefix(prefix)
+    if setting.external.kind is Kind.PROMPTS and not prefix:
+        file, column = without_column(name)
+        return prefix, file, f":{column}" if column else ""
+    return prefix, name, ""

@@ -125,8 +125,10 @@ class Ppod(Objective):
         return num_elements / self._config.kl_weight
 
     def reference_weight(self, num_steps: int, num_elements: int) -> float | None:
-        """eta T where a pair's margin z = eta T (s_w - s_l) is fitted to the difference of rewards; else None."""
-        return self._config.kl_weight * num_steps if self._config.loss == "reward_difference" else None
+        """eta T where z = eta T (s_w - s_l) to the pretrained model is fitted to rewards; else None."""
+        config = self._config
+        is_weighed = config.loss == "reward_difference" and config.reference == "pretrained"
+        return config.kl_weight * num_steps if is_weighed else None
 
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64.

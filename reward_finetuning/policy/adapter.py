@@ -43,8 +43,10 @@ def add_adapter(network: Any, lora: LoraConfig, seed: int) -> None:
 def start_from_file(pipeline: Any, model: ModelConfig) -> None:
     """Load the weights of `model.adapter` into the adapters of the network, which must have the same shape.
 
+    If alpha of the file is not `model.lora.alpha`, the weights are scaled, so that the output is that of the file.
+
     Raises:
-        UserError: rank, alpha or targets differ; the message contains the values of the file.
+        UserError: rank or targets differ; the message contains the values of the file.
     """
     from diffusers.utils import convert_unet_state_dict_to_peft
     from peft import set_peft_model_state_dict
@@ -55,12 +57,12 @@ def start_from_file(pipeline: Any, model: ModelConfig) -> None:
     network = getattr(pipeline, network_name(pipeline))
     ranks = {len(weight) for name, weight in weights.items() if "lora_A" in name}
     lora, rank = model.lora, max(ranks, default=0)
-    alpha = alpha or rank
-    if ranks != {lora.rank} or alpha != lora.alpha:
+    if ranks != {lora.rank}:
         raise UserError(
-            f"model.adapter {path} has ranks {sorted(ranks)} and alpha {alpha:g}, model.lora has {lora.rank} and "
-            f"{lora.alpha:g}: set model.lora.rank={rank} and model.lora.alpha={alpha:g}"
+            f"model.adapter {path} has ranks {sorted(ranks)}, model.lora has {lora.rank}: set model.lora.rank={rank}"
         )
+    scale = (alpha or rank) / lora.alpha
+    weights = {name: weight * scale if ".lora_B." in name else weight for name, weight in weights.items()}
     trainable = [name for name, weight in network.named_parameters() if weight.requires_grad]
     unexpected = set_peft_model_state_dict(network, weights, adapter_name=_NAME).unexpected_keys
     if unexpected or len(weights) != len(trainable):

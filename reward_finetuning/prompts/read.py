@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.locations import PROMPT_FORMATS
+from reward_finetuning.config.locations import PROMPT_FORMATS, without_column
 from reward_finetuning.prompts import hpdv2, pickapic, text
 from reward_finetuning.prompts.built_in import built_in
-from reward_finetuning.prompts.prompt_set import PromptSet, collect
+from reward_finetuning.prompts.prompt_set import Entry, PromptSet, collect
+from reward_finetuning.prompts.tables import DELIMITERS, PARQUET, Table
 from reward_finetuning.storage.files import Stamp, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
+
+class Format(Protocol):
+    """A kind of prompt files. A module is one, too."""
+
+    def __hash__(self) -> int:
+        """A prompt set is read once for each format and file."""
+
+    @property
+    def locate(self) -> Callable[[Path], list[Path]]:
+        """The files of a path."""
+
+    @property
+    def entries(self) -> Callable[[list[Path]], Iterator[Entry]]:
+        """What the files hold, in order."""
+
+
 MAX_TEXT_BYTES = 64 * 2**10
-_FORMATS: dict[str, ModuleType] = dict(zip(PROMPT_FORMATS, (hpdv2, pickapic), strict=True))
+_FORMATS: dict[str, Format] = dict(zip(PROMPT_FORMATS, (hpdv2, pickapic), strict=True))
 
 
 def read_prompts(source: str) -> PromptSet:
     """The prompts of a source, checked, NFC-normalised and without duplicates.
 
     Args:
-        source: a file of JSON Lines or text (see prompts/text.py); a built-in set such as `shapes:train`, `animals` or
-            `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or `pickapic:PATH` (pickapic.py). A PATH may be in a
-            bucket.
+        source: a file of JSON Lines or text (see prompts/text.py); a table with or without `:COLUMN` (tables.py); a
+            built-in set such as `shapes:train`, `animals` or `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or
+            `pickapic:PATH` (pickapic.py). A PATH may be in a bucket.
 
     Raises:
         UserError: naming the file and, where there is one, the line.
     """
     notation, _, rest = source.partition(":")
-    form = _FORMATS.get(notation, text)
-    if form is not text and not rest:
+    if notation in _FORMATS and not rest:
         raise UserError(f"prompt set {source!r} names no file; write {notation}:PATH")
-    where = source if form is text else rest
+    where, form = (rest, _FORMATS[notation]) if notation in _FORMATS else _table_or_text(source)
     path = (built_in(source) if form is text else None) or _on_this_machine(where)
     try:
         files: list[Path] = form.locate(path)
@@ -42,6 +59,14 @@ def read_prompts(source: str) -> PromptSet:
         if in_bucket(where):  # named as the config names it
             raise UserError(str(error).replace(str(path), where)) from None
         raise
+
+
+def _table_or_text(source: str) -> tuple[str, Format]:
+    """The file, and how it is read."""
+    where, column = without_column(source)
+    if not column and Path(where).suffix.lower() in {*DELIMITERS, PARQUET}:
+        column = "prompt"
+    return where, Table(column) if column else text
 
 
 def _on_this_machine(source: str) -> Path:
@@ -59,6 +84,6 @@ def read_text_at(source: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _read(source: str, form: ModuleType, where: str, files: tuple[Stamp, ...]) -> PromptSet:
+def _read(source: str, form: Format, where: str, files: tuple[Stamp, ...]) -> PromptSet:
     """One reading for as long as the files stay as they are: every epoch asks again, and some take seconds."""
     return collect(source, where, form.entries([file for file, *_ in files]))

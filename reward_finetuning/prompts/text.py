@@ -18,7 +18,6 @@ MAX_LINE_CHARACTERS = 2**18
 MAX_LINES = 10_000_000
 
 _JSON_LINES = {".jsonl", ".json", ".ndjson"}
-_TABLES = {".csv", ".tsv"}
 _OTHERS = {
     *(".arrow", ".feather", ".xls", ".xlsx", ".ods", ".sqlite", ".db", ".pkl", ".pt", ".safetensors"),
     *(".yaml", ".yml", ".toml", ".xml", ".html", ".md", ".pdf", ".doc", ".docx", ".rtf"),
@@ -33,16 +32,6 @@ def locate(path: Path) -> list[Path]:
         UserError: by its name it is of another format, whose lines are no prompts.
     """
     suffix = path.suffix.lower()
-    if suffix in _TABLES:
-        delimiter = ", delimiter='\\t'" if suffix == ".tsv" else ""
-        program = (
-            "import csv, json; [print(json.dumps({'prompt': row['prompt']})) "
-            f"for row in csv.DictReader(open('{path}', encoding='utf-8'){delimiter})]"
-        )
-        raise UserError(
-            f"prompt set {path} is a table, and its lines are no prompts; if its column is called prompt, convert it: "
-            f'python3 -c "{program}" > {path.stem}.jsonl'
-        )
     if suffix in _OTHERS:
         raise UserError(
             f"prompt set {path}: a {suffix} file is no list of prompts; give text with one prompt a line (.txt), or "
@@ -81,7 +70,7 @@ def read_text(path: Path, max_bytes: int) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if raw.startswith(b"PAR1"):
-            raise UserError(f"prompt set {path} is a parquet file; Pick-a-Pic's are named pickapic:{path}") from None
+            raise UserError(f"prompt set {path} is a parquet file; its name must end in .parquet") from None
         line = raw.count(b"\n", 0, error.start) + 1
         given = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
         raise UserError(f"prompt set {path}:{line} is not UTF-8 ({given}); save the file as UTF-8") from None

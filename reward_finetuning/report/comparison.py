@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.formatting import (
     category_name,
+    change_and_bounds,
     decimals,
     number,
     policy_names,
     share,
     shortened,
-    signed,
     verdict,
 )
 from reward_finetuning.report.statistics.intervals import Interval, paired_difference, win_rate
@@ -162,14 +162,15 @@ def reward_decimals(comparison: Comparison) -> dict[str, int]:
 
 
 def _cells(row: Row, places: int) -> tuple[str, ...]:
+    change, low, high = change_and_bounds(row.gain.mean, row.gain.low, row.gain.high, places)
     return (
         shortened(row.prompt_set, 40),
         "" if row.category is None else category_name(row.category),
         row.reward,
         number(row.before, places),
         number(row.after, places),
-        signed(row.gain.mean, places),
-        f"{signed(row.gain.low, places)} to {signed(row.gain.high, places)}",
+        change,
+        f"{low} to {high}",
         share(row.win_rate),
         row.direction,
     )

@@ -65,6 +65,37 @@ def signed(value: float, places: int) -> str:
     return text if text.startswith("−") or not text.strip("0.") else f"+{text}"
 
 
+def change_and_bounds(mean: float, low: float, high: float, places: int) -> tuple[str, str, str]:
+    """Mean and bounds of a change. An interval that excludes zero has as many decimals as its sign needs.
+
+    So an interval from 0.0004 does not read "0.00 to" next to the finding "better". Where six decimals
+    are not enough, all three are written as powers of ten.
+
+    Returns:
+        The texts of mean, low and high.
+    """
+    texts = [signed(value, places) for value in (mean, low, high)]
+    if (low > 0 or high < 0) and not all(_has_sign(text) for text in texts):
+        nearest = min(abs(low), abs(high))
+        needed = min(_MOST_DECIMALS, max(places, -math.floor(math.log10(nearest))))
+        texts = [signed(value, needed) for value in (mean, low, high)]
+        if not all(_has_sign(text) for text in texts):
+            texts = [_power(value) for value in (mean, low, high)]
+    return texts[0], texts[1], texts[2]
+
+
+_MOST_DECIMALS = 6
+
+
+def _has_sign(text: str) -> bool:
+    return text[0] in "+−"
+
+
+def _power(value: float) -> str:
+    """For example +4.0e−12."""
+    return signed(value, 0) if math.isinf(value) else f"{value:+.1e}".replace("-", "−")
+
+
 def share(value: float) -> str:
     """A share in per cent; empty for NaN."""
     return "" if math.isnan(value) else f"{value:.0%}"

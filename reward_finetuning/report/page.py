@@ -16,6 +16,7 @@ from reward_finetuning.report.comparison import MEASURES, Comparison
 from reward_finetuning.report.formatting import shortened
 from reward_finetuning.report.gallery import gallery
 from reward_finetuning.report.html import render
+from reward_finetuning.report.reels import reels
 from reward_finetuning.report.sections import sections
 from reward_finetuning.report.stages import Stage
 
@@ -26,7 +27,10 @@ FIRST_PAIRS = 12
 """Number of pairs shown before "Show all"."""
 
 REWARDS_PER_TABLE = 4
-"""Columns of a table of categories; more rewards go into a second table."""
+"""Most columns of a table of categories; more rewards go into several tables of about equal width."""
+
+REELS = 4
+"""The first rows of pairs take at most a fourth of the room for pictures."""
 
 LONGEST_FACT = 2_000
 """Characters."""
@@ -84,10 +88,19 @@ def render_page(
         "curves": draw_curves(curves),
         "facts": [(shortened(name, 80), shortened(value, LONGEST_FACT)) for name, value in facts.items()],
         "first_pairs": FIRST_PAIRS,
-        "rewards_per_table": REWARDS_PER_TABLE,
+        "rewards_per_table": _columns(len({row.reward for row in comparison.rows})),
         "pictures": PICTURES,
     }
-    shell = render("page.html", content | {"gallery": None})
+    shell = render("page.html", content | {"gallery": None, "reels": ()})
     room = MOST_BYTES - len(shell.encode())
-    pairs = gallery(comparison, before, after, num_bytes=room)
-    return Page(render("page.html", content | {"gallery": pairs}), pairs.full)
+    first = reels(comparison, before, after, num_bytes=room // REELS)
+    shell = render("page.html", content | {"gallery": None, "reels": first})
+    pairs = gallery(comparison, before, after, num_bytes=MOST_BYTES - len(shell.encode()))
+    full = {name: picture for reel in first for name, picture in reel.full.items()} | pairs.full
+    return Page(render("page.html", content | {"gallery": pairs, "reels": first}), full)
+
+
+def _columns(num_rewards: int) -> int:
+    """Rewards per table of categories."""
+    num_tables = -(-num_rewards // REWARDS_PER_TABLE)
+    return -(-num_rewards // num_tables)

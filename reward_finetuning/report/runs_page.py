@@ -9,7 +9,7 @@ from reward_finetuning.report.charts.curves import Points, thinned
 from reward_finetuning.report.charts.drawing import Overlay, Series, draw, keys, plot_series
 from reward_finetuning.report.charts.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.comparison import MEASURES, Row
-from reward_finetuning.report.formatting import category_name, decimals, number, shortened, signed
+from reward_finetuning.report.formatting import category_name, change_and_bounds, decimals, number, shortened
 from reward_finetuning.report.html import render
 from reward_finetuning.report.page import MOST_BYTES
 from reward_finetuning.report.picture_rows import strips
@@ -187,8 +187,8 @@ def _rows(column: RunColumn, key: tuple[str, str]) -> tuple[Row | None, Row | No
 def _change(row: Row | None, places: int) -> Change | None:
     if row is None:
         return None
-    interval = f"{signed(row.gain.low, places)} to {signed(row.gain.high, places)}"
-    return Change(signed(row.gain.mean, places), interval, row.direction)
+    change, low, high = change_and_bounds(row.gain.mean, row.gain.low, row.gain.high, places)
+    return Change(change, f"{low} to {high}", row.direction)
 
 
 def _texts(row: RunRow) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from reward_finetuning.report.comparison import MEASURES, Comparison, Row, reward_decimals
-from reward_finetuning.report.formatting import category_name, number, share, shortened, signed
+from reward_finetuning.report.formatting import category_name, change_and_bounds, number, share, shortened
 from reward_finetuning.report.statistics.intervals import FEWEST_PROMPTS, Interval
 
 
@@ -74,15 +74,16 @@ def cautions(rows: Iterable[Row]) -> dict[str, str]:
 
 def _line(row: Row, scales: Mapping[str, float], places: Mapping[str, int]) -> Line:
     digits, gain = places[row.reward], row.gain
+    change, shown_low, shown_high = change_and_bounds(gain.mean, gain.low, gain.high, digits)
     low, mean, high = (_position(bound, scales[row.reward]) for bound in (gain.low, gain.mean, gain.high))
     return Line(
         label=shortened(row.reward, 60),
         emphasised=row.reward == "reward",
         before=number(row.before, digits),
         after=number(row.after, digits),
-        change=signed(gain.mean, digits),
-        low=signed(gain.low, digits),
-        high=signed(gain.high, digits),
+        change=change,
+        low=shown_low,
+        high=shown_high,
         wins=share(row.win_rate),
         direction=row.direction,
         whisker=(low, mean, high),

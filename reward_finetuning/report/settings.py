@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from reward_finetuning.config.run import RunConfig, flatten
 from reward_finetuning.report.markdown import markdown_page, plain
@@ -38,12 +39,17 @@ def settings_page(config: RunConfig, address: str, mlflow_run: str | None, epoch
 
 def changed_settings(config: RunConfig) -> dict[str, tuple[str, str]]:
     """Setting -> (value, default), of the settings that differ from the defaults."""
-    defaults = _flat(RunConfig(name=config.name))
-    defaults |= _flat_tree({"objective": type(config.objective)().model_dump(mode="json")})
+    return changed_values(config.model_dump(mode="json"))
+
+
+def changed_values(settings: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """The same of a config as JSON, for example that of run.json, which an earlier version can have written."""
+    defaults = RunConfig.model_validate({"name": "defaults", "objective": {"name": settings["objective"]["name"]}})
+    values = _flat(defaults)
     return {
-        key: (value, defaults.get(key, ""))
-        for key, value in _flat(config).items()
-        if key not in _NAMES and defaults.get(key) != value
+        key: (value, values.get(key, ""))
+        for key, value in _flat_tree(settings).items()
+        if key not in _NAMES and values.get(key) != value
     }
 
 
@@ -51,7 +57,7 @@ def _flat(config: RunConfig) -> dict[str, str]:
     return _flat_tree(config.model_dump(mode="json"))
 
 
-def _flat_tree(tree: dict[str, object]) -> dict[str, str]:
+def _flat_tree(tree: dict[str, Any]) -> dict[str, str]:
     return {key: _text(value) for key, value in flatten(tree).items()}
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from reward_finetuning.report.charts.curves import Points
 from reward_finetuning.report.comparison import Comparison, Row, metric_name, reward_decimals
-from reward_finetuning.report.formatting import number, shortened, signed
+from reward_finetuning.report.formatting import change_and_bounds, number, shortened
 
 MAX_STAGES = 12
 """Number of newest epochs in the table; the curves show all."""
@@ -70,11 +70,12 @@ def _cell(row: Row, values: tuple[float, float, float] | None, places: int) -> C
     if values is None:
         return Cell(_name(row), "not evaluated")
     gain, low, high = values
+    change, shown_low, shown_high = change_and_bounds(gain, low, high, places)
     return Cell(
         _name(row),
         mean=number(row.before + gain, places),
-        change=signed(gain, places),
-        interval=f"{signed(low, places)} to {signed(high, places)}",
+        change=change,
+        interval=f"{shown_low} to {shown_high}",
         direction="better" if low > 0 else "worse" if high < 0 else "unsure",
     )
 

@@ -39,7 +39,7 @@ def cached_scorers(
             return scorer
         settings = config.scorers.get(name, ScorerConfig())
         identity = json.dumps([name, digest, settings.dtype, settings.use, version])
-        return _CachedScorer(name, scorer, identity, cache)
+        return _CachedScorer(name, scorer, identity, settings.groupwise, cache)
 
     return {name: remembering(name, scorer) for name, scorer in scorers.items()}
 
@@ -51,13 +51,21 @@ class _CachedScorer:
     identity: str
     """All that its scores depend on, besides picture and prompt."""
 
+    groupwise: bool
+    """A score depends on all pictures of its call; if one is missing, all are computed."""
+
     cache: ScoreCache
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         keys = [self._key(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
+        if self.groupwise:
+            group = b"".join(keys)
+            keys = [sha256(group + row.to_bytes(8)).digest() for row in range(len(keys))]
         cached = [self.cache.get(key) for key in keys]
         scores = np.array([np.nan if score is None else score for score in cached], dtype=np.float64)
         missing = [row for row, score in enumerate(cached) if score is None]
+        if missing and self.groupwise:
+            missing = list(range(len(keys)))
         if missing:
             fresh = self.scorer(images[missing], [prompts[row] for row in missing])
             scores[missing] = one_score_each(self.name, fresh, len(missing))

@@ -22,8 +22,9 @@ class FunctionScorer:
     """Gives a check of a prompt; None accepts all."""
 
     def check(self, settings: ScorerConfig) -> None:
-        """Refuse every setting except `use`, which selects the function."""
-        unsupported = differing(settings, ScorerConfig(use=settings.use))
+        """Refuse every setting except `use`, which selects the function, and with it `groupwise`."""
+        groupwise = settings.groupwise and settings.use is not None
+        unsupported = differing(settings, ScorerConfig(use=settings.use, groupwise=groupwise))
         if unsupported:
             raise UserError(
                 f"reward.scorers.{self.name}: this scorer is a function and has no {', '.join(unsupported)}"

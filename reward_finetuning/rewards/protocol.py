@@ -16,7 +16,11 @@ class Scorer(Protocol):
     """Scores pictures for their prompts; higher is better."""
 
     def __call__(self, images: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Rewards [B] of pictures [B, H, W, 3] for `prompts` [B]."""
+        """Rewards [B] of pictures [B, H, W, 3] for `prompts` [B].
+
+        Of a groupwise scorer (`reward.scorers.NAME.groupwise`), the B pictures are all K images of one prompt in the
+        order of their numbers, and the B prompts are equal.
+        """
         ...
 
 
@@ -26,6 +30,15 @@ class ImageFeatures(Protocol):
 
     def image_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Unit features [B, D] of pictures [B, H, W, 3]."""
+        ...
+
+
+@runtime_checkable
+class ReportsUsage(Protocol):
+    """Optional interface of a scorer that costs money: what it has used since it was loaded."""
+
+    def usage(self) -> Mapping[str, float]:
+        """Name of a count, such as requests or cost -> its value; each becomes the metric `reward/SCORER/NAME`."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -12,11 +12,21 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
 from reward_finetuning.rewards.models.model import ModelScorer
+from reward_finetuning.rewards.ocr import OcrScorer
 from reward_finetuning.rewards.official import environment as official
 from reward_finetuning.rewards.plugins import plugin
-from reward_finetuning.rewards.protocol import ChecksPrompts, Scorer, ScorerModule, Scorers
+from reward_finetuning.rewards.protocol import ChecksPrompts, ReportsUsage, Scorer, ScorerModule, Scorers
 
-__all__ = ["Scorer", "ScorerModule", "Scorers", "check_prompts", "check_scorers", "load_scorers", "scorer_digests"]
+__all__ = [
+    "Scorer",
+    "ScorerModule",
+    "Scorers",
+    "check_prompts",
+    "check_scorers",
+    "load_scorers",
+    "scorer_digests",
+    "usage",
+]
 
 # A target with a colon is a function. A target without a colon is a module that loads the model of the same name in the
 # catalogue.
@@ -38,6 +48,7 @@ _PROMPT_CHECKS = {
     "shapes": "reward_finetuning.shapes.scene:parse",
     "shapes_exact": "reward_finetuning.shapes.scene:parse",
 }
+_JUDGE = "reward_finetuning.rewards.judge.chat"
 _SERVED = "reward_finetuning.rewards.remote.http"
 
 
@@ -89,6 +100,12 @@ def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
     return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
 
 
+def usage(scorers: Mapping[str, Scorer]) -> dict[str, float]:
+    """What the scorers that cost money have used since they were loaded, as `SCORER/NAME` -> count."""
+    costly = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, ReportsUsage)}
+    return {f"{name}/{what}": count for name, each in costly.items() for what, count in each.usage().items()}
+
+
 def _refusal(module: ChecksPrompts, prompt: str) -> str | None:
     try:
         module.check_prompt(prompt)
@@ -102,15 +119,17 @@ def _settings(config: RewardConfig) -> dict[str, ScorerConfig]:
 
 
 def _module(name: str, settings: ScorerConfig) -> ScorerModule:
-    """The module that creates scorer `name`: HTTP client (`url`), plug-in (`use`), or an entry of the registry."""
+    """The module that creates scorer `name`: by `chat`, `url` or `use`, or from the registry."""
     if settings.url is not None:
-        return cast("ScorerModule", import_module(_SERVED))
+        return cast("ScorerModule", import_module(_SERVED if settings.chat is None else _JUDGE))
     if settings.use is not None:
         return plugin(name, settings.use)
     if name in official.NAMES:
         return official.official_scorer(name)
+    if name == "ocr":
+        return OcrScorer()
     if name not in _SCORERS:
-        names = ", ".join(sorted(_SCORERS))
+        names = ", ".join(sorted({*_SCORERS, "ocr"}))
         others = f"or set reward.scorers.{name}.use (a plug-in) or .url (a server)"
         raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]

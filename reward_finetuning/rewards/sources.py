@@ -25,7 +25,7 @@ def check(model: Model, settings: ScorerConfig) -> None:
         UserError: settings that these scorers do not have, a folder that lacks files, an unpinned or malformed hub id.
     """
     where = f"reward.scorers.{model.scorer}"
-    for field in ("use", "url", "timeout_seconds", "retries", "token_env"):
+    for field in ("use", "groupwise", "url", "chat", "timeout_seconds", "retries", "token_env"):
         if getattr(settings, field) != ScorerConfig.model_fields[field].default:
             raise UserError(
                 f"{where}.{field}: this scorer runs here, from weights; it has source, revision, device, dtype"

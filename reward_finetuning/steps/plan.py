@@ -84,10 +84,16 @@ class Shard(Frozen):
     last: int
 
 
-def cut(epoch: int, num_micro_batches: int, num_shards: int) -> list[Shard]:
-    """An epoch's micro-batches in `num_shards` parts of nearly one size."""
-    edges = [i * num_micro_batches // num_shards for i in range(num_shards + 1)]
-    return [Shard(epoch=epoch, first=first, last=last) for first, last in pairwise(edges)]
+def cut(config: RunConfig, drawn_by: Reference, num_parts: int) -> list[Shard]:
+    """The micro-batches that the policy `drawn_by` draws, in at most `num_parts` parts of nearly one size.
+
+    No part splits the images of a prompt if a scorer compares them.
+    """
+    unit, num = config.micro_batches_per_unit, config.num_micro_batches
+    num_units = -(-num // unit)
+    num_parts = min(num_parts, num_units)
+    edges = [min(i * num_units // num_parts * unit, num) for i in range(num_parts + 1)]
+    return [Shard(epoch=drawn_by.epoch + 1, first=first, last=last) for first, last in pairwise(edges)]
 
 
 def part_of(config: RunConfig, drawn_by: Reference, shard: str) -> Shard:
@@ -96,7 +102,7 @@ def part_of(config: RunConfig, drawn_by: Reference, shard: str) -> Shard:
     Raises:
         UserError: the config has fewer shards.
     """
-    parts = cut(drawn_by.epoch + 1, config.num_micro_batches, config.loop.num_shards)
+    parts = cut(config, drawn_by, config.loop.num_shards)
     if not shard.isdecimal() or int(shard) >= len(parts):
         raise UserError(f"shard must be a number from 0 to loop.num_shards - 1 = {len(parts) - 1}, got {shard!r}")
     return parts[int(shard)]
@@ -140,8 +146,7 @@ def shards_of(run: RunDirectory, before: Reference) -> tuple[list[Reference], li
     Raises:
         ArtifactError: a shard is absent.
     """
-    drawn_by, loop = sampling_policy(run.config, before), run.config.loop
-    parts = cut(drawn_by.epoch + 1, run.config.num_micro_batches, loop.num_shards)
+    parts = cut(run.config, sampling_policy(run.config, before), run.config.loop.num_shards)
     drawn = [_present(run, artifact_names.rollouts(part.epoch, part.first, part.last)) for part in parts]
     return drawn, [_present(run, artifact_names.rewards(rollouts.name)) for rollouts in drawn]
 

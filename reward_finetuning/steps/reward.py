@@ -14,7 +14,7 @@ from reward_finetuning.config import parse_config
 from reward_finetuning.events import Progress
 from reward_finetuning.records import Sample
 from reward_finetuning.rewards.cached import cached_scorers
-from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers
+from reward_finetuning.rewards.scorer import Scorer, Scorers, load_scorers, usage
 from reward_finetuning.rewards.weighted import score
 from reward_finetuning.steps.program import Config, RewardsFile, RolloutsFile, run_step, step
 from reward_finetuning.storage import Reference, RunDirectory, artifact_names, read_reference, write_reference
@@ -68,16 +68,17 @@ def _score(
     numbers = micro_batches_of(samples, size)
     run.open(rollouts, [images_file(number) for number in numbers])
     scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
-    started = time.monotonic()
+    started, spent = time.monotonic(), usage(loaded)
     with Progress("reward", f"epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)
-        rewards = score(scorers, config.reward.weights, batches)
+        rewards = score(scorers, config.reward.weights, batches, config.reward.groupwise)
     write_rewards(target, [s.index for s in samples], rewards)
     return {
         "num_images": len(samples),
         "seconds": round(time.monotonic() - started, 3),
         "reward_mean": float(rewards.combined.mean()),
         "rollouts": rollouts.checksum,
+        **({"usage": {name: count - spent[name] for name, count in usage(loaded).items()}} if spent else {}),
     }
 
 

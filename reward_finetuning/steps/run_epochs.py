@@ -84,9 +84,8 @@ def _epoch(
     run: RunDirectory, session: _Session, before: Reference, scorers: Scorers, tracker: MlflowTracker
 ) -> Reference:
     processes, drawn_by = session.processes, sampling_policy(run.config, before)
-    num_micro_batches = run.config.num_micro_batches
-    parts = cut(drawn_by.epoch + 1, num_micro_batches, min(processes.count, num_micro_batches))
-    own = parts[processes.rank : processes.rank + 1]  # none where there are more processes than micro-batches
+    parts = cut(run.config, drawn_by, processes.count)
+    own = parts[processes.rank : processes.rank + 1]  # none where there are more processes than parts
     rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy) for part in own]
     rewards = [score_rollouts(run, drawn, scorers) for drawn in rollouts]
     of_all = processes.gathered((rollouts, rewards))

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reward_finetuning.config import ArtifactError, parse_config
+import numpy as np
+from numpy.typing import NDArray
+
+from reward_finetuning.config import ArtifactError, RunConfig, parse_config
+from reward_finetuning.diffusion.noise import reference_steps
 from reward_finetuning.events import Progress
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at, weights_sha256
@@ -73,6 +77,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
     denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
+    evaluated = _reference_steps(config, part.epoch, len(policy.grid.stochastic_part().timesteps))
     started = time.monotonic()
     with Progress("sample", f"epoch {part.epoch}", len(drawn), "images") as progress:
         for micro_batch in range(part.first, part.last):
@@ -85,11 +90,21 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
                 seed=config.seed,
                 stream=Stream.TRAINING,
                 epoch=part.epoch,
+                reference_steps=None if evaluated is None or denoise_ref is None else evaluated[micro_batch].tolist(),
             )
             write_micro_batch(folder, micro_batch, trajectories, images, policy.grid.stochastic_part().timesteps)
             progress.advance(len(members))
     write_samples(folder, drawn, size)
     return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}
+
+
+def _reference_steps(config: RunConfig, epoch: int, num_steps: int) -> NDArray[np.bool_] | None:
+    """Where an objective that does not read the reference has it evaluated, for the logged KL; None: everywhere."""
+    if config.objective.reads_reference:
+        return None
+    micro_batches = -(-config.num_images // config.sampling.micro_batch_size)
+    share = config.sampling.kl_share
+    return reference_steps(config.seed, epoch, micro_batches, num_steps, share=share)
 
 
 def _differ(run: RunDirectory, before: Reference) -> bool:

@@ -36,7 +36,7 @@ from reward_finetuning.storage.artifacts.rollouts import (
     read_trajectories,
 )
 from reward_finetuning.storage.documents import entry, number
-from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, system_metrics
+from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, code_version, hardware, system_metrics
 from reward_finetuning.training.launch import processes_to_start, start
 from reward_finetuning.training.learner import Learner, learner_at, surroundings
 from reward_finetuning.training.monitor import watch
@@ -107,7 +107,8 @@ def train_on(
     checkpoint = {"uri": f"{run.uri}/{name}", "checksum": after.checksum, "weights_sha256": weights_sha256(after)}
     references = {f"checkpoints/epoch_{epoch:05d}.json": checkpoint}
     metrics = entry(manifest.facts, "metrics", dict, name)
-    tracker.log(Entry("train", epoch, metrics | system_metrics(), references=references))
+    machine = manifest.facts.get("machine", {})
+    tracker.log(Entry("train", epoch, metrics | system_metrics(), references=references, machine=machine))
     run.advance(after)
     _say(after)
     delete_old_artifacts(run, epoch)
@@ -130,12 +131,15 @@ def _train(
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
     metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
-    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().mean())
+    metrics |= _usage([scored for _, scored in pairs])
+    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().nanmean())
     if folder is None:
         return {}
     where = surroundings(learner.policy, learner.engine.processes)
     about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **where}
-    return {"weights_sha256": learner.save(folder, about), "metrics": metrics}
+    machine = {"hardware": hardware(), "code_version": code_version()}
+    machine |= {key: where[key] for key in ("processes", "threads")}
+    return {"weights_sha256": learner.save(folder, about), "metrics": metrics, "machine": machine}
 
 
 def _pairs(rollouts: Sequence[Reference], rewards: Sequence[Reference]) -> list[tuple[Reference, Reference]]:
@@ -210,6 +214,16 @@ def _reward_metrics(rewards: Rewards, batch: Batch) -> dict[str, float]:
     for name, values in rewards.scores.items():
         metrics[f"reward/{name}/mean"] = float(values.mean())
         metrics[f"reward/{name}/std"] = float(values.std())
+    return metrics
+
+
+def _usage(rewards: Sequence[Reference]) -> dict[str, float]:
+    """Requests, tokens and cost of the scorers that report them, over all shards."""
+    metrics: dict[str, float] = {}
+    for scored in rewards:
+        counts = scored.facts.get("usage", {})  # absent in rewards of earlier versions
+        for name in counts if isinstance(counts, dict) else ():
+            metrics[f"reward/{name}"] = metrics.get(f"reward/{name}", 0.0) + number(counts, name, scored.name)
     return metrics
 
 

@@ -5,6 +5,7 @@ stores a point (key, step, timestamp, value) once however often it is sent, so s
 """
 
 from reward_finetuning.tracking.code import code_version, pipeline_run
+from reward_finetuning.tracking.hardware import hardware
 from reward_finetuning.tracking.journal import Checkpoint, Dataset, Entry, Evaluation, history
 from reward_finetuning.tracking.mlflow import MlflowTracker, check_server
 from reward_finetuning.tracking.system import system_metrics
@@ -20,6 +21,7 @@ __all__ = [
     "Tracker",
     "check_server",
     "code_version",
+    "hardware",
     "history",
     "pipeline_run",
     "system_metrics",

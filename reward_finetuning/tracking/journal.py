@@ -78,6 +78,8 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
     evaluation: Evaluation | None = None
+    machine: Mapping[str, str | int] = field(default_factory=dict)
+    """Of a training task: hardware, code_version, processes and threads."""
 
 
 class _Stored(BaseModel):
@@ -92,6 +94,7 @@ class _Stored(BaseModel):
     tags: dict[str, str] = {}
     datasets: list[Dataset] = []
     evaluation: Evaluation | None = None
+    machine: dict[str, str | int] = {}
 
 
 class Journal:
@@ -111,6 +114,7 @@ class Journal:
             "references": {file: dict(facts) for file, facts in report.references.items()},
             "tags": dict(report.tags),
             "datasets": [asdict(dataset) for dataset in report.datasets],
+            "machine": dict(report.machine),
         }
         if report.evaluation is not None:
             entry["evaluation"] = asdict(report.evaluation) | {"metrics": _accepted(report.evaluation.metrics)}

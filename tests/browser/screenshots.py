@@ -8,18 +8,19 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 
 def main() -> None:
-    """Light with the tables and the KL, dark with an enlarged pair, and a phone."""
+    """Light with the first pictures and the tables, dark with an enlarged pair, and a phone."""
     page, folder = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        opened(browser, page, "light", 1100, 1000).screenshot(path=folder / "report.png")
+        opened(browser, page, "light", 1100, 1500).screenshot(path=folder / "report.png")
         pairs = opened(browser, page, "dark", 1100, 800)
         pairs.get_by_label("Order").select_option("best")
         pairs.locator(".pictures").nth(4).click()
         pairs.screenshot(path=folder / "report-pair.png")
-        opened(browser, page, "light", 375, 812).screenshot(path=folder / "report-phone.png")
+        opened(browser, page, "light", 390, 844).screenshot(path=folder / "report-phone.png")
         kl = opened(browser, page, "light", 620, 800).locator("section[aria-labelledby=against-kl]")
+        kl.locator("summary").click()  # closed on a narrow screen
         kl.screenshot(path=folder / "report-kl.png")
         browser.close()
 

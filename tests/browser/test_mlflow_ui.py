@@ -2,15 +2,10 @@
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-import requests
+from browser.mlflow_server import mlflow_server
 from mlflow.tracking import MlflowClient
 
 from reward_finetuning.evaluation.exports import policy_of_epoch
@@ -24,37 +19,10 @@ SECONDS = 120_000  # of patience, in milliseconds: the UI is megabytes of script
 
 @pytest.fixture
 def server(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "files"),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{uri}/health")
+    options = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    options += ["--artifacts-destination", str(tmp_path / "files")]
+    with mlflow_server(options, tmp_path / "server.log") as uri:
         yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for(url):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(url, timeout=10).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
-    pytest.fail("mlflow server did not start")
 
 
 @pytest.fixture

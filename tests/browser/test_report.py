@@ -24,12 +24,13 @@ def serious(page):
 
 
 def overflow(page):
-    """Elements that stick out of the screen to the right."""
+    """Elements that stick out of the screen to the right; a reel scrolls."""
     return page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;
           return [document.documentElement.scrollWidth - width,
-            ...[...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && !e.closest(".unseen, svg")
+            ...[...document.querySelectorAll("main *")].filter((e) => e.checkVisibility()
+              && !e.closest(".unseen, svg, .reel > *")
               && e.getBoundingClientRect().right > width + 1).map((e) => e.outerHTML.slice(0, 80))];
         }"""
     )
@@ -44,6 +45,48 @@ def test_the_verdict_is_the_first_thing_read(visit, report):
     assert "pretrained" in verdict
     assert page.locator("h1").bounding_box()["y"] < 200
     assert report.stat().st_size < 2_000_000
+
+
+def opened(page):
+    """The page with every section open: on a phone, the long ones are closed."""
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    return page
+
+
+def test_pictures_follow_the_verdict_typical_pairs_before_the_worst(visit, report):
+    page = visit(report)
+
+    headings = page.locator("h2:visible").all_inner_texts()
+
+    assert headings[:3] == ["Typical pairs", "Worst regressions", "Rewards"]
+    assert page.locator("#typical").bounding_box()["y"] < 400
+
+
+def test_keys_move_along_a_reel_and_enlarge_its_pairs(visit, report):
+    page = visit(report)
+    prompts = page.locator(".reel").first.locator(".prompt").all_text_contents()
+    page.locator(".compare").first.focus()
+
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert page.locator("#closer .prompt").text_content() == prompts[1]
+    assert page.locator("#where").inner_text() == f"2 of {len(prompts)}"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+
+    assert page.evaluate("document.activeElement.closest('.still').querySelector('.prompt').textContent") == prompts[2]
+
+
+def test_a_phone_shows_pictures_and_tables_and_closes_the_long_sections(visit, report):
+    phone, screen = visit(report, width=390, height=844), visit(report, width=1280)
+
+    assert phone.locator("details[open]").count() == 0
+    assert screen.locator("details:not([open])").count() == 0
+    assert phone.evaluate("document.documentElement.scrollHeight") < 6 * 844
+    phone.get_by_text("Pairs from the same noise").click()
+    assert phone.locator(".pair:visible").count() == 12
 
 
 def test_rewards_are_drawn_against_the_kl(visit, report):
@@ -155,7 +198,9 @@ def test_hostile_and_endless_prompts_are_shown_as_text(visit, report):
 @pytest.mark.parametrize("width", [1100, 375])
 def test_it_is_accessible_and_fits_in_both_schemes_on_screen_and_phone(visit, report, scheme, width):
     page = visit(report, scheme=scheme, width=width)
-    page.get_by_role("button", name="Show all").click()
+    assert overflow(page) == [0]
+    assert serious(page) == []
+    opened(page).get_by_role("button", name="Show all").click()
 
     assert overflow(page) == [0]
     assert serious(page) == []

@@ -12,6 +12,9 @@ NAMES_NOTHING_OUTSIDE = {
     "model.revision",  # a part of the hub id
     "model.variant",
     "model.lora.targets.*",
+    "reward.scorers.*.chat.model",
+    "reward.scorers.*.chat.question",
+    "reward.scorers.*.chat.score_pattern",
     "reward.scorers.*.revision",
     "promotion.improve_on.*",
     "promotion.keep_on.*",

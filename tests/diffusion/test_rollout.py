@@ -5,7 +5,7 @@ from scipy import stats
 from torch.distributions import Normal
 
 from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
-from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise
+from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise, reference_steps
 from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.records import Conditioning, Stream
@@ -22,11 +22,11 @@ def reference(x, t, prompts):
     return 0.9 * denoise(x, t, prompts)
 
 
-def drawn(dtype=torch.float32, denoise_ref=reference, images=3):
+def drawn(dtype=torch.float32, denoise_ref=reference, images=3, **options):
     g = torch.Generator().manual_seed(0)
     noise = torch.randn(images, 6, 4, 8, 8, generator=g)
     prompts = Conditioning(torch.randn(images, 2, 3, generator=g))
-    return draw(denoise, denoise_ref, noise, prompts, GRID, latents_dtype=dtype), noise, prompts
+    return draw(denoise, denoise_ref, noise, prompts, GRID, latents_dtype=dtype, **options), noise, prompts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -49,6 +49,23 @@ def test_without_a_reference_the_policys_log_probs_count_for_both():
     trajectories, _, _ = drawn(denoise_ref=None)
 
     assert torch.equal(trajectories.log_probs, trajectories.log_probs_ref)
+
+
+def test_the_reference_is_evaluated_at_the_chosen_steps_alone_and_with_the_same_bits_there():
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return reference(*arguments)
+
+    whole, _, _ = drawn()
+    part, _, _ = drawn(denoise_ref=counted, reference_steps=[False, True, False, False, True])
+
+    assert len(calls) == 2
+    assert torch.equal(part.latents, whole.latents)
+    for values, everywhere in ((part.kl, whole.kl), (part.log_probs_ref, whole.log_probs_ref)):
+        assert torch.equal(values[:, [1, 4]], everywhere[:, [1, 4]])
+        assert values[:, [0, 2, 3]].isnan().all()
 
 
 def test_the_kl_is_what_the_log_ratios_come_to_on_average_and_never_negative():
@@ -107,3 +124,19 @@ def test_the_order_of_cells_is_a_permutation_fixed_by_seed_epoch_and_update():
     assert sorted(order.tolist()) == list(range(50))
     assert torch.equal(order, cell_order(1, 2, 3, 50))
     assert not torch.equal(order, cell_order(1, 2, 4, 50))
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.001, 1), (0.1, 2), (0.25, 5), (1.0, 20)])
+def test_a_share_of_the_steps_is_chosen_for_the_reference(share, count):
+    chosen = reference_steps(7, 3, 4, 5, share=share)
+
+    assert chosen.shape == (4, 5)
+    assert chosen.sum() == count
+    assert (chosen == reference_steps(7, 3, 4, 5, share=share)).all()
+
+
+def test_over_epochs_every_step_is_chosen_equally_often():
+    epochs = 4000
+    counts = sum(reference_steps(7, epoch, 4, 5, share=0.1).astype(int) for epoch in range(epochs))
+
+    assert np.abs(counts - 0.1 * epochs).max() < 4 * np.sqrt(epochs * 0.1 * 0.9)

@@ -23,6 +23,7 @@ from reward_finetuning.pipelines.remote.schedules import check_name
 from reward_finetuning.pipelines.targets.cluster import load_cluster
 from reward_finetuning.prompts import hpdv2, pickapic, pointer, text
 from reward_finetuning.prompts.prompt_set import collect
+from reward_finetuning.prompts.tables import Table
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "pipelines" / "runs"
@@ -95,7 +96,9 @@ TARGETS = [
     Target("inputs", from_text(_inputs), (_DIGESTS,), "json"),
     Target("prompts-txt", from_file("prompts.txt", _prompts(text)), (b"a cat\na dog\n", b"\xef\xbb\xbfa\r\nb"), "text"),
     Target("prompts-jsonl", from_file("prompts.jsonl", _prompts(text)), (_JSON_LINES,), "lines"),
-    Target("prompts-csv", from_file("prompts.csv", _prompts(text)), (b"prompt,split\na cat,train\n",), "text"),
+    Target(
+        "prompts-csv", from_file("prompts.csv", _prompts(Table("prompt"))), (b"prompt,split\na cat,train\n",), "text"
+    ),
     Target("prompts-hpdv2", from_file("train.json", _prompts(hpdv2)), (_BENCHMARK,), "json"),
     Target("prompts-parquet", from_file("train-0-of-1.parquet", _prompts(pickapic)), (_parquet(),), "binary"),
     Target(

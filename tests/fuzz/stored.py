@@ -60,6 +60,7 @@ _JOURNAL = {
         "pretrained_report": "p",
         "checkpoint": {"epoch": 1, "uri": "u", "checksum": "c", "weights_sha256": "w"},
     },
+    "machine": {"hardware": "h", "processes": 1},
 }
 
 

@@ -17,8 +17,6 @@ def test_an_input_that_was_a_defect_is_read_or_refused_with_an_error_of_ours(tar
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_the_seeds_of_a_target_are_valid(target):
     for seed in target.seeds:
-        if target.name == "prompts-csv":  # refused by its name
-            continue
         target.parse(seed)
 
 

@@ -85,10 +85,10 @@ def test_a_truncated_file_a_foreign_one_and_none_are_named(tmp_path):
         read_prompts(f"pickapic:{tmp_path}/train-*.parquet")
 
 
-def test_a_parquet_file_without_the_notation_says_how_to_write_it(tmp_path):
+def test_a_parquet_file_without_the_notation_needs_the_name_of_its_column(tmp_path):
     path = write(tmp_path / "p.parquet", ["a \u00e9"])
 
-    with pytest.raises(UserError, match=r"is a parquet file; Pick-a-Pic's are named pickapic:"):
+    with pytest.raises(UserError, match=r"p.parquet has no column 'prompt'; it has .*name one as FILE:COLUMN"):
         read_prompts(str(path))
 
 

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import time
 
 import pytest
@@ -64,8 +63,6 @@ def test_a_bad_file_is_one_message_with_the_line(tmp_path, content, name, messag
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("prompt,category\na,b\n", "p.csv", r"p.csv is a table, and its lines are no prompts; .*csv.DictReader"),
-        ("prompt\tcategory\na\tb\n", "p.TSV", r"p.TSV is a table, .*delimiter='\\t'"),
         ("a: b\n", "p.yaml", r"a .yaml file is no list of prompts"),
         (b"x", "p.txt.gz", r"a .gz file is no list of prompts"),
         ('{"prompt": "a"}\n', "p.txt", r"p.txt:1 is a JSON object, .*; name JSON Lines FILE.jsonl"),
@@ -82,17 +79,6 @@ def test_a_file_whose_lines_are_no_prompts_is_refused_with_what_would_be_right(t
         read_prompts(write(tmp_path, content, name))
 
     assert len(str(caught.value)) < 1000
-
-
-def test_the_conversion_of_a_table_that_the_message_shows_gives_its_prompts(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = write(tmp_path, 'prompt,category\n"a red circle, on a mat",colour\na cat,x\n', "p.csv")
-    with pytest.raises(UserError) as caught:
-        read_prompts(path)
-
-    subprocess.run(str(caught.value).partition("convert it: ")[2], shell=True, check=True)
-
-    assert [p.text for p in read_prompts("p.jsonl").prompts] == ["a red circle, on a mat", "a cat"]
 
 
 def test_ndjson_is_json_lines(tmp_path):

@@ -1,8 +1,10 @@
 import math
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from reward_finetuning.report.formatting import decimals, number, shortened, signed, verdict
+from reward_finetuning.report.formatting import change_and_bounds, decimals, number, shortened, signed, verdict
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,34 @@ from reward_finetuning.report.formatting import decimals, number, shortened, sig
 )
 def test_a_change_shows_its_sign_unless_it_rounds_to_nothing(value, places, said):
     assert signed(value, places) == said
+
+
+VALUES = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@given(st.lists(VALUES, min_size=3, max_size=3), st.integers(2, 5))
+def test_no_bound_of_an_interval_without_zero_reads_as_zero_or_with_the_other_sign(values, places):
+    low, mean, high = sorted(values)
+    assume(low > 0 or high < 0)
+
+    texts = change_and_bounds(mean, low, high, places)
+
+    assert {text[0] for text in texts} == {"+" if low > 0 else "−"}
+    assert all(float(text.replace("−", "-")) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("interval", "places", "shown"),
+    [
+        ((0.02, 0.0004, 0.04), 2, ("+0.0200", "+0.0004", "+0.0400")),
+        ((0.02, 0.006, 0.04), 2, ("+0.02", "+0.01", "+0.04")),
+        ((0.02, -0.0004, 0.04), 2, ("+0.02", "0.00", "+0.04")),
+        ((-2e-9, -3e-9, -1e-9), 5, ("−2.0e−09", "−3.0e−09", "−1.0e−09")),
+        ((1.0, 1e-4, math.inf), 2, ("+1.0000", "+0.0001", "+∞")),
+    ],
+)
+def test_an_interval_has_more_decimals_only_where_its_sign_needs_them(interval, places, shown):
+    assert change_and_bounds(*interval, places) == shown
 
 
 def test_a_number_has_a_true_minus_sign():

@@ -4,6 +4,7 @@ import pytest
 
 from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
 from reward_finetuning.storage import Reference
+from reward_finetuning.storage.artifacts.rollouts import read_trajectories
 from reward_finetuning.training.learner import learner_at
 
 OBJECTIVES = {
@@ -120,3 +121,25 @@ def test_offline_passes_of_a_resumed_run_train_on_the_same_images_as_those_of_on
     assert after.facts["weights_sha256"] == straight.facts["weights_sha256"]
     drawn = [name for epoch in ("0001", "0002") for name in resumed.run.store.names(f"epochs/{epoch}")]
     assert sum("rollouts" in name for name in drawn) == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "share"), [(OBJECTIVES["ddpo"], 0.25), (OBJECTIVES["rwr"], 0.25), (OBJECTIVES["prdp"], 1.0)], ids=str
+)
+def test_the_reference_is_evaluated_where_the_method_reads_it_and_else_at_a_share_of_the_steps(tasks, objective, share):
+    one = tasks(
+        objective=objective,
+        sampling={"images_per_prompt": 4, "micro_batch_size": 2, "kl_share": 0.25},
+        loop={"granularity": "split", "num_shards": 2},
+    )
+
+    first, second = two_epochs(one)
+
+    names = [name for name in one.run.store.names("epochs/0002") if name.startswith("rollouts-")]
+    files = [file for name in names for file in one.run.store.fetch(f"epochs/0002/{name}").glob("trajectories-*")]
+    kl = read_trajectories(sorted(files)).kl
+    assert len(names) == 2
+    assert (~kl.isnan()).double().mean() == share
+    assert first.facts["metrics"]["sample/kl_to_reference"] == 0.0
+    assert second.facts["metrics"]["sample/kl_to_reference"] == pytest.approx(float(kl.double().nanmean()))
+    assert second.facts["metrics"]["sample/kl_to_reference"] > 0

@@ -90,6 +90,15 @@ def test_odd_names_are_made_ones_that_mlflow_takes(begun):
     assert points(run, "reward/my _scorer__ v2") == [(1, 1.0)]
 
 
+def test_the_doctors_charts_come_after_those_of_evaluations_and_rewards(begun):
+    run = begun()
+
+    MlflowTracker(run).log(Entry("train", 1, {"doctor/reference_pull": 0.5, "reward/mean": 1.0}))
+
+    assert points(run, "train/doctor/reference_pull") == [(1, 0.5)]
+    assert history(run)["doctor/reference_pull"] == [(1, 0.5)]
+
+
 def test_the_run_is_finished_and_can_be_taken_up_again(begun):
     run = begun()
     tracker = MlflowTracker(run)

@@ -28,6 +28,7 @@ class PrdpConfig(Frozen):
     """In what the pairs are decided. float32, as in the paper's code, cannot resolve the maximum at its beta."""
 
     compares_images: ClassVar[bool] = True
+    reads_reference: ClassVar[bool] = True
 
 
 class ConvergenceConfig(Frozen):
@@ -72,6 +73,11 @@ class PpodConfig(Frozen):
 
     compares_images: ClassVar[bool] = True
 
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the rollouts need log-probs under the reference."""
+        return self.reference == "pretrained"
+
 
 class DdpoConfig(Frozen):
     """Denoising diffusion policy optimisation with importance sampling (arXiv:2305.13301)."""
@@ -97,6 +103,7 @@ class DdpoConfig(Frozen):
     """Advantages are clamped to this size."""
 
     compares_images: ClassVar[bool] = False
+    reads_reference: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _statistics_can_count(self) -> Self:
@@ -141,6 +148,11 @@ class DpokConfig(Frozen):
 
     compares_images: ClassVar[bool] = False
 
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the rollouts need log-probs under the reference: for the measure of its pull."""
+        return self.kl_weight > 0
+
 
 class RwrConfig(Frozen):
     """Reward-weighted regression, and supervised finetuning on the best images (baselines of arXiv:2305.13301)."""
@@ -158,6 +170,8 @@ class RwrConfig(Frozen):
 
     among: Literal["prompt", "epoch"] = "prompt"
     """What an image is weighed against: the images of its prompt, or all of the epoch."""
+
+    reads_reference: ClassVar[bool] = False
 
     @property
     def compares_images(self) -> bool:

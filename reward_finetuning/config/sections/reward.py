@@ -1,11 +1,13 @@
 """What is rewarded."""
 
+from math import lcm
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.locations import Location, ServiceUrl
+from reward_finetuning.config.sections.chat import ChatConfig
 
 _COLUMNS = {"reward", "sample", "diversity", "clip_diversity", "kl"}
 
@@ -31,8 +33,15 @@ class ScorerConfig(Frozen):
     use: str | None = None
     """A plug-in: `module:function`, or the name of an entry point in the group `reward_finetuning.scorers`."""
 
+    groupwise: bool = False
+    """Each call has all images of one prompt and no others, so that the scorer can compare them; `reward.batch_size`
+    does not apply."""
+
     url: ServiceUrl | None = None
     """A scorer served over HTTP."""
+
+    chat: ChatConfig | None = None
+    """A judge behind an OpenAI-compatible chat endpoint; `url` is its address before /chat/completions."""
 
     timeout_seconds: PositiveFloat = 60.0
     """Longest wait for one answer of a served scorer."""
@@ -47,6 +56,8 @@ class ScorerConfig(Frozen):
     def _comes_from_one_place(self) -> Self:
         if self.use is not None and self.url is not None:
             raise ValueError(f"give use (a plug-in) or url (a served scorer), not both: {self.use!r}, {self.url!r}")
+        if self.chat is not None and self.url is None:
+            raise ValueError("chat needs url, the address of the endpoint, e.g. https://api.openai.com/v1")
         return self
 
 
@@ -64,6 +75,18 @@ class RewardConfig(Frozen):
 
     verify: NonNegativeInt = 0
     """Images scored by ours and by the official packages before training; a difference above 1e-4 stops the run."""
+
+    @property
+    def groupwise(self) -> frozenset[str]:
+        """Names of the scorers that compare the images of a prompt."""
+        return frozenset(name for name, settings in self.scorers.items() if settings.groupwise)
+
+    def micro_batches_per_unit(self, images_per_prompt: int, micro_batch_size: int) -> int:
+        """Number of micro-batches in the smallest part of the images that splits no prompt of a groupwise scorer.
+
+        Shards and parts are cut at multiples of it. It is 1 without groupwise scorers.
+        """
+        return lcm(images_per_prompt, micro_batch_size) // micro_batch_size if self.groupwise else 1
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> Self:

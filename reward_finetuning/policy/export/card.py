@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,19 @@ from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, sched
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
 from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
 from reward_finetuning.policy.pretrained.source import BUILT_IN, locate, pinned_revision
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPair:
+    """Pictures of one prompt and one noise in the export folder."""
+
+    prompt: str
+    before: str
+    """File of the picture of the pretrained model."""
+
+    after: str
+    rewards: str
+    """The combined reward before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,8 @@ class Provenance:
     """Table of rewards before and after with intervals, after a heading; empty if the policy was not evaluated."""
 
     verdict: str
+    pictures: Sequence[ShownPair] = ()
+    """Typical pairs; empty if the policy was not evaluated."""
 
 
 def model_card(policy: Provenance, exported: Exported) -> str:
@@ -41,31 +58,87 @@ def model_card(policy: Provenance, exported: Exported) -> str:
     config = policy.config
     title = f"# {config.name}, epoch {policy.epoch}{', averaged weights' if policy.averaged else ''}"
     sections = [
-        _header(config, exported),
+        _header(policy, exported),
         title,
         _summary(config),
+        *_pictures(policy),
         _use(config, exported),
+        *_scale(config, exported),
         _training(policy, exported.pipeline),
     ]
     return "\n\n".join([*sections, _results(policy), _licences(config), _limitations(config, exported)]) + "\n"
 
 
-def _header(config: RunConfig, exported: Exported) -> str:
+def _header(policy: Provenance, exported: Exported) -> str:
+    config = policy.config
     family = "flux" if exported.pipeline == "FluxPipeline" else "stable-diffusion"
     tags = ["text-to-image", family, "reward-finetuning", config.objective.name]
     header: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
-    if locate(config.model) is None:
+    if (base := _hub_id(config)) is not None:
         relation = "adapter" if exported.form == "adapter" else "finetune"
-        header |= {"base_model": config.model.source, "base_model_relation": relation}
+        header |= {"base_model": base, "base_model_relation": relation}
     if (licence := _base_licence(config)) is not None:
         header["license"] = licence
     header["tags"] = [*tags, "lora"] if exported.form == "adapter" else tags
+    if policy.pictures:
+        header["widget"] = [{"text": pair.prompt, "output": {"url": pair.after}} for pair in policy.pictures]
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
 
 
 def _summary(config: RunConfig) -> str:
     rewards = ", ".join(f"{weight:g} × {name}" for name, weight in config.reward.weights.items() if weight)
     return f"{_base(config)}, finetuned by {config.objective.name} to raise a reward: {rewards}."
+
+
+def _hub_id(config: RunConfig) -> str | None:
+    """Hub id of the base model; of a folder, if its model_index.json names a published model; else None.
+
+    The hub refuses a card whose `base_model` is no id of the hub.
+    """
+    folder = locate(config.model)
+    if folder is None:
+        return config.model.source
+    index = folder / "model_index.json"
+    name = json.loads(index.read_text(encoding="utf-8")).get("_name_or_path") if index.is_file() else None
+    return name if name in PUBLISHED_MODELS else None
+
+
+def _pictures(policy: Provenance) -> list[str]:
+    if not policy.pictures:
+        return []
+    note = (
+        "Typical pairs of the evaluation: the prompts whose mean change of the combined reward is nearest to the "
+        "median of all prompts. Both pictures of a row are drawn from the same noise."
+    )
+    rows = [
+        (_text(pair.prompt), f"![before]({pair.before})", f"![after]({pair.after})", pair.rewards)
+        for pair in policy.pictures
+    ]
+    return [f"## Pictures\n\n{note}\n\n{_table([('Prompt', 'Before', 'After', 'Reward'), *rows])}"]
+
+
+def _text(prompt: str) -> str:
+    """A prompt as one line without tags, links, emphasis and table cells."""
+    one_line = escape(" ".join(prompt.split())[:_LONGEST_PROMPT], quote=False)
+    return "".join(f"\\{sign}" if sign in "\\`*_[]#~" else sign for sign in one_line)
+
+
+_LONGEST_PROMPT = 300
+
+
+def _scale(config: RunConfig, exported: Exported) -> list[str]:
+    if exported.form != "adapter":
+        return []
+    rank = config.model.lora.rank
+    text = (
+        f"The whole strength of training is in the weights of the file: rank and alpha are {rank}, so a weight W of "
+        "the base model becomes W + scale × up × down with the scale 1 in every program, with or without metadata "
+        f"or `alpha` keys. Training used alpha {config.model.lora.alpha:g}; the factor alpha / rank is multiplied into "
+        "`up`. A scale of 0 is the base model, 1 is the policy that was evaluated; other values were not evaluated."
+    )
+    usage = f'pipe.load_lora_weights("THIS_FOLDER", adapter_name="{config.objective.name}")\n'
+    usage += f'pipe.set_adapters("{config.objective.name}", 0.5)  # half the change'
+    return [f"## LoRA scale\n\n{text}\n\n```python\n{usage}\n```"]
 
 
 def _use(config: RunConfig, exported: Exported) -> str:

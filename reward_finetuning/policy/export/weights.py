@@ -126,12 +126,16 @@ def _save_adapter(pipeline: Any, folder: Path) -> None:
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import get_peft_model_state_dict
 
-    # Without the settings of peft, a loader assumes alpha = rank. Sets are sorted for reproducible bytes.
+    # alpha / rank is multiplied into the weights, and alpha = rank. Programs that read no metadata, or no `alpha` keys,
+    # assume alpha = rank, so the file means the same in all of them. Sets are sorted for reproducible bytes.
     name = network_name(pipeline)
     network = getattr(pipeline, name)
     settings = network.peft_config["default"].to_dict()
     settings = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
-    layers = {layer: weight.detach().cpu() for layer, weight in layers.items()}
+    scale = settings["lora_alpha"] / settings["r"]
+    settings["lora_alpha"] = settings["r"]
+    layers = get_peft_model_state_dict(network)
+    layers = {layer: weight.detach().cpu() * (scale if ".lora_B." in layer else 1) for layer, weight in layers.items()}
+    layers = convert_state_dict_to_diffusers(layers)
     named = {f"{name}_lora_layers": layers, f"{name}_lora_adapter_metadata": settings}
     pipeline.save_lora_weights(folder, **named)

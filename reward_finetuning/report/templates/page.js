@@ -19,7 +19,13 @@ function promptOf(pair) {
 }
 
 function opener(pair) {
-  return pair.querySelector(".pictures");
+  return pair.querySelector(".pictures, .compare");
+}
+
+// The pairs among which keys move: those of the same reel, or those of the gallery that match the filter.
+function neighbours(pair) {
+  const reel = pair.closest(".reel");
+  return reel ? [...reel.children] : matching();
 }
 
 function filterText() {
@@ -38,7 +44,7 @@ function show() {
   for (const pair of pairs) pair.hidden = !shown.has(pair);
   document.querySelector(".all").hidden = shown.size === matches.length;
   byId("found").textContent = query ? `${matches.length} of ${pairs.length}` : "";
-  becomeTabStop(visible()[0]);
+  becomeTabStop(visible()[0], pairs);
 }
 
 function reorder() {
@@ -58,15 +64,14 @@ function visible() {
   return ordered.filter((pair) => !pair.hidden);
 }
 
-// Only one pair is in the tab order. The arrow keys select the other pairs.
-function becomeTabStop(chosen) {
-  for (const pair of pairs) opener(pair).tabIndex = pair === chosen ? 0 : -1;
+// Only one pair of the gallery, and of a reel, is in the tab order. The arrow keys select the other pairs.
+function becomeTabStop(chosen, group) {
+  for (const pair of group) opener(pair).tabIndex = pair === chosen ? 0 : -1;
 }
 
 function focusOn(pair) {
-  becomeTabStop(pair);
-  opener(pair).focus({ preventScroll: true });
-  pair.scrollIntoView({ block: "nearest" });
+  opener(pair).focus({ preventScroll: true }); // becomes the tab stop
+  pair.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function columns(pair) {
@@ -76,12 +81,13 @@ function columns(pair) {
 function onKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (byId("closer").open || event.target.closest("input, select")) return;
-  const shown = visible();
-  const at = shown.indexOf(document.activeElement.closest(".pair"));
+  const still = document.activeElement.closest(".still");
+  const shown = still ? neighbours(still) : visible();
+  const at = shown.indexOf(still || document.activeElement.closest(".pair"));
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const rows = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   const next = step ? (at < 0 ? shown[0] : shown[at + step]) : rows && at >= 0 && shown[at + rows * columns(shown[at])];
-  if (!next) return;
+  if (!next || !next.checkVisibility()) return;
   event.preventDefault();
   focusOn(next);
 }
@@ -99,11 +105,11 @@ function enlarge(pair) {
   const about = [...pair.children].slice(1).map((part) => part.cloneNode(true));
   for (const part of about) part.removeAttribute("id");
   document.querySelector(".about").replaceChildren(...about);
-  const matches = matching();
-  const at = matches.indexOf(pair);
-  byId("where").textContent = `${at + 1} of ${matches.length}`;
+  const group = neighbours(pair);
+  const at = group.indexOf(pair);
+  byId("where").textContent = `${at + 1} of ${group.length}`;
   byId("previous").disabled = at === 0;
-  byId("next").disabled = at === matches.length - 1;
+  byId("next").disabled = at === group.length - 1;
   slideTo(50);
   if (!byId("closer").open) byId("closer").showModal();
   byId("slider").focus();
@@ -117,8 +123,8 @@ function slideTo(percent) {
 }
 
 function enlargeNeighbour(step) {
-  const matches = matching();
-  const next = matches[matches.indexOf(enlarged) + step];
+  const group = neighbours(enlarged);
+  const next = group[group.indexOf(enlarged) + step];
   if (next) enlarge(next);
 }
 
@@ -146,10 +152,12 @@ function begin() {
   for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
   // Full-size pictures are next to the page only on disk.
   if (location.protocol === "file:") for (const part of document.querySelectorAll(".full")) part.hidden = false;
-  for (const pair of pairs) {
-    opener(pair).addEventListener("focus", () => becomeTabStop(pair));
+  const stills = [...document.querySelectorAll(".still")];
+  for (const pair of [...pairs, ...stills]) {
+    opener(pair).addEventListener("focus", () => becomeTabStop(pair, pair.closest(".reel")?.children ?? pairs));
     opener(pair).addEventListener("click", () => enlarge(pair));
   }
+  for (const reel of document.querySelectorAll(".reel")) becomeTabStop(reel.firstElementChild, reel.children);
   byId("filter").addEventListener("input", show);
   byId("order").addEventListener("change", reorder);
   document.querySelector(".all").addEventListener("click", showAll);
@@ -164,6 +172,13 @@ function begin() {
 }
 
 if (pairs.length) begin();
+
+// Without the script, and on paper, every section is open. On a narrow screen the reader opens what is of interest.
+const parts = [...document.querySelectorAll("details")];
+if (matchMedia("(max-width: 58rem)").matches) for (const part of parts) part.open = false;
+addEventListener("beforeprint", () => {
+  for (const part of parts) part.open = true;
+});
 
 // A table that is wider than the screen can be scrolled with the keyboard.
 const resized = new ResizeObserver((entries) => {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -28,17 +28,36 @@ if TYPE_CHECKING:
 
 BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 
-_OF_THE_CLIENT = ("url", "timeout_seconds", "retries", "token_env")
+OF_THE_CLIENT = ("url", "groupwise", "timeout_seconds", "retries", "token_env")
+"""Settings of whoever sends requests."""
+
+_HINTS = {
+    401: "; token_env names the environment variable that holds the server's token",
+    404: "; the url is the part before /v1",
+    413: "; lower reward.batch_size",
+}
 
 T = TypeVar("T")
 
 
-class _TemporaryError(Exception):
-    """An answer that another try may not get."""
+class TemporaryError(Exception):
+    """Raised for an answer that another try may not get."""
 
 
 def check(settings: ScorerConfig) -> None:
     """Refuse an address that cannot be one, and settings that are the server's; nothing is sent.
+
+    Raises:
+        UserError: saying what was given and what would be right.
+    """
+    check_address(settings)
+    own = {name: getattr(settings, name) for name in OF_THE_CLIENT}
+    if given := differing(settings, ScorerConfig.model_validate(own)):
+        raise UserError(f"the scorer at {settings.url} has its {', '.join(given)} where it is served, not here")
+
+
+def check_address(settings: ScorerConfig) -> None:
+    """Refuse an address that cannot be one; nothing is sent.
 
     Raises:
         UserError: saying what was given and what would be right.
@@ -50,9 +69,6 @@ def check(settings: ScorerConfig) -> None:
         whole = False
     if not whole:
         raise UserError(f"a served scorer's url is written http://HOST:PORT or https://HOST, got {settings.url!r}")
-    own = {name: getattr(settings, name) for name in _OF_THE_CLIENT}
-    if given := differing(settings, ScorerConfig.model_validate(own)):
-        raise UserError(f"the scorer at {settings.url} has its {', '.join(given)} where it is served, not here")
 
 
 def digest(settings: ScorerConfig) -> str:
@@ -65,7 +81,7 @@ def digest(settings: ScorerConfig) -> str:
     from reward_finetuning.rewards.remote.wire import SCORER, WireError, decode_description
 
     try:
-        return _ask(settings, "GET", SCORER, b"", decode_description)[1]
+        return ask(settings, "GET", SCORER, b"", decode_description)[1]
     except WireError as error:
         raise UserError(f"what answers at {settings.url}{SCORER} is no scorer of this protocol: {error}") from None
 
@@ -85,7 +101,7 @@ class _ServedScorer:
 
         from reward_finetuning.rewards.remote.wire import SCORE, encode_request
 
-        return np.asarray(_ask(self.settings, "POST", SCORE, encode_request(images, prompts), self._scores))
+        return np.asarray(ask(self.settings, "POST", SCORE, encode_request(images, prompts), self._scores))
 
     def _scores(self, body: bytes) -> list[float]:
         from reward_finetuning.rewards.remote.wire import WireError, decode_scores
@@ -93,7 +109,7 @@ class _ServedScorer:
         try:
             scores, digest = decode_scores(body)
         except WireError as error:  # it spoke the protocol when this was loaded: a gateway's page, or half an answer
-            raise _TemporaryError(str(error)) from None
+            raise TemporaryError(str(error)) from None
         if digest is not None and digest != self.digest:
             raise UserError(
                 f"the scorer at {self.settings.url} was exchanged: its digest is {digest!r}, it was {self.digest!r}; "
@@ -118,15 +134,35 @@ def retry_policy(retries: int) -> Retry:
     )
 
 
-def _ask(settings: ScorerConfig, method: str, path: str, body: bytes, read: Callable[[bytes], T]) -> T:
-    """What `read` makes of the answer; asked for again while the failures are temporary."""
-    token, policy = _token(settings), retry_policy(settings.retries)
+def ask(
+    settings: ScorerConfig,
+    method: str,
+    path: str,
+    body: bytes,
+    read: Callable[[bytes], T],
+    hints: Mapping[int, str] = _HINTS,
+) -> T:
+    """What `read` makes of the answer; asked for again while the failures are temporary.
+
+    Args:
+        settings: with address, token, timeout and number of retries.
+        method: of HTTP.
+        path: below the address.
+        body: of the request.
+        read: of the body of the answer; raises TemporaryError if another try may get a better one.
+        hints: what is added to the message, by the status of an answer that is not retried.
+
+    Raises:
+        UserError: the answer has a status that no retry changes.
+        RetryableError: every try failed.
+    """
+    secret, policy = token(settings), retry_policy(settings.retries)
     while True:
         answer = None
         try:
-            answer = exchange(settings.url or "", method, path, body, settings.timeout_seconds, token)
-            return read(_content(f"{settings.url}{path}", answer))
-        except _TemporaryError as error:
+            answer = exchange(settings.url or "", method, path, body, settings.timeout_seconds, secret)
+            return read(_content(f"{settings.url}{path}", answer, hints, secret))
+        except TemporaryError as error:
             failure: Exception = error
         except HTTPError as error:
             failure = error
@@ -141,34 +177,36 @@ def _ask(settings: ScorerConfig, method: str, path: str, body: bytes, read: Call
         _pause(policy, answer)
 
 
-def _token(settings: ScorerConfig) -> str | None:
+def token(settings: ScorerConfig) -> str | None:
+    """The token in the environment variable that the settings name; None if they name none.
+
+    Raises:
+        UserError: the variable is not set.
+    """
     if settings.token_env is None:
         return None
-    if token := os.environ.get(settings.token_env):
-        return token
+    if value := os.environ.get(settings.token_env):
+        return value
     raise UserError(
         f"the scorer at {settings.url} wants the token in ${settings.token_env}, which is not set here; set it, or "
         "remove token_env"
     )
 
 
-def _content(where: str, answer: Answer) -> bytes:
-    """The body of an answer of status 200.
+def _content(where: str, answer: Answer, hints: Mapping[int, str], secret: str | None) -> bytes:
+    """The body of an answer of status 200. A token that a server repeats in its error is removed from the message.
 
     Raises:
-        _TemporaryError: a status that is worth a retry.
+        TemporaryError: a status that is worth a retry.
         UserError: a status that no retry changes.
     """
     if answer.status == 200:
         return answer.body
-    text = one_line(f"{answer.status} {answer.reason}: {answer.body[:300].decode(errors='replace')}")
-    if is_retryable(answer.status):
-        raise _TemporaryError(f"it answered {text}")
-    hint = {
-        401: "; token_env names the environment variable that holds the server's token",
-        404: "; the url is the part before /v1",
-        413: "; lower reward.batch_size",
-    }.get(answer.status, "")
+    text = f"{answer.status} {answer.reason}: {answer.body.decode(errors='replace')}"
+    text = one_line(text.replace(secret, "***") if secret else text)
+    if is_retryable(answer.status) and b"insufficient_quota" not in answer.body:  # OpenAI's 429 for an empty account
+        raise TemporaryError(f"it answered {text}")
+    hint = hints.get(answer.status, "")
     if location := answer.headers.get("Location"):
         hint = f"; give the final address, it points at {one_line(location)}"
     raise UserError(f"{where} answered {text}{hint}")
@@ -185,7 +223,7 @@ def _pause(policy: Retry, answer: Answer | None) -> None:
 
 def _reason(failure: Exception, settings: ScorerConfig) -> str:
     """The error below the library's, in one line."""
-    if isinstance(failure, _TemporaryError):
+    if isinstance(failure, TemporaryError):
         return str(failure)
     inner = failure.__cause__ or next((each for each in failure.args if isinstance(each, Exception)), failure)
     if isinstance(failure, ReadTimeoutError) or isinstance(inner, TimeoutError):

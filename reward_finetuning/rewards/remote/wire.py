@@ -81,7 +81,7 @@ M = TypeVar("M", bound=_Message)
 
 def encode_request(images: NDArray[np.uint8], prompts: Sequence[str]) -> bytes:
     """Pictures [B, H, W, 3] sRGB and their prompts [B] as the body of POST /v1/score."""
-    return json.dumps({"images": [_png(image) for image in images], "prompts": list(prompts)}).encode()
+    return json.dumps({"images": [png(image) for image in images], "prompts": list(prompts)}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,8 @@ def _parsed(kind: type[M], body: bytes | bytearray, what: str) -> M:
         raise WireError(f"`{field}` must be {kind.model_fields[field].description}; the {what} has {given}") from None
 
 
-def _png(image: NDArray[np.uint8]) -> str:
+def png(image: NDArray[np.uint8]) -> str:
+    """A picture [H, W, 3] as PNG in base64."""
     from PIL import Image
 
     file = BytesIO()

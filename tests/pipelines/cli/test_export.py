@@ -28,8 +28,9 @@ def test_a_policy_goes_to_a_bucket_as_it_does_to_a_folder_and_replaces_nothing_t
     assert done.exit_code == 0
     assert f"{bucket.uri}/policies/one: epoch 1 of tiny" in done.stdout
     there = local_folder(f"{bucket.uri}/policies/one")
-    (weights,) = {path.name for path in (tmp_path / "here").iterdir()} - {"README.md"}
-    assert {path.name for path in there.iterdir()} == {weights, "README.md"}
+    (weights,) = {path.name for path in (tmp_path / "here").iterdir()} - {"README.md", "pictures"}
+    assert {path.name for path in there.iterdir()} == {weights, "README.md", "pictures"}
+    assert (there / "pictures" / "1-after.png").is_file()
     assert (there / "README.md").read_text() == (tmp_path / "here" / "README.md").read_text()
     ours, theirs = load_file(tmp_path / "here" / weights), load_file(there / weights)
     assert ours.keys() == theirs.keys()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers import UNet2DConditionModel
 from mlflow.artifacts import download_artifacts
+from safetensors.torch import load_file
 
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
@@ -118,6 +120,27 @@ def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path,
     np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
 
 
+def test_the_matrices_of_an_adapter_are_the_whole_change_for_programs_that_read_no_metadata(nudged_run, tmp_path):
+    run = nudged_run({1: 0.5}, model={"trainable": "lora", "lora": {"rank": 2, "alpha": 8}})
+    policy = policy_of_epoch(run, 1)
+    base = UNet2DConditionModel.from_pretrained(BUILT_IN / "unet").state_dict()
+
+    export_policy(run, policy, tmp_path / "adapter")
+    export_policy(run, policy, tmp_path / "merged", merge=True)
+
+    adapter = load_file(tmp_path / "adapter" / "pytorch_lora_weights.safetensors")
+    merged = UNet2DConditionModel.from_pretrained(tmp_path / "merged" / "unet").state_dict()
+    by_hand = dict(base)
+    for name, up in adapter.items():
+        if name.endswith(".lora.up.weight"):
+            down = adapter[name.replace(".lora.up.", ".lora.down.")]
+            weight = name.removeprefix("unet.").replace(".lora.up.", ".")
+            by_hand[weight] = base[weight] + up @ down
+    assert max(float((merged[name] - base[name]).abs().max()) for name in base) > 1e-2
+    for name in base:
+        torch.testing.assert_close(by_hand[name], merged[name], rtol=0, atol=1e-5)
+
+
 def test_an_adapter_is_one_weights_file_and_a_card(nudged_run, tmp_path):
     run = nudged_run({1: 0.5}, model={"trainable": "lora"})
 
@@ -125,9 +148,12 @@ def test_an_adapter_is_one_weights_file_and_a_card(nudged_run, tmp_path):
 
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
         "README.md",
+        "pictures",
         "pytorch_lora_weights.safetensors",
     ]
-    assert header(tmp_path / "export") == {
+    described = header(tmp_path / "export")
+    assert all((tmp_path / "export" / each["output"]["url"]).is_file() for each in described.pop("widget"))
+    assert described == {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "license": "apache-2.0",
