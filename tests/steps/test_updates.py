@@ -44,6 +44,7 @@ def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(t
         half.epoch(half.begin())
 
 
+@pytest.mark.slow
 def test_one_pass_trains_as_two_passes_do_and_measures_the_same(tasks, monkeypatch):
     training = {"updates_per_epoch": 3, "cells_per_batch": 5, "learning_rate": 1e-4, "gate_cells": 5}
     separable = tasks(name="one", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
