@@ -64,8 +64,8 @@ class CellSource:
 
     def log_probs(self, denoise: Denoiser, cells: Tensor) -> Tensor:
         """Log-probs of flat `cells` under `denoise`, [M] nats per latent element, with its gradient."""
-        found = self.read(cells)
-        return gaussian.log_prob(self.x_prev(cells), self._means(denoise, found), found.std)
+        stored = self.read(cells)
+        return gaussian.log_prob(self.x_prev(cells), self._means(denoise, stored), stored.std)
 
     def read(self, cells: Tensor) -> Cells:
         """What is stored of flat `cells` [M], no network evaluated."""
@@ -85,13 +85,13 @@ class CellSource:
 
     def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool) -> Cells:
         """`read`, with the policy's means (and the reference's, where there is one), if asked for."""
-        found = replace(self.read(cells), unguided=networks.unguided)
+        batch = replace(self.read(cells), unguided=networks.unguided)
         if with_means:
-            found = replace(found, mean=self._means(networks.policy, found))
+            batch = replace(batch, mean=self._means(networks.policy, batch))
         if networks.reference is None:
-            return found
+            return batch
         with torch.no_grad():
-            return replace(found, mean_ref=self._means(networks.reference, found))
+            return replace(batch, mean_ref=self._means(networks.reference, batch))
 
     def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
         return step_means(denoise, cells.x_t, cells.prompts, self.grid, cells.steps)

@@ -94,16 +94,16 @@ class Dpok(Objective):
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Loss, share of clipped cells, the advantages' spread; with a KL or a value network, theirs too."""
         loss = clipped_surrogate(log_probs, batch.log_probs_old, self._advantages, clip_range=self.clip_range)
-        found = {
+        measures = {
             "loss": float(loss.mean()) + self._kl_weight * float(self._kl),
             "clip_fraction": clip_fraction(log_probs, batch.log_probs_old, clip_range=self.clip_range),
             "advantage_std": float(self._advantages.std(correction=0)),
         }
         if self.has_cell_loss:
-            found["kl"] = float(self._kl)
+            measures["kl"] = float(self._kl)
         if self._value is not None:
-            found |= {"value_loss": self._value_loss, "value_explained_variance": self._explained}
-        return found
+            measures |= {"value_loss": self._value_loss, "value_explained_variance": self._explained}
+        return measures
 
     def state_dict(self) -> dict[str, Tensor]:
         """The value network."""

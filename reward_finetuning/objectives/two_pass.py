@@ -59,8 +59,7 @@ def replay(
     Returns:
         [B, T] float32 on the CPU, whole on every process; NaN for cells that are not in `order`.
     """
-    found = torch.zeros(source.shape, dtype=source.dtype)
-    flat = found.view(-1)
+    flat = torch.zeros(source.shape, dtype=source.dtype).view(-1)
     with torch.no_grad():
         for cells, num_cells in share.rounds(order, cells_per_batch):
             if len(cells):
