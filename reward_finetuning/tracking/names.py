@@ -32,3 +32,12 @@ def mlflow_names(names: Iterable[str]) -> dict[str, str]:
         taken.add(nearest)
         accepted[name] = nearest
     return accepted
+
+
+def chart_name(name: str) -> str:
+    """Name in MLflow of a metric of the journal.
+
+    The UI sorts sections of charts by name: under this name they begin with evaluations and rewards, and not with the
+    doctor's measures.
+    """
+    return f"train/{name}" if name.startswith("doctor/") else name

@@ -14,10 +14,9 @@ from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import scheme_of
 from reward_finetuning.tracking.lineage import Lineage
 from reward_finetuning.tracking.metrics_table import metrics_table, named
-from reward_finetuning.tracking.names import mlflow_name, mlflow_names
+from reward_finetuning.tracking.names import chart_name, mlflow_name, mlflow_names
 
 _METRICS, _SAMPLES = "metrics", "samples"
-_DOCTOR, _LAST_SECTION = "doctor/", "train/doctor/"
 _MOST_TABLES = 50  # of each kind that the tag of tables names; a tag holds 8000 characters
 
 
@@ -66,7 +65,7 @@ class Sender:
 
         at = (entry["timestamp_ms"], entry["epoch"], model_id)
         names = mlflow_names(metrics)  # an earlier version's journal may have others
-        points = [Metric(_in_section(names[key]), value, *at) for key, value in metrics.items()]
+        points = [Metric(chart_name(names[key]), value, *at) for key, value in metrics.items()]
         for start in range(0, len(points), 1000):
             self._client.log_batch(run_id, metrics=points[start : start + 1000])
 
@@ -120,8 +119,3 @@ class Sender:
             for file in sorted(self._client.list_artifacts(run_id, folder), key=lambda file: file.path)[-_MOST_TABLES:]
         ]
         self._client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(tables))
-
-
-def _in_section(name: str) -> str:
-    """The UI sorts sections of charts by name: charts begin with evaluations and rewards, not with the doctor's."""
-    return _LAST_SECTION + name.removeprefix(_DOCTOR) if name.startswith(_DOCTOR) else name

@@ -17,6 +17,7 @@ from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import Manifest, RunDirectory
 from reward_finetuning.tracking.metrics_table import named
+from reward_finetuning.tracking.names import chart_name
 
 ARTIFACTS = ("epochs/0001/policy", "epochs/0002/policy")
 
@@ -126,7 +127,7 @@ def assert_every_point_arrived_once(run, uri):
     )
     entries = run.store.read_all("journal", ".json")
     points = sorted(
-        (key, entry["epoch"], entry["timestamp_ms"], value)
+        (chart_name(key), entry["epoch"], entry["timestamp_ms"], value)
         for entry in entries.values()
         for key, value in (named(entry["metrics"]) if entry.get("evaluation") else entry["metrics"]).items()
     )
