@@ -50,10 +50,15 @@ class Result:
 
     def gain(self, prompt_set: str = "train", reward: str = "reward", epoch: int | None = None) -> Gain:
         """Of the last evaluated epoch, or of `epoch`; NaN where there is none."""
-        name = f"eval/{prompt_set}/{reward}/gain"
+        name = f"eval/{prompt_set}/{self._column(reward)}/gain"
         parts = [dict(self._content["evaluations"].get(f"{name}{part}", [])) for part in ("", "_low", "_high")]
         at = max(parts[0], default=0) if epoch is None else epoch
         return Gain(*(part.get(at, math.nan) for part in parts))
+
+    def _column(self, reward: str) -> str:
+        """A scorer that is the whole reward has no column of its own in an evaluation."""
+        weights = self._content["settings"]["reward"]["weights"]
+        return "reward" if {name: weight for name, weight in weights.items() if weight} == {reward: 1.0} else reward
 
     @cached_property
     def unstable(self) -> str:

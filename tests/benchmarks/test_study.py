@@ -21,7 +21,16 @@ def write(folder, arm, seed, gain):
     evaluations = {
         f"eval/train/reward/gain{part}": [[1, gain + d]] for part, d in (("", 0), ("_low", -1), ("_high", 1))
     }
-    content = {"claim": "b", "arm": arm, "seed": seed, "error": "", "seconds": 1, "cpu_seconds": 1, "settings": {}}
+    settings = {"reward": {"weights": {"shapes": 1.0, "colourfulness": 0.0}}}
+    content = {
+        "claim": "b",
+        "arm": arm,
+        "seed": seed,
+        "error": "",
+        "seconds": 1,
+        "cpu_seconds": 1,
+        "settings": settings,
+    }
     path = folder / "b" / f"{arm}-seed{seed}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content | {"curves": {}, "evaluations": evaluations}))
@@ -37,8 +46,9 @@ def test_two_arms_are_compared_seed_by_seed_and_a_missing_seed_leaves_the_verdic
 
     three, four = (read_results(tmp_path, dict.fromkeys(arms, n)) for n in (3, 4) for arms in [ARMS])
 
-    gap = difference(three["b"]["prdp-small"], three["b"]["ddpo-small"])
-    assert (gap.mean, gap.low, gap.high) == pytest.approx((0.02, 0.02, 0.02))
+    for reward in ("reward", "shapes"):  # a scorer that is the whole reward
+        gap = difference(three["b"]["prdp-small"], three["b"]["ddpo-small"], reward)
+        assert (gap.mean, gap.low, gap.high) == pytest.approx((0.02, 0.02, 0.02))
     assert [finding.holds for finding in judge("b", three)] == [True]
     assert [finding.holds for finding in judge("b", four)] == [None]
 
