@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ def test_a_pipeline_runs_in_the_images_of_its_roles(name, config, start_rft, tmp
     (latest,) = (path for path in (tmp_path / "runs").glob(f"{name}*/latest.json"))
     (package,) = (tmp_path / "runs" / name).glob("pipeline/*/package.yaml")
     spec = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
-    components = {key.removeprefix("comp-") for key, c in spec["components"].items() if "executorLabel" in c}
+    components = {
+        re.fullmatch(r"comp-(.*?)(-\d+)?", key)[1] for key, c in spec["components"].items() if "executorLabel" in c
+    }
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     epochs = PIPELINES[name]["loop"].get("epochs", 1)
     assert json.loads(latest.read_text())["epoch"] == epochs
