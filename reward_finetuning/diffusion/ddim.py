@@ -119,6 +119,8 @@ def alphas_cumprod(
 def _timesteps(num_train: int, num_steps: int, offset: int, spacing: str) -> NDArray[np.int64]:
     if num_steps > num_train:
         raise ValueError(f"num_steps must be at most the model's {num_train} training steps, got {num_steps}")
+    if offset < 0:  # a negative timestep would be read from the end of the schedule
+        raise ValueError(f"steps_offset must be at least 0, got {offset}")
     room = num_train - offset
     if spacing == "quadratic" and num_steps > room:
         raise ValueError(

@@ -139,3 +139,8 @@ def test_a_step_from_v_is_the_step_from_the_noise_that_v_means(spacing):
     torch.testing.assert_close(
         step_mean(x, v, of_v, steps), step_mean(x, epsilon, of_epsilon, steps), rtol=1e-12, atol=1e-12
     )
+
+
+def test_a_negative_offset_is_refused():
+    with pytest.raises(ValueError, match="steps_offset must be at least 0, got -1"):
+        ddim_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5, steps_offset=-1)
