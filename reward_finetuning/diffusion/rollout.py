@@ -67,13 +67,12 @@ def draw(
         x = x_prev
         latents.append(x)
     old = torch.stack(log_probs, dim=1) if log_probs else x.new_zeros(len(x), 0)
-    ref = torch.stack(log_probs_ref, dim=1) if log_probs_ref else old
     return Trajectories(
-        torch.stack(latents, dim=1).to(latents_dtype),
-        old,
-        ref,
-        torch.stack(kl, dim=1) if kl else torch.zeros_like(old),
-        None if grid.stochastic[-1] else x.to(latents_dtype),
+        latents=torch.stack(latents, dim=1).to(latents_dtype),
+        log_probs=old,
+        log_probs_ref=torch.stack(log_probs_ref, dim=1) if log_probs_ref else old,
+        kl=torch.stack(kl, dim=1) if kl else torch.zeros_like(old),
+        x_0=None if grid.stochastic[-1] else x.to(latents_dtype),
     )
 
 

@@ -47,7 +47,7 @@ class Objective(Protocol):
     """Whether there is a term that is no function of log_probs (DPOK's KL, RWR's denoising loss)."""
 
     needs_reference: bool = False
-    """Whether `cell_loss` reads `Cells.mean_ref` (log-probs under the reference are recorded anyway)."""
+    """Whether `cell_loss` reads `Cells.mean_ref`. Log-probs of rollouts: see `reads_reference` of its config."""
 
     is_separable: bool = False
     """Whether g_it depends on log_prob_it alone once the epoch has begun: then `cell_coefficients` gives it, and an
