@@ -17,7 +17,7 @@ from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample, Trajectories
+from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample
 from reward_finetuning.training.engine import Engine
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.processes import Processes
@@ -169,12 +169,12 @@ def _rollouts(policy: Policy, count: int) -> tuple[Rollouts, Batch]:
         for name in ("latents", "log_probs", "log_probs_ref", "kl")
     }
     x_0 = None if parts[0].x_0 is None else torch.cat([part.final.cpu() for part in parts])
-    drawn = Trajectories(**joined, x_0=x_0)
     index = torch.arange(count) % len(PROMPTS)
     prompts = [Prompt(id=str(number), text=text) for number, text in enumerate(PROMPTS)]
     samples = tuple(Sample(row, prompts[int(index[row])], row // len(PROMPTS)) for row in range(count))
     rewards = torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return Rollouts(drawn, samples), Batch(drawn.log_probs, drawn.log_probs_ref, rewards, index, index)
+    rollouts = Rollouts(**joined, samples=samples, x_0=x_0)
+    return rollouts, Batch(rollouts.log_probs, rollouts.log_probs_ref, rewards, index, index)
 
 
 def training(case: Case, objective: dict[str, Any] = PRDP, *, updates: int = 2) -> dict[str, Any]:
@@ -197,8 +197,8 @@ def training(case: Case, objective: dict[str, Any] = PRDP, *, updates: int = 2) 
 def _bare_epoch(policy: Policy, rollouts: Rollouts, case: Case, updates: int) -> Callable[[], object]:
     """One pass over all cells an update, one forward and backward each, as DDPO trainers do."""
     grid = policy.grid.stochastic_part()
-    latents = rollouts.trajectories.latents
-    encoded = prompts_of(policy, len(latents))
+    latents = rollouts.latents
+    encoded = prompts_of(policy, latents.shape[0])
     count, steps = latents.shape[0], latents.shape[1] - 1
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=1e-6)
 

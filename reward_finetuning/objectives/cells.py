@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.diffusion.rollout import step_means
 from reward_finetuning.diffusion.step import step_std
-from reward_finetuning.records import Cells, Conditioning, Denoiser
+from reward_finetuning.records import Cells, Conditioning, Denoiser, Latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Denoisers:
 class CellSource:
     """Where cells are read from: an epoch's trajectories, on the CPU, and its encoded prompts."""
 
-    latents: Tensor
-    """[B, T + 1, C, H, W]."""
+    latents: Latents
+    """[B, T + 1, C, H, W]; read where a batch of cells needs them."""
 
     prompts: Conditioning
     """N of them."""
@@ -45,13 +46,18 @@ class CellSource:
     device: torch.device
     dtype: torch.dtype = torch.float32
 
-    x_0: Tensor | None = None
+    x_0: Latents | None = None
     """[B, C, H, W] the final latents, if they are not the last of `latents`."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(B, T)."""
         return self.latents.shape[0], self.latents.shape[1] - 1
+
+    @property
+    def num_elements(self) -> int:
+        """C H W."""
+        return math.prod(self.latents.shape[2:])
 
     def of_images(self, rows: Tensor | None, order: Tensor) -> Tensor:
         """The part of `order` (flat indices into [B, T]) that belongs to image rows [R]; all of it for None."""
@@ -76,7 +82,7 @@ class CellSource:
             images=images,
             steps=on_device,
             x_t=x_t,
-            x_0=(self.latents[images, -1] if self.x_0 is None else self.x_0[images]).to(self.device, self.dtype),
+            x_0=self._final(images).to(self.device, self.dtype),
             timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
             levels=torch.as_tensor(self.grid.levels, device=self.device)[on_device].to(self.dtype),
             std=step_std(self.grid, on_device, x_t),
@@ -92,6 +98,11 @@ class CellSource:
             return batch
         with torch.no_grad():
             return replace(batch, mean_ref=self._means(networks.reference, batch))
+
+    def _final(self, images: Tensor) -> Tensor:
+        if self.x_0 is not None:
+            return self.x_0[images]
+        return self.latents[images, torch.full_like(images, self.shape[1])]
 
     def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
         return step_means(denoise, cells.x_t, cells.prompts, self.grid, cells.steps)

@@ -58,4 +58,4 @@ def backpropagate_once(
 
 def _size(source: CellSource) -> tuple[int, int]:
     """(T, C H W)."""
-    return source.shape[1], source.latents[0, 0].numel()
+    return source.shape[1], source.num_elements

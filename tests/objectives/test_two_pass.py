@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -203,6 +205,37 @@ def test_cells_without_a_coefficient_cost_no_forward_pass():
 
     assert calls == [1]
     assert sum(done) == 2 * K * T
+
+
+class CountedLatents:
+    """Latents that record how many items each request reads."""
+
+    def __init__(self, latents):
+        self.shape, self.requests, self._latents = latents.shape, [], latents
+
+    def __getitem__(self, index):
+        items = self._latents[index]
+        self.requests.append(len(items))
+        return items
+
+
+@pytest.mark.parametrize("update", [backpropagate, backpropagate_once], ids=["two passes", "one pass"])
+def test_an_epoch_reads_latents_a_batch_at_a_time(toy, update):
+    case, weight = toy(), torch.ones((), dtype=torch.float64, requires_grad=True)
+    latents = CountedLatents(case.source.latents)
+    source, networks = replace(case.source, latents=latents), Denoisers(lambda x, t, prompts: weight * x)
+    objective = Ddpo(DdpoConfig(clip_range=1e9, min_count=2))
+    objective.begin_epoch(case.batch, source, np.random.default_rng(0))
+    arguments = (case.cells, 4, torch.Tensor.backward, lambda _: None)
+
+    log_probs = replay(networks.policy, source, case.cells, 4, lambda _: None)
+    if update is backpropagate:
+        backpropagate(objective, networks, source, objective.coefficients(log_probs, case.batch), *arguments)
+    else:
+        backpropagate_once(objective, networks, source, case.batch, *arguments)
+
+    assert weight.grad is not None
+    assert max(latents.requests) == 4
 
 
 def test_the_noise_floor_is_what_replay_differs_by():

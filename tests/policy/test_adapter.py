@@ -160,7 +160,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     from reward_finetuning.steps.plan import Shard
     from reward_finetuning.steps.sample import draw_shard
     from reward_finetuning.storage import Reference, RunDirectory
-    from reward_finetuning.storage.artifacts.rollouts import latents_file, read_trajectories
+    from reward_finetuning.storage.artifacts.rollouts import latents_file, read_rollouts
 
     model = {"trainable": "lora", "lora": LORA.model_dump(), "adapter": str(exported[1])}
     run, start = RunDirectory(run_config_in(tmp_path, name="goes-on", model=model)), Reference(epoch=0)
@@ -169,7 +169,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     part = Shard(epoch=1, first=0, last=1)
     drawn = draw_shard(run, part, start, lambda: policy_at(run, start, keep_reference=False))
     folder, _ = run.open(drawn)
-    stored = read_trajectories([folder / latents_file(0)])
+    stored = read_rollouts([folder / latents_file(0)], ())
 
     assert not torch.equal(stored.log_probs, stored.log_probs_ref)
 

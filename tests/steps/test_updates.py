@@ -10,11 +10,11 @@ from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.two_pass import replay
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
-from reward_finetuning.records import Rewards, Rollouts
+from reward_finetuning.records import Rewards
 from reward_finetuning.steps import train_epoch
 from reward_finetuning.storage import read_reference
 from reward_finetuning.storage.artifacts.rewards import read_rewards
-from reward_finetuning.storage.artifacts.rollouts import read_samples, read_trajectories
+from reward_finetuning.storage.artifacts.rollouts import read_rollouts, read_samples
 from reward_finetuning.training import update
 from reward_finetuning.training.learner import learner_at
 
@@ -80,9 +80,9 @@ def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):
 def heldout_accuracy(learner, one):
     """Of the committed weights, on the pairs that the stage held out."""
     folders = [one.run.open(read_reference(path))[0] for path in one.drawn]
-    rollouts = Rollouts(
-        read_trajectories([file for folder in folders for file in sorted(folder.glob("trajectories-*"))]),
-        tuple(sample for folder in folders for sample in read_samples(folder)),
+    rollouts = read_rollouts(
+        [file for folder in folders for file in sorted(folder.glob("trajectories-*"))],
+        [sample for folder in folders for sample in read_samples(folder)],
     )
     rewards = np.concatenate([read_rewards(one.run.open(read_reference(path))[0])[1].combined for path in one.scored])
     batch = train_epoch._batch(rollouts, Rewards({}, rewards))
