@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.diffusion.rollout import step_means
-from reward_finetuning.diffusion.step import step_std
+from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.records import Cells, Conditioning, Denoiser, Latents
 
 
@@ -49,6 +49,13 @@ class CellSource:
     x_0: Latents | None = None
     """[B, C, H, W] the final latents, if they are not the last of `latents`."""
 
+    device_grid: DeviceGrid = field(init=False)
+    """`grid` on `device`."""
+
+    def __post_init__(self) -> None:
+        """Copy the grid to the device."""
+        object.__setattr__(self, "device_grid", DeviceGrid.of(self.grid, self.device, self.dtype))
+
     @property
     def shape(self) -> tuple[int, int]:
         """(B, T)."""
@@ -76,16 +83,15 @@ class CellSource:
     def read(self, cells: Tensor) -> Cells:
         """What is stored of flat `cells` [M], no network evaluated."""
         images, steps = cells // self.shape[1], cells % self.shape[1]
-        x_t = self.latents[images, steps].to(self.device, self.dtype)
         on_device = steps.to(self.device)
         return Cells(
             images=images,
             steps=on_device,
-            x_t=x_t,
+            x_t=self.latents[images, steps].to(self.device, self.dtype),
             x_0=self._final(images).to(self.device, self.dtype),
-            timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
-            levels=torch.as_tensor(self.grid.levels, device=self.device)[on_device].to(self.dtype),
-            std=step_std(self.grid, on_device, x_t),
+            timesteps=self.device_grid.timesteps[on_device],
+            levels=self.device_grid.levels[on_device],
+            std=self.device_grid.stds[on_device],
             prompts=self.prompts[self.prompt_index[images]],
         )
 
@@ -105,4 +111,4 @@ class CellSource:
         return self.latents[images, torch.full_like(images, self.shape[1])]
 
     def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
-        return step_means(denoise, cells.x_t, cells.prompts, self.grid, cells.steps)
+        return step_means(denoise, cells.x_t, cells.prompts, self.device_grid, cells.steps)

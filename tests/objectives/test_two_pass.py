@@ -9,7 +9,6 @@ from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, 
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
@@ -67,10 +66,10 @@ class Case:
                 self.denoise,
                 latents[:, step],
                 self.source.prompts[self.source.prompt_index],
-                self.policy.grid,
+                self.source.device_grid,
                 steps,
             )
-            columns.append(gaussian.log_prob(latents[:, step + 1], mean, step_std(self.policy.grid, steps, mean)))
+            columns.append(gaussian.log_prob(latents[:, step + 1], mean, self.source.device_grid.stds[steps]))
         log_probs = torch.stack(columns, dim=1)
         losses = [
             prdp_loss(
@@ -236,6 +235,22 @@ def test_an_epoch_reads_latents_a_batch_at_a_time(toy, update):
 
     assert weight.grad is not None
     assert max(latents.requests) == 4
+
+
+@pytest.mark.parametrize("T", [4, 8])
+@pytest.mark.parametrize("cells_per_batch", [4, 24])
+def test_training_copies_its_grid_to_the_device_once_an_epoch(toy, transfers, T, cells_per_batch):
+    case, weight = toy(T=T), torch.ones((), dtype=torch.float64, requires_grad=True)
+    objective, networks = Prdp(SETTINGS), Denoisers(lambda x, t, prompts: weight * x)
+
+    with transfers() as count:
+        source = replace(case.source)  # as an epoch makes it
+        log_probs = replay(networks.policy, source, case.cells, cells_per_batch, lambda _: None)
+        g = torch.ones_like(log_probs)
+        arguments = (g, case.cells, cells_per_batch, torch.Tensor.backward, lambda _: None)
+        backpropagate(objective, networks, source, *arguments)
+
+    assert count["tables"] == 5
 
 
 def test_the_noise_floor_is_what_replay_differs_by():

@@ -120,6 +120,7 @@ def test_in_bfloat16_trained_weights_stay_float32_and_replayed_log_probs_are_the
     family_folder, family, trainable
 ):
     from reward_finetuning.diffusion.rollout import draw, step_means
+    from reward_finetuning.diffusion.step import DeviceGrid
 
     model = ModelConfig(source=str(family_folder(family)), trainable=trainable, dtype="bfloat16", lora=LORA)
     policy = load_policy(model, SAMPLING, seed=0)
@@ -133,7 +134,8 @@ def test_in_bfloat16_trained_weights_stay_float32_and_replayed_log_probs_are_the
     assert prompts.embeddings.dtype == torch.bfloat16
     assert drawn.latents.dtype == drawn.log_probs.dtype == torch.float32
     assert torch.equal(drawn.log_probs, drawn.log_probs_ref)
-    means = step_means(policy.denoiser(), drawn.latents[:, 0], prompts, policy.grid, torch.zeros(2, dtype=torch.int64))
+    grid = DeviceGrid.of(policy.grid, policy.device, torch.float32)
+    means = step_means(policy.denoiser(), drawn.latents[:, 0], prompts, grid, torch.zeros(2, dtype=torch.int64))
     means.sum().backward()
     assert all(weight.grad is None or weight.grad.dtype == torch.float32 for weight in policy.trainable().values())
     assert any(weight.grad is not None for weight in policy.trainable().values())
