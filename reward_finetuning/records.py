@@ -194,9 +194,6 @@ class Cells:
     x_t: Tensor
     """[M, C, H, W]."""
 
-    x_0: Tensor
-    """[M, C, H, W] final latent of the image."""
-
     timesteps: Tensor
     """[M] float64 time input of the network."""
 
@@ -208,6 +205,9 @@ class Cells:
 
     prompts: Conditioning
     """M prompts."""
+
+    x_0: Tensor | None = None
+    """[M, C, H, W] final latent of the image; if has_cell_loss."""
 
     mean: Tensor | None = None
     """[M, C, H, W] mean of the step, with gradient; if uses_log_probs."""

@@ -81,25 +81,26 @@ class CellSource:
         return gaussian.log_prob(self.x_prev(cells), self._means(denoise, stored), stored.std)
 
     def read(self, cells: Tensor) -> Cells:
-        """What is stored of flat `cells` [M], no network evaluated."""
+        """What is stored of flat `cells` [M] but for x_0, no network evaluated."""
         images, steps = cells // self.shape[1], cells % self.shape[1]
         on_device = steps.to(self.device)
         return Cells(
             images=images,
             steps=on_device,
             x_t=self.latents[images, steps].to(self.device, self.dtype),
-            x_0=self._final(images).to(self.device, self.dtype),
             timesteps=self.device_grid.timesteps[on_device],
             levels=self.device_grid.levels[on_device],
             std=self.device_grid.stds[on_device],
             prompts=self.prompts[self.prompt_index[images]],
         )
 
-    def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool) -> Cells:
-        """`read`, with the policy's means (and the reference's, where there is one), if asked for."""
+    def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool, with_x_0: bool) -> Cells:
+        """`read`, with the policy's means (and the reference's, where there is one) and x_0, if asked for."""
         batch = replace(self.read(cells), unguided=networks.unguided)
         if with_means:
             batch = replace(batch, mean=self._means(networks.policy, batch))
+        if with_x_0:
+            batch = replace(batch, x_0=self._final(batch.images).to(self.device, self.dtype))
         if networks.reference is None:
             return batch
         with torch.no_grad():
