@@ -28,8 +28,8 @@ _TOUCH_SECONDS = 60.0
 class StoredTensor:
     """A tensor [B, ...] whose rows are in several safetensors files; an index reads its items from them.
 
-    Items are read by pread. Pages of a mapped file would count as memory of the process as long as they are resident,
-    and those of large folios stay so after madvise.
+    The files are not mapped: pages of a mapping count as memory of the process as long as they are resident, and pages
+    of large folios stay resident after madvise.
     """
 
     def __init__(self, files: Sequence[Path], name: str) -> None:
@@ -96,10 +96,10 @@ class _Part:
         """Read this file's items `numbers` [R] into rows `places` [R] of `items`."""
         size = items[0].nbytes
         try:
-            with self.file.open("rb", buffering=0) as file:
+            with self.file.open("rb") as file:
                 for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
-                    num_bytes = os.preadv(file.fileno(), [items[place]], self.offset + number * size)
-                    if num_bytes != size:
+                    file.seek(self.offset + number * size)
+                    if file.readinto(items[place]) != size:
                         raise ArtifactError(f"{self.file} was truncated during training")
         except OSError as error:
             raise ArtifactError(f"{self.file} cannot be read any more ({error.strerror})") from error
