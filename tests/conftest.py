@@ -2,6 +2,8 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +76,33 @@ def _few_prompts(folder: Path) -> Path:
     path = folder / "evaluation.txt"
     path.write_text("a red circle\na blue square\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def transfers():
+    """`with transfers() as count:` counts host arrays made tensors, and waits of the host for a number of a tensor."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    @contextmanager
+    def counting():
+        count = Counter()
+
+        class Tables(TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                count["tables"] += func in (torch.as_tensor, torch.tensor, torch.from_numpy)
+                return func(*args, **(kwargs or {}))
+
+        class Waits(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                count["waits"] += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+                return func(*args, **(kwargs or {}))
+
+        with Tables(), Waits():
+            yield count
+
+    return counting
 
 
 @pytest.fixture
