@@ -174,7 +174,7 @@ def nudged_run(run_config):
     from reward_finetuning.prompts import read_prompts, samples_of
     from reward_finetuning.records import EvaluatedSamples
     from reward_finetuning.report.comparison import as_metrics, compare
-    from reward_finetuning.report.sample_grid import write_grid
+    from reward_finetuning.report.pictures.sample_grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
     from reward_finetuning.storage import Reference, RunDirectory
     from reward_finetuning.storage.artifacts.evaluations import Part, write_evaluation, write_pictures
