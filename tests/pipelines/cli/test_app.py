@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reward_finetuning.failures import BUG
+from reward_finetuning.pipelines.cli import app
 from reward_finetuning.pipelines.cli.group import COMMANDS
 from reward_finetuning.policy.pretrained.source import BUILT_IN
 
@@ -174,6 +176,21 @@ def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert f"{name} on a100-80gb: " in done.stdout
+
+
+def test_an_unknown_error_is_a_bug_and_says_where_it_is_reported(monkeypatch, capsys):
+    def fail(**_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(app, "app", fail)
+
+    with pytest.raises(SystemExit) as end:
+        app.main()
+
+    assert end.value.code == 1
+    *trace, line = capsys.readouterr().err.splitlines()
+    assert line == "rft: KeyError: 'x'; " + BUG
+    assert trace[0] == "Traceback (most recent call last):"
 
 
 def test_windows_reads_in_one_line_what_is_missing(tmp_path):
