@@ -99,7 +99,9 @@ def backpropagate(
         advance(num_cells)
         if not len(cells):
             continue
-        evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs)
+        evaluated = source.evaluate(
+            networks, cells, with_means=objective.uses_log_probs, with_x_0=objective.has_cell_loss
+        )
         loss = objective.cell_loss(evaluated) if objective.has_cell_loss else torch.zeros((), device=source.device)
         if objective.uses_log_probs:
             assert evaluated.mean is not None
