@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help docs demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
-	scorer-environment test-rewards test-ocr test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
+	scorer-environment test-rewards test-ocr test-8bit test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -138,6 +138,15 @@ scorer-environment: .venv-scorer/.done ## install the official reward packages i
 test-ocr: .venv-ocr/.done ## the OCR scorer with its real engine, in an environment without torch
 	.venv-ocr/bin/pytest -q tests/ocr
 
+# Not in .venv: peft imports bitsandbytes wherever it is installed, which takes seconds in every process.
+.venv-8bit/.done: pyproject.toml constraints.txt .venv/.dev
+	test ! -e .venv-8bit || rm -r .venv-8bit
+	$(PIP) --no-deps --target .venv-8bit bitsandbytes
+	@touch $@
+
+test-8bit: .venv-8bit/.done ## training with 8-bit AdamW of bitsandbytes, on the CPU
+	PYTHONPATH=$(CURDIR)/.venv-8bit $(BIN)/pytest -q tests/steps/eight_bit
+
 test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
 
@@ -181,10 +190,10 @@ bench-gpu: .venv/.train ## measure this project on a GPU in 9 minutes; OPTIONS=-
 
 lock: ## resolve the dependencies and write constraints.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,docs,images,fuzz]'
+	.venv-lock/bin/pip install --quiet --editable '.[train,dev,browser,docs,images,fuzz,8bit]'
 	(head -1 constraints.txt; .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
 	mv constraints.new constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
 clean: ## remove environments and build outputs; keeps runs
-	rm -rf .venv .venv-scorer .venv-ocr .venv-infra .venv-checkov build
+	rm -rf .venv .venv-scorer .venv-ocr .venv-8bit .venv-infra .venv-checkov build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from reward_finetuning.config.display import redacted
 from reward_finetuning.config.errors import RetryableError, UserError
@@ -29,6 +30,15 @@ def accepts_connections(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def hub_is_reachable() -> bool:
+    """Whether the Hugging Face hub accepts connections; a proxy that the environment names is taken as reachable."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    return bool(getproxies().keys() & {"https", "http", "all"}) or accepts_connections(constants.ENDPOINT)
 
 
 def is_retryable(status: int) -> bool:

@@ -21,6 +21,7 @@ COVERAGE = {
         "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.reward"
     ),
     "objectives/test_ddpo": "config.sections.objective",
+    "steps/eight_bit/test_training": "training.optimizer",
     "steps/test_updates": "config.sections.training training.learner training.update steps.train_epoch",
     "test_server_errors": "config.errors",
     # A grid, its noise and its steps are tested by what a rollout makes of them.

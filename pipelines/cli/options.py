@@ -36,6 +36,7 @@ class Gpu(StrEnum):
 
     T4 = "t4"
     L4 = "l4"
+    RTX_4090 = "rtx4090"
     A100_40 = "a100-40gb"
     A100_80 = "a100-80gb"
     H100 = "h100"

@@ -22,6 +22,7 @@ _HALF_ACTIVATIONS = 0.6  # share of float32 activations: norms stay in float32 u
 _FORWARD_ACTIVATIONS = 0.15  # share of the activations of a backward pass
 _DECODED = 4 * 4 * 256  # bytes per pixel: four maps of the widest layer of the VAE at full size, in float32
 _CONTEXT = 1.5  # GB of the CUDA context
+_MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes per trained weight
 _PROMPTS = {"pickapic": 500, "hpdv2": 800}
 
 
@@ -182,7 +183,8 @@ class _Estimator:
         t5 = 0 if config.model.t5 else T5_PARAMETERS
         frozen = (network.frozen_parameters - t5) * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank
-        optimizer = trained * (12 + (0 if full else 4) + (4 if config.training.ema_decay else 0))
+        moments = _MOMENTS[config.training.optimizer]
+        optimizer = trained * (4 + moments + (0 if full else 4) + (4 if config.training.ema_decay else 0))
         activations = network.activation_bytes[0 if full else 1] * self._cells * self._branches
         activations *= _HALF_ACTIVATIONS if self._half else 1.0
         kept = activations
@@ -216,7 +218,8 @@ class _Estimator:
         rollouts = self._images * (latents + _PICTURE * self._pixels)
         lora = network.lora_parameters * config.model.lora.rank
         trained = network.parameters if config.model.trainable == "full" else lora
-        policy = trained * (12 + (4 if config.training.ema_decay else 0))
+        moments = _MOMENTS[config.training.optimizer]
+        policy = trained * (4 + moments + (4 if config.training.ema_decay else 0))
         epochs = config.loop.epochs
         policies = (
             epochs if keep.policies == 0 else min(epochs, keep.policies + -(-epochs // config.loop.evaluate_every))

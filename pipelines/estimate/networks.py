@@ -142,13 +142,13 @@ SCORER_FLOPS = {
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A GPU with the dense performance of its data sheet."""
+    """A GPU with the dense performance of its data sheet; of the RTX 4090, of NVIDIA's Ada GPU architecture paper."""
 
     float32: float
     """FLOP/s without tensor cores: TF32 is disabled, because log-probs need float32."""
 
     half: float
-    """FLOP/s in bfloat16 and float16."""
+    """FLOP/s in bfloat16 and float16, accumulated in float32; GeForce has twice that only if accumulated in float16."""
 
     memory: float
     """GB."""
@@ -157,6 +157,7 @@ class Accelerator:
 ACCELERATORS = {
     "t4": Accelerator(8.1e12, 65e12, 16),
     "l4": Accelerator(30.3e12, 121e12, 24),
+    "rtx4090": Accelerator(82.6e12, 165.2e12, 24),
     "a100-40gb": Accelerator(19.5e12, 312e12, 40),
     "a100-80gb": Accelerator(19.5e12, 312e12, 80),
     "h100": Accelerator(67e12, 989e12, 80),

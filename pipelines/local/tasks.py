@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Self
@@ -71,18 +72,25 @@ def run_task(run: Callable[..., int], full_command: list[str], env_vars: dict[st
     """Run a task's process; returns its exit code, negative for a signal that killed it.
 
     Args:
-        run: kfp's own function of this signature, for the tasks that need no torch, and for macOS, where a process that
-            has loaded frameworks of the system cannot fork.
+        run: kfp's own function of this signature, for the tasks that need no torch, and where `_is_forked` is false.
         full_command: the command of the task.
         env_vars: environment variables of the task.
     """
     task = Task.of_command(full_command)
-    if sys.platform != "linux" or task is None or ROLE_OF_COMPONENT.get(task.component, "light") == "light":
+    if not _is_forked() or task is None or ROLE_OF_COMPONENT.get(task.component, "light") == "light":
         return int(run(full_command, env_vars))
     process = _server().Process(target=task.run, args=(env_vars or {},), name=task.component)
     process.start()
     process.join()
     return process.exitcode or 0
+
+
+def _is_forked() -> bool:
+    """Whether tasks can be forked: not on macOS, where a process that has loaded frameworks of the system cannot fork.
+
+    Nor with bitsandbytes: peft imports it, its import initialises CUDA, and a fork cannot use its parent's CUDA.
+    """
+    return sys.platform == "linux" and find_spec("bitsandbytes") is None
 
 
 @cache

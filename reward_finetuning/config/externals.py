@@ -22,7 +22,10 @@ class Kind(Enum):
     MODEL = f"`shapes`, a folder, a file, {BUCKET_EXAMPLES}, or a hub id"
     FILES = f"a folder, a file, {BUCKET_EXAMPLES}"
     WEIGHTS = f"a folder, {BUCKET_EXAMPLES}, or a hub id"
-    PROMPTS = f"a built-in set, a file or {BUCKET_EXAMPLES}, with hpdv2: or pickapic: before it, or :COLUMN after it"
+    PROMPTS = (
+        f"a built-in set, a file or {BUCKET_EXAMPLES}, with hpdv2: or pickapic: before it, or :COLUMN after it, "
+        "or hf:owner/name[split].column"
+    )
     PLUGIN = "Python code, installed where tasks run"
     SERVICE = "the address of a scoring service"
     TRACKING = "the address of an MLflow server, or a file"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -24,6 +24,10 @@ BUCKET_SCHEMES = ("gs", "s3")
 BUCKET_EXAMPLES = " or ".join(f"{scheme}://BUCKET/PREFIX" for scheme in BUCKET_SCHEMES)
 """How messages show what is possible."""
 
+HUB = "hf:"
+"""What stands before a dataset of the Hugging Face hub."""
+
+_HUB_PROMPTS = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.-]+))?\[([^\[\]]+)\]\.(.+)")
 _TABLE = re.compile(r"(.+\.(?:parquet|csv|tsv|json|jsonl|ndjson)):([^:/]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)")
 _BARE_SCHEMES = tuple(f"{scheme}:" for scheme in BUCKET_SCHEMES)
@@ -68,8 +72,40 @@ def without_column(source: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (source, "")
 
 
+class HubPrompts(NamedTuple):
+    """A column of a dataset of the hub."""
+
+    repository: str
+    revision: str | None
+    subset: str | None
+    split: str
+    column: str
+
+    @property
+    def notation(self) -> str:
+        """As a prompt set is written."""
+        revision, subset = (f"@{self.revision}" if self.revision else ""), (f"/{self.subset}" if self.subset else "")
+        return f"{HUB}{self.repository}{revision}{subset}[{self.split}].{self.column}"
+
+
+def hub_prompts(source: str) -> HubPrompts:
+    """The parts of `hf:owner/name@revision/subset[split].column`.
+
+    Raises:
+        ValueError: with what would be right.
+    """
+    match = _HUB_PROMPTS.fullmatch(source)
+    if match is None:
+        raise ValueError(f"a dataset of the hub is written {HUB}owner/name[split].column, got {source!r}")
+    return HubPrompts(*match.groups())
+
+
 def check_prompt_source(value: str) -> str:
-    """As `check_location`, with or without a format before it."""
+    """As `check_location`, with or without a format before it; or a dataset of the hub."""
+    if value.startswith(HUB):
+        _check_characters(value)
+        hub_prompts(value)
+        return value
     name, separator, path = value.partition(":")
     if not separator or name not in PROMPT_FORMATS:
         return check_location(value)

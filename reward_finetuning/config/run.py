@@ -191,6 +191,8 @@ class RunConfig(Frozen):
             del numeric["model"]["lora"]
         if self.training.ema_decay is None:
             del numeric["training"]["ema_decay"]
+        if self.training.optimizer == TrainingConfig.model_fields["optimizer"].default:
+            del numeric["training"]["optimizer"]  # as in runs from before there was a choice
         del numeric["training"]["gradient_checkpointing"]  # the same numbers, computed twice
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.run import RunConfig
 from reward_finetuning.policy.pretrained.source import check_model
 from reward_finetuning.policy.warm_start import warm_start_digest
 from reward_finetuning.prompts import check_enough, read_prompts
 from reward_finetuning.rewards.scorer import check_prompts, check_scorers
+from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.tracking import check_server
 
 
 def check_inputs(config: RunConfig, *, training: bool = True) -> None:
-    """Check scorers, prompt sets, model, the policy to start from, and that tracking has a server.
+    """Check scorers, prompt sets, model, optimizer, the policy to start from, and that tracking has a server.
 
     Nothing is downloaded from the hub, and no server is asked.
 
@@ -29,9 +36,42 @@ def check_inputs(config: RunConfig, *, training: bool = True) -> None:
     if training:
         train = read_prompts(config.prompts.train)
         check_enough(train, config.prompts.prompts_per_epoch)
+        _check_optimizer(config)
         prompt_sets.insert(0, train)
     for prompts in prompt_sets:
         check_prompts(config.reward, prompts.source, [prompt.text for prompt in prompts.prompts])
     check_model(config.model, config.sampling)
     check_model(config.model, config.evaluation_sampling)
     warm_start_digest(config)
+
+
+_STEP = """
+from bitsandbytes.optim import AdamW8bit
+import sys, torch
+device = sys.argv[1] if sys.argv[1] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+weight = torch.nn.Parameter(torch.ones(4096, device=device))
+weight.grad = torch.ones_like(weight)
+AdamW8bit([weight]).step()
+"""
+
+
+def _check_optimizer(config: RunConfig) -> None:
+    """Refuse the 8-bit optimizer where it does no step."""
+    if config.training.optimizer == "adamw":
+        return
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            "training.optimizer=adamw_8bit is the AdamW of bitsandbytes: pip install 'reward-finetuning[8bit]'"
+        )
+    if reason := _reason_of_no_step(config.model.device):
+        raise UserError(
+            f"training.optimizer=adamw_8bit: bitsandbytes does no step on this machine ({reason}); use "
+            "training.optimizer: adamw, or a build of bitsandbytes for its device"
+        )
+
+
+@cache
+def _reason_of_no_step(device: str) -> str:
+    """Why a step fails, empty if it does not; it is done in a process of its own, which gives the GPU's memory back."""
+    step = subprocess.run([sys.executable, "-c", _STEP, device], capture_output=True, text=True, check=False)
+    return "" if step.returncode == 0 else one_line(step.stderr.strip().rpartition("\n")[2], 300) or "no message"

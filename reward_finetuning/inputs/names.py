@@ -22,7 +22,7 @@ def check_names(config: RunConfig | EvaluationRun) -> None:
 
 
 def _check(setting: Setting, config: RunConfig | EvaluationRun) -> None:
-    if place_of(setting) is not Place.HUB:
+    if place_of(setting) is not Place.HUB or setting.external.kind is Kind.PROMPTS:  # known by its content
         return
     if setting.external.kind is Kind.MODEL and config.model is not None:
         pinned_revision(config.model)

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from reward_finetuning.config.externals import Config, Kind, Setting, replace_external
-from reward_finetuning.config.locations import PROMPT_FORMATS, without_column
+from reward_finetuning.config.locations import HUB, PROMPT_FORMATS, without_column
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.storage.uri import in_bucket
 
@@ -39,9 +39,13 @@ def place_of(setting: Setting) -> Place:
         return Place.BUCKET
     if kind is Kind.PROMPTS and built_in(setting.value) is not None:
         return Place.INSTALLED
-    if kind in {Kind.MODEL, Kind.WEIGHTS} and _HUB_ID.fullmatch(name) and not Path(name).exists():
-        return Place.HUB
-    return Place.MACHINE
+    return Place.HUB if _is_on_hub(kind, name) else Place.MACHINE
+
+
+def _is_on_hub(kind: Kind, name: str) -> bool:
+    if kind is Kind.PROMPTS:
+        return name.startswith(HUB)
+    return kind in {Kind.MODEL, Kind.WEIGHTS} and _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
 
 
 def path_of(setting: Setting) -> Path | None:

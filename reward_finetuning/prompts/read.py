@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reward_finetuning.config.errors import UserError
-from reward_finetuning.config.locations import PROMPT_FORMATS, without_column
-from reward_finetuning.prompts import hpdv2, pickapic, text
+from reward_finetuning.config.locations import HUB, PROMPT_FORMATS, hub_prompts, without_column
+from reward_finetuning.prompts import hpdv2, hub, pickapic, text
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.prompts.prompt_set import Entry, PromptSet, collect
 from reward_finetuning.prompts.tables import DELIMITERS, PARQUET, Table
@@ -42,11 +42,17 @@ def read_prompts(source: str) -> PromptSet:
     Args:
         source: a file of JSON Lines or text (see prompts/text.py); a table with or without `:COLUMN` (tables.py); a
             built-in set such as `shapes:train`, `animals` or `ppod:colour` (built_in.py); `hpdv2:PATH` (hpdv2.py) or
-            `pickapic:PATH` (pickapic.py). A PATH may be in a bucket.
+            `pickapic:PATH` (pickapic.py); `hf:owner/name[split].column` (hub.py). A PATH may be in a bucket.
+
+    Returns:
+        Its `source` is the argument; of the hub, with the commit that was read.
 
     Raises:
         UserError: naming the file and, where there is one, the line.
+        RetryableError: the hub cannot be reached.
     """
+    if source.startswith(HUB):
+        return _from_hub(source)
     notation, _, rest = source.partition(":")
     if notation in _FORMATS and not rest:
         raise UserError(f"prompt set {source!r} names no file; write {notation}:PATH")
@@ -59,6 +65,19 @@ def read_prompts(source: str) -> PromptSet:
         if in_bucket(where):  # named as the config names it
             raise UserError(str(error).replace(str(path), where)) from None
         raise
+
+
+def _from_hub(source: str) -> PromptSet:
+    try:
+        named = hub_prompts(source)
+    except ValueError as error:
+        raise UserError(f"prompt set: {error}") from None
+    dataset = hub.at_commit(named)
+    path = hub.local_copy(dataset)
+    try:
+        return _read(dataset.notation, Table(dataset.column), str(path), (stamp(path),))
+    except UserError as error:  # named as the config names it
+        raise UserError(str(error).replace(str(path), dataset.notation)) from None
 
 
 def _table_or_text(source: str) -> tuple[str, Format]:

@@ -11,7 +11,7 @@ from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.locations import in_bucket
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.catalogue import Model, PublishedFile
-from reward_finetuning.server_errors import error_class, one_line
+from reward_finetuning.server_errors import error_class, hub_is_reachable, one_line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -92,13 +92,11 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         RepositoryNotFoundError,
     )
 
-    from reward_finetuning.policy.pretrained.hub import is_reachable
-
     repository, revision = _pinned(model, file, settings)
     what = f"{file.name} of {repository} at {revision or 'main'}"
     elsewhere = f"where there is network, run: rft fetch-weights {model.scorer} --to DIR --download; then set source"
     try:
-        cached_only = not is_reachable()
+        cached_only = not hub_is_reachable()
         return Path(hf_hub_download(repository, file.name, revision=revision, local_files_only=cached_only))
     except LocalEntryNotFoundError as error:
         raise RetryableError(f"{what} is not in the hub's cache and the hub cannot be reached; {elsewhere}") from error

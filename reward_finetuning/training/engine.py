@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +13,7 @@ from torch import Tensor
 from reward_finetuning.config.errors import ArtifactError, TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.training.optimizer import build_optimizer, moments, state_from, tensors_of
 from reward_finetuning.training.processes import Processes
 
 
@@ -25,13 +25,7 @@ class Engine:
         self._max_grad_norm = training.max_grad_norm
         self._names = list(policy.trainable())
         self._accelerator = Accelerator(cpu=policy.device.type == "cpu")
-        optimizer = torch.optim.AdamW(
-            policy.trainable().values(),
-            lr=training.learning_rate,
-            betas=training.betas,
-            eps=training.epsilon,
-            weight_decay=training.weight_decay,
-        )
+        optimizer = build_optimizer(policy.trainable().values(), training)
         # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
         if training.gradient_checkpointing:
@@ -98,12 +92,15 @@ class Engine:
 
     def state(self) -> dict[str, Tensor]:
         """AdamW's state by `weight name/entry`."""
+        return {f"{name}/{entry}": value for name, state in self._states() for entry, value in state.items()}
+
+    def moments(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Of each weight that had a step: running means of the gradient and of its square, and the number of steps."""
+        return (moments(state) for _, state in self._states())
+
+    def _states(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         states = self._optimizer.state_dict()["state"]
-        return {
-            f"{name}/{entry}": value
-            for index, name in enumerate(self._names)
-            for entry, value in states.get(index, {}).items()
-        }
+        return ((name, tensors_of(states[index])) for index, name in enumerate(self._names) if states.get(index))
 
     def load_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Go on from `state`.
@@ -111,7 +108,7 @@ class Engine:
         Raises:
             ArtifactError: it belongs to other weights.
         """
-        states: dict[int, dict[str, Any]] = {}
+        states: dict[int, dict[str, Tensor]] = {}
         index_of = {name: index for index, name in enumerate(self._names)}
         for key, value in tensors.items():
             name, _, entry = key.rpartition("/")
@@ -120,8 +117,9 @@ class Engine:
                     f"{path} holds optimizer state of {name}, which is no trainable weight of this policy"
                 )
             states.setdefault(index_of[name], {})[entry] = value
-        whole = self._optimizer.state_dict()
-        self._optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+        state = {index: state_from(entries) for index, entries in states.items()}
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def loss_scale(coefficients: Tensor, num_elements: int) -> float:

@@ -33,13 +33,14 @@ def test_a_command_of_the_page_is_accepted(line):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_run_fits_an_evening_and_its_gpu_as_the_page_states(path):
     config = load_config(path)
-    cost = estimate(config, ACCELERATORS["l4"], None)
+    cost, on_4090 = (estimate(config, ACCELERATORS[name], None) for name in ("l4", "rtx4090"))
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{path.stem}` |")]
-    hours, memory = (float(re.match(r"[\d.]+", cell.strip())[0]) for cell in row.split("|")[5:7])
+    hours, hours_4090, memory = (float(re.match(r"[\d.]+", cell.strip())[0]) for cell in row.split("|")[5:8])
 
     on_gpu = max(cost.roles[role].memory for role in ("sample", "train", "evaluate"))
     assert cost.hours <= 12
     assert hours == pytest.approx(cost.hours, rel=0.05)
+    assert hours_4090 == pytest.approx(on_4090.hours, rel=0.05)
     assert memory == pytest.approx(on_gpu, rel=0.1)
     assert on_gpu <= (8 if "12gb" in path.stem else 20)
 

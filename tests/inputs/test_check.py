@@ -111,3 +111,22 @@ def test_an_evaluation_is_not_refused_for_training_prompts_that_it_does_not_read
 
     with pytest.raises(UserError, match="no cat"):
         check_run(config)
+
+
+def test_8_bit_adamw_is_refused_before_the_run_where_bitsandbytes_is_missing(run_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+
+    with pytest.raises(UserError, match=r"adamw_8bit is the AdamW of bitsandbytes: pip install .*\[8bit\]"):
+        check_run(run_config(training={"optimizer": "adamw_8bit"}))
+
+
+def test_8_bit_adamw_is_refused_before_the_run_where_bitsandbytes_does_no_step(run_config, tmp_path, monkeypatch):
+    package = tmp_path / "packages" / "bitsandbytes"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "optim.py").write_text("raise RuntimeError('no native library for this device')", encoding="utf-8")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+    with pytest.raises(UserError, match=r"no step on this machine \(RuntimeError: no native library for this device\)"):
+        check_run(run_config(training={"optimizer": "adamw_8bit"}))

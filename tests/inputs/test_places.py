@@ -33,6 +33,7 @@ def setting_of(key, value):
         ("prompts.train", "animals", Place.INSTALLED, None),
         ("prompts.train", "hpdv2:data/hpd", Place.MACHINE, "data/hpd"),
         ("prompts.train", "pickapic:gs://bucket/data", Place.BUCKET, None),
+        ("prompts.train", "hf:owner/name[train].text", Place.HUB, None),
         ("prompts.train", "prompts/{date}.txt", Place.MACHINE, "prompts/{date}.txt"),
         ("reward.scorers.x.source", "shapes", Place.MACHINE, "shapes"),
         ("reward.scorers.x.source", "owner/name", Place.HUB, None),

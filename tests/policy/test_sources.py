@@ -16,8 +16,9 @@ from reward_finetuning.config import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.pretrained.hub import hub_folder, is_reachable
+from reward_finetuning.policy.pretrained.hub import hub_folder
 from reward_finetuning.policy.pretrained.source import check_model, model_digest
+from reward_finetuning.server_errors import hub_is_reachable
 
 SAMPLING = SamplingConfig(num_steps=3, guidance_scale=3.0)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -136,7 +137,7 @@ def test_a_hub_that_accepts_no_connection_is_worth_a_retry_and_asked_nothing_els
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
-    assert not is_reachable()
+    assert not hub_is_reachable()
     with pytest.raises(RetryableError, match="the hub cannot be reached"):
         hub_folder(ModelConfig(source="CompVis/stable-diffusion-v1-4"))
 
@@ -144,7 +145,7 @@ def test_a_hub_that_accepts_no_connection_is_worth_a_retry_and_asked_nothing_els
 def test_a_proxy_of_the_environment_is_taken_as_reachable(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
-    assert is_reachable()
+    assert hub_is_reachable()
 
 
 def test_a_revision_of_a_folder_and_a_file_that_is_no_safetensors_are_refused(family_folder, tmp_path):

@@ -13,6 +13,10 @@ class TrainingConfig(Frozen):
     updates_per_epoch: PositiveInt = 1
     """Gradient updates on one epoch's rollouts (the paper's K)."""
 
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit`: AdamW of bitsandbytes (the extra `8bit`), whose moments take 2 bytes per trained weight instead of
+    8; weights with fewer than 4096 elements keep moments in float32."""
+
     learning_rate: PositiveFloat = 1e-5
     """AdamW's learning rate, constant."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import getproxies
 
 from reward_finetuning.config.errors import RetryableError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.policy.pretrained.folder import check_folder, pipeline_class
 from reward_finetuning.policy.pretrained.source import pinned_revision
-from reward_finetuning.server_errors import accepts_connections, error_class, one_line
+from reward_finetuning.server_errors import error_class, hub_is_reachable, one_line
 
 _INDEX = "model_index.json"
 
@@ -28,20 +27,11 @@ def hub_folder(model: ModelConfig) -> Path:
 
     revision = pinned_revision(model)
     with _explained(model.source, revision):
-        cached = not is_reachable()
+        cached = not hub_is_reachable()
         index = Path(hf_hub_download(model.source, _INDEX, revision=revision, local_files_only=cached))
         name = pipeline_class(index.parent)
         loader = getattr(diffusers, name, diffusers.DiffusionPipeline)
         return Path(loader.download(model.source, revision=revision, variant=model.variant, local_files_only=cached))
-
-
-def is_reachable() -> bool:
-    """Whether the hub accepts connections; a proxy that the environment names is taken as reachable."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    return bool(getproxies().keys() & {"https", "http", "all"}) or accepts_connections(constants.ENDPOINT)
 
 
 def fetch_pipeline(source: str, revision: str | None, variant: str | None, to: Path) -> Path:

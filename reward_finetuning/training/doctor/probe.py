@@ -61,8 +61,8 @@ class Probe:
 
     def metrics(self, batch: Batch, num_elements: int, *, on_policy: bool) -> dict[str, float]:
         """`doctor/...` of the epoch; what was not measured is left out."""
-        state = self._engine.state() if self._has_stepped else {}
-        step = adam_step(_moments(state), betas=self._training.betas, epsilon=self._training.epsilon)
+        moments = (Moments(*each) for each in self._engine.moments()) if self._has_stepped else ()
+        step = adam_step(moments, betas=self._training.betas, epsilon=self._training.epsilon)
         measured = {
             "reference_pull": self._pull(batch, num_elements) if on_policy else None,
             "log_prob_move": max(self._moves, default=None),
@@ -109,14 +109,6 @@ class _Halves:
 
     def _gradients(self) -> list[tuple[str, Tensor]]:
         return [(name, weight.grad.detach()) for name, weight in self._weights.items() if weight.grad is not None]
-
-
-def _moments(state: Mapping[str, Tensor]) -> Iterator[Moments]:
-    """Of each weight that had a step, from `Engine.state`."""
-    for key, first in state.items():
-        name, _, entry = key.rpartition("/")
-        if entry == "exp_avg":
-            yield Moments(first, state[f"{name}/exp_avg_sq"], int(state[f"{name}/step"]))
 
 
 def _squared_norm(gradient: Tensor) -> float:

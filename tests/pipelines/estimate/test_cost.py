@@ -253,6 +253,18 @@ def test_the_run_files_of_flow_models_are_costed_and_fit(name, memory):
     assert found.roles["evaluate"].flops > 0
 
 
+def test_8_bit_adamw_saves_six_bytes_per_trained_weight(tmp_path):
+    def cost(optimizer):
+        return estimate(run(tmp_path, training={"optimizer": optimizer}), H100)
+
+    exact, saving = cost("adamw"), cost("adamw_8bit")
+
+    saved = 6e-9 * NETWORKS["sd1"].parameters
+    assert exact.roles["train"].memory - saving.roles["train"].memory == pytest.approx(saved)
+    assert exact.disk > saving.disk
+    assert exact.hours == saving.hours
+
+
 def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_forward_pass_and_saves_memory(tmp_path):
     def cost(**changes):
         model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora"}

@@ -101,3 +101,10 @@ def test_other_commands_are_left_to_kfp(other):
 
     assert code == 3
     assert calls == [(other, {"A": "b"})]
+
+
+def test_no_task_is_forked_where_bitsandbytes_would_initialise_cuda_in_the_server(tmp_path, monkeypatch):
+    (tmp_path / "bitsandbytes.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert run_task(lambda *given: 3, command("import sys; sys.exit(75)")) == 3
