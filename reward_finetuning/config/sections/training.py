@@ -55,6 +55,14 @@ class TrainingConfig(Frozen):
     and one where there is none. Where images and cells go depends on it, what is drawn does not; gradients are
     summed in another order, which changes rounding alone. So a run may continue with another number."""
 
+    sharding: Literal["none", "fsdp"] = "none"
+    """`fsdp`: with several processes, each holds a part of the trained weights, of their gradient and of AdamW's state,
+    and of the reference (FSDP2). Only with `model.trainable: full`. Checkpoints are the same as without."""
+
+    def shards(self, num_processes: int) -> bool:
+        """Whether weights are sharded; one process has them all."""
+        return self.sharding == "fsdp" and num_processes > 1
+
     def num_gate_cells(self, num_cells: int) -> int:
         """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size."""
         size = self.cells_per_batch

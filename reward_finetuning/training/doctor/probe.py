@@ -11,6 +11,7 @@ from torch import Tensor
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import Objective
 from reward_finetuning.objectives.two_pass import Share
+from reward_finetuning.policy.sharding import whole
 from reward_finetuning.records import Batch
 from reward_finetuning.training.doctor.measures import (
     GradientPart,
@@ -44,7 +45,7 @@ class Probe:
     @contextmanager
     def watched(self, cells: Tensor, share: Share, scale: float) -> Iterator[Callable[[], None]]:
         """Call what it gives after each batch of `cells` [M] was backpropagated, losses multiplied by `scale`."""
-        if not self.watches_gradient:
+        if not self.watches_gradient or share.in_lockstep:  # the gradient of sharded weights is that of all processes
             yield lambda: None
             return
         sizes = [len(own) for own, _ in share.rounds(cells, self._training.cells_per_batch) if len(own)]
@@ -116,7 +117,7 @@ def _moments(state: Mapping[str, Tensor]) -> Iterator[Moments]:
     for key, first in state.items():
         name, _, entry = key.rpartition("/")
         if entry == "exp_avg":
-            yield Moments(first, state[f"{name}/exp_avg_sq"], int(state[f"{name}/step"]))
+            yield Moments(whole(first), whole(state[f"{name}/exp_avg_sq"]), int(state[f"{name}/step"]))
 
 
 def _squared_norm(gradient: Tensor) -> float:
