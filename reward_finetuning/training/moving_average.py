@@ -11,8 +11,10 @@ from reward_finetuning.policy.sharding import own_part
 
 
 class MovingAverage:
-    """average <- decay * average + (1 - decay) * weight, after every update; float32, on the weights' device and
-    sharded as they are."""
+    """average <- decay * average + (1 - decay) * weight, after every update.
+
+    The averages are float32, on the weights' device, and sharded as the weights are.
+    """
 
     def __init__(self, trained: Mapping[str, nn.Parameter], decay: float) -> None:
         """Begin at the weights as they are."""

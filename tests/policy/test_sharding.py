@@ -9,7 +9,7 @@ import pytest
 import torch
 
 OBJECTIVES = ["dpok", "prdp", "rwr"]
-"""One pass with a reference and a loss of cells; two passes, the unconditional branch without gradient; no log-probs."""
+"""One pass with a reference and a loss of cells; two passes, one branch without gradient; a pass without log-probs."""
 
 pytestmark = pytest.mark.slow
 
