@@ -49,6 +49,19 @@ class Pictures(Protocol):
         ...
 
 
+class Latents(Protocol):
+    """Latents of B images that are not necessarily in memory. A tensor implements it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[B, T + 1, C, H, W], or [B, C, H, W]."""
+        ...
+
+    def __getitem__(self, index: Tensor | tuple[Tensor, Tensor], /) -> Tensor:
+        """[M, C, H, W] of images [M] and steps [M], or of images [M]; on the CPU."""
+        ...
+
+
 class Stream(IntEnum):
     """Purpose of random numbers. Different streams have independent random numbers."""
 
@@ -91,36 +104,50 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
-    """Denoising trajectories of M (or B) images."""
+    """Denoising trajectories of the M images of a micro-batch."""
 
     latents: Tensor
-    """[B, T + 1, C, H, W] in the stored dtype, before and after each of the T stochastic steps, the noisiest first."""
+    """[M, T + 1, C, H, W] in the stored dtype, before and after each of the T stochastic steps, the noisiest first."""
 
     log_probs: Tensor
-    """[B, T] float32 nats per latent element, under the policy that sampled."""
+    """[M, T] float32 nats per latent element, under the policy that sampled."""
 
     log_probs_ref: Tensor
-    """[B, T] the same under the reference; NaN where it was not evaluated."""
+    """[M, T] the same under the reference; NaN where it was not evaluated."""
 
     kl: Tensor
-    """[B, T] float32 exact KL of each step to the reference, >= 0, nats per latent element; NaN as log_probs_ref."""
+    """[M, T] float32 exact KL of each step to the reference, >= 0, nats per latent element; NaN as log_probs_ref."""
 
     x_0: Tensor | None = None
-    """[B, C, H, W] the final latents if deterministic steps follow the last stochastic one."""
+    """[M, C, H, W] the final latents if deterministic steps follow the last stochastic one."""
 
     @property
     def final(self) -> Tensor:
-        """[B, C, H, W] x_0."""
+        """[M, C, H, W] x_0."""
         return self.latents[:, -1] if self.x_0 is None else self.x_0
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """The images of an epoch, as input of training."""
+    """The images of an epoch, as input of training. Latents are read by cell: an epoch's do not fit in memory."""
 
-    trajectories: Trajectories
+    latents: Latents
+    """[B, T + 1, C, H, W], as in Trajectories."""
+
+    log_probs: Tensor
+    """[B, T], as in Trajectories."""
+
+    log_probs_ref: Tensor
+    """[B, T], as in Trajectories."""
+
+    kl: Tensor
+    """[B, T], as in Trajectories."""
+
     samples: tuple[Sample, ...]
     """[B] in the order of Sample.index."""
+
+    x_0: Latents | None = None
+    """[B, C, H, W], as in Trajectories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +194,6 @@ class Cells:
     x_t: Tensor
     """[M, C, H, W]."""
 
-    x_0: Tensor
-    """[M, C, H, W] final latent of the image."""
-
     timesteps: Tensor
     """[M] float64 time input of the network."""
 
@@ -181,6 +205,9 @@ class Cells:
 
     prompts: Conditioning
     """M prompts."""
+
+    x_0: Tensor | None = None
+    """[M, C, H, W] final latent of the image; if has_cell_loss."""
 
     mean: Tensor | None = None
     """[M, C, H, W] mean of the step, with gradient; if uses_log_probs."""

@@ -2,6 +2,8 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +79,33 @@ def _few_prompts(folder: Path) -> Path:
 
 
 @pytest.fixture
+def transfers():
+    """`with transfers() as count:` counts host arrays made tensors, and waits of the host for a number of a tensor."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    @contextmanager
+    def counting():
+        count = Counter()
+
+        class Tables(TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                count["tables"] += func in (torch.as_tensor, torch.tensor, torch.from_numpy)
+                return func(*args, **(kwargs or {}))
+
+        class Waits(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                count["waits"] += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+                return func(*args, **(kwargs or {}))
+
+        with Tables(), Waits():
+            yield count
+
+    return counting
+
+
+@pytest.fixture
 def heeds_ctrl_c():
     """What a shell starts in the background ignores Ctrl-C, and so do tests that run there, and what they start."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -145,7 +174,7 @@ def nudged_run(run_config):
     from reward_finetuning.prompts import read_prompts, samples_of
     from reward_finetuning.records import EvaluatedSamples
     from reward_finetuning.report.comparison import as_metrics, compare
-    from reward_finetuning.report.sample_grid import write_grid
+    from reward_finetuning.report.pictures.sample_grid import write_grid
     from reward_finetuning.steps.next_epochs import begin
     from reward_finetuning.storage import Reference, RunDirectory
     from reward_finetuning.storage.artifacts.evaluations import Part, write_evaluation, write_pictures

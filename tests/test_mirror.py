@@ -82,10 +82,10 @@ COVERAGE = {
     "prompts/test_text": "prompts.prompt_set prompts.read",
     # Parts of the page are tested on the page.
     "report/test_page": (
-        "report.cards report.charts.drawing report.charts.kl_by_step report.gallery report.html report.pictures "
-        "report.sections"
+        "report.charts.drawing report.charts.kl_by_step report.html report.pictures.cards report.pictures.gallery "
+        "report.pictures.picture report.sections"
     ),
-    "report/test_runs": "report.picture_rows report.runs_page",
+    "report/test_runs": "report.pictures.rows report.runs_page",
     "report/statistics/test_intervals": "report.statistics.pairing",
     # Scorers of one architecture are tested together, against the network of transformers.
     "rewards/models/test_clip_scorers": (

@@ -12,7 +12,7 @@ ROOT = TESTS.parent
 PAGE = (ROOT / "docs" / "reliability.md").read_text("utf-8")
 
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", PAGE)))
-ROWS = [line for line in PAGE.splitlines() if re.match(r"\| [RGMPNK]\d+ \|", line)]
+ROWS = [line for line in PAGE.splitlines() if re.match(r"\| [RGMPNKABCD]\d+ \|", line)]
 MATRIX = [
     *(f"R{number}" for number in range(1, 16) if number != 12),
     *(f"G{number}" for number in range(1, 12)),
@@ -20,6 +20,7 @@ MATRIX = [
     *(f"P{number}" for number in range(1, 5)),
     *(f"N{number}" for number in range(1, 8)),
     *(f"K{number}" for number in range(1, 4)),
+    *("A1", "A2", "A3", "A4", "A5", "B6", "B7", "B8", "C9", "D10", "D11", "D12", "D13", "D14"),
 ]
 
 

@@ -14,10 +14,10 @@ from torch.profiler import ProfilerActivity, profile
 from reward_finetuning.config import RunConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.diffusion.step import step_std
+from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.policy.load import Policy
-from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample, Trajectories
+from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample
 from reward_finetuning.training.engine import Engine
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.processes import Processes
@@ -128,7 +128,7 @@ def sampling(case: Case) -> dict[str, Any]:
 def _step(policy: Policy, x: torch.Tensor, prompts: Conditioning) -> torch.Tensor:
     steps = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     with torch.no_grad():
-        return step_means(policy.denoiser(), x, prompts, policy.grid, steps)
+        return step_means(policy.denoiser(), x, prompts, DeviceGrid.of(policy.grid, x.device, x.dtype), steps)
 
 
 def _stock(policy: Policy, case: Case, prompts: Conditioning) -> Callable[[], object]:
@@ -169,12 +169,12 @@ def _rollouts(policy: Policy, count: int) -> tuple[Rollouts, Batch]:
         for name in ("latents", "log_probs", "log_probs_ref", "kl")
     }
     x_0 = None if parts[0].x_0 is None else torch.cat([part.final.cpu() for part in parts])
-    drawn = Trajectories(**joined, x_0=x_0)
     index = torch.arange(count) % len(PROMPTS)
     prompts = [Prompt(id=str(number), text=text) for number, text in enumerate(PROMPTS)]
     samples = tuple(Sample(row, prompts[int(index[row])], row // len(PROMPTS)) for row in range(count))
     rewards = torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return Rollouts(drawn, samples), Batch(drawn.log_probs, drawn.log_probs_ref, rewards, index, index)
+    rollouts = Rollouts(**joined, samples=samples, x_0=x_0)
+    return rollouts, Batch(rollouts.log_probs, rollouts.log_probs_ref, rewards, index, index)
 
 
 def training(case: Case, objective: dict[str, Any] = PRDP, *, updates: int = 2) -> dict[str, Any]:
@@ -196,9 +196,9 @@ def training(case: Case, objective: dict[str, Any] = PRDP, *, updates: int = 2) 
 
 def _bare_epoch(policy: Policy, rollouts: Rollouts, case: Case, updates: int) -> Callable[[], object]:
     """One pass over all cells an update, one forward and backward each, as DDPO trainers do."""
-    grid = policy.grid.stochastic_part()
-    latents = rollouts.trajectories.latents
-    encoded = prompts_of(policy, len(latents))
+    grid = DeviceGrid.of(policy.grid.stochastic_part(), case.device, torch.float32)
+    latents = rollouts.latents
+    encoded = prompts_of(policy, latents.shape[0])
     count, steps = latents.shape[0], latents.shape[1] - 1
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=1e-6)
 
@@ -208,7 +208,7 @@ def _bare_epoch(policy: Policy, rollouts: Rollouts, case: Case, updates: int) ->
                 images, step = cells // steps, (cells % steps).to(case.device)
                 x, x_prev = (latents[images, cells % steps + late].to(case.device) for late in (0, 1))
                 mean = step_means(policy.denoiser(), x, encoded[images], grid, step)
-                gaussian.log_prob(x_prev, mean, step_std(grid, step, x)).sum().backward()
+                gaussian.log_prob(x_prev, mean, grid.stds[step]).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
 

@@ -12,7 +12,7 @@ from stopwatch import tensor_float_32, timed
 
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import step_means
-from reward_finetuning.diffusion.step import step_std
+from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.policy.load import Policy
 
 
@@ -21,9 +21,9 @@ def log_probs(policy: Policy, count: int) -> torch.Tensor:
     noise = noise_of(policy, count)
     steps = torch.full((count,), policy.grid.num_steps // 2, device=policy.device)
     prompts = prompts_of(policy, count)
-    mean = step_means(policy.denoiser(), noise[:, 0], prompts, policy.grid, steps)
-    std = step_std(policy.grid, steps, mean)
-    return gaussian.log_prob(noise[:, 1], mean, std)
+    grid = DeviceGrid.of(policy.grid, policy.device, noise.dtype)
+    mean = step_means(policy.denoiser(), noise[:, 0], prompts, grid, steps)
+    return gaussian.log_prob(noise[:, 1], mean, grid.stds[steps])
 
 
 def _forward(policy: Policy, count: int) -> torch.Tensor:

@@ -67,6 +67,24 @@ def estimate(config: RunConfig, accelerator: Accelerator, utilisation: float | N
     return _Estimator(config, accelerator, utilisation).run()
 
 
+def num_evaluations(config: RunConfig) -> int:
+    """How often a run evaluates its policy, the pretrained one included."""
+    return 1 + -(-config.loop.epochs // config.loop.evaluate_every)
+
+
+def evaluated_images(config: RunConfig) -> tuple[int, list[str]]:
+    """Images of one evaluation, and a sentence for each prompt set that is not on this machine."""
+    total, missing = 0, []
+    for name, source in config.evaluation.prompt_sets.items():
+        try:
+            count = len(read_prompts(source).prompts)
+        except UserError:
+            count = _PROMPTS.get(source.partition(":")[0], 100)
+            missing.append(f"evaluation set {name} ({source}) is not on this machine: counted as {count} prompts")
+        total += count * config.evaluation.images_per_prompt
+    return total, missing
+
+
 class _Estimator:
     def __init__(self, config: RunConfig, accelerator: Accelerator, utilisation: float | None) -> None:
         self._config = config
@@ -84,8 +102,8 @@ class _Estimator:
 
     def run(self) -> Estimate:
         loop = self._config.loop
-        evaluations = 1 + -(-loop.epochs // loop.evaluate_every)
-        evaluated = evaluations * self._evaluated_images()
+        per_evaluation, self._missing_sets = evaluated_images(self._config)
+        evaluated = num_evaluations(self._config) * per_evaluation
         rollouts = 1 if self._config.sampling.rollouts == "offline" else loop.epochs
         sampled = rollouts * self._images
         flops = {
@@ -155,20 +173,6 @@ class _Estimator:
             replayed += int(checks * objective.convergence.heldout_share * self._images * steps)
         return learning + replayed * step
 
-    def _evaluated_images(self) -> int:
-        evaluation = self._config.evaluation
-        total = 0
-        for name, source in evaluation.prompt_sets.items():
-            try:
-                count = len(read_prompts(source).prompts)
-            except UserError:
-                count = _PROMPTS.get(source.partition(":")[0], 100)
-                self._missing_sets.append(
-                    f"evaluation set {name} ({source}) is not on this machine: counted as {count} prompts"
-                )
-            total += count * evaluation.images_per_prompt
-        return total
-
     def _memory(self) -> dict[str, float]:
         """GB per role; activations of other data types are a share of those in float32."""
         config, network = self._config, self._network
@@ -225,10 +229,14 @@ class _Estimator:
         backward = "twice" if self._config.model.trainable == "full" else "as much as"
         forward = f"one network evaluation of {self._cells} latent cells, one branch: {flops / 1e12:.3g} TFLOP; "
         speed = f"{dtype}: {self._share:.0%} of the peak of the accelerator, {self._speed / 1e12:.1f} TFLOP/s; "
+        assumed = (
+            f"{speed}the share is an assumption that no run of this project on a GPU has checked: --utilisation sets "
+            "another one, --calibrate measures"
+        )
         small = ("the built-in model does not fill a GPU, which takes longer than that",)
         return (
             f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
-            f"{speed}--utilisation sets another share",
+            assumed,
             "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
             "memory: memory-efficient attention of PyTorch; accurate to about 30 %",
             "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",

@@ -16,6 +16,7 @@ from reward_finetuning.config import RetryableError
 from reward_finetuning.events import EVENTS, SECONDS
 from reward_finetuning.failures import FAILURE_FILE, classify, leave_failure
 from reward_finetuning.pipelines.local.containers import passed_environment
+from reward_finetuning.pipelines.local.tasks import run_task
 from reward_finetuning.training.launch import end_with_parent
 
 STARTED_BY = "reward-finetuning.started-by"
@@ -49,8 +50,8 @@ def run_package(package: str, runner: Runner, pipeline_root: str, arguments: Map
 
 
 def run_process(run: Callable[..., int], full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
-    """Run a task's process with kfp's own function `run`, and record the signal that killed the process, if any."""
-    code = int(run(full_command, env_vars))
+    """Run a task's process (`run_task`), and record the signal that killed the process, if any."""
+    code = run_task(run, full_command, env_vars)
     _record_signal(code, "a task")
     return code
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.grid import Grid
-from reward_finetuning.diffusion.step import step_mean, step_std
+from reward_finetuning.diffusion.step import DeviceGrid, step_mean
 from reward_finetuning.records import Conditioning, Denoiser, Trajectories
 
 
@@ -42,23 +42,24 @@ def draw(
         Trajectories of M images, with S steps; none has a log-prob if S = 0.
     """
     x = noise[:, 0].to(latents_dtype).float()
+    on_device = DeviceGrid.of(grid, x.device, x.dtype)
     latents: list[Tensor] = [x]
     log_probs: list[Tensor] = []
     log_probs_ref: list[Tensor] = []
     kl: list[Tensor] = []
     for step, is_stochastic in enumerate(grid.stochastic):
         steps = torch.full((len(x),), step, device=x.device)
-        mean = step_means(denoise, x, prompts, grid, steps)
+        mean = step_means(denoise, x, prompts, on_device, steps)
         if not is_stochastic:
             x = mean.to(latents_dtype).float()
             if not log_probs:
                 latents = [x]  # where the stochastic steps begin
             continue
-        std = step_std(grid, steps, x)
+        std = on_device.stds[steps]
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
         log_probs.append(gaussian.log_prob(x_prev, mean, std))
         if denoise_ref is not None and (reference_steps is None or reference_steps[len(kl)]):
-            mean_ref = step_means(denoise_ref, x, prompts, grid, steps)
+            mean_ref = step_means(denoise_ref, x, prompts, on_device, steps)
             log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
             kl.append(gaussian.step_kl(mean, mean_ref, std))
         elif denoise_ref is not None:
@@ -76,7 +77,6 @@ def draw(
     )
 
 
-def step_means(denoise: Denoiser, x_t: Tensor, prompts: Conditioning, grid: Grid, steps: Tensor) -> Tensor:
+def step_means(denoise: Denoiser, x_t: Tensor, prompts: Conditioning, grid: DeviceGrid, steps: Tensor) -> Tensor:
     """mu_theta of M cells whose steps may differ, [M, C, H, W]; with gradient if the denoiser has one."""
-    timesteps = torch.as_tensor(grid.timesteps, device=x_t.device)[steps]
-    return step_mean(x_t, denoise(x_t, timesteps, prompts), grid, steps)
+    return step_mean(x_t, denoise(x_t, grid.timesteps[steps], prompts), grid, steps)

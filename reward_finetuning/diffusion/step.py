@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reward_finetuning.diffusion.grid import Grid, Prediction
 
 
-def step_mean(x_t: Tensor, output: Tensor, grid: Grid, steps: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class DeviceGrid:
+    """The numbers of a Grid on a device, made once per rollout or epoch: each copy to a GPU costs time."""
+
+    timesteps: Tensor
+    """[T] float64."""
+
+    levels: Tensor
+    """[T] in the type of the latents, as the fields below."""
+
+    p: Tensor
+    q: Tensor
+    stds: Tensor
+
+    @classmethod
+    def of(cls, grid: Grid, device: torch.device, dtype: torch.dtype) -> DeviceGrid:
+        """The grid for latents of this type."""
+        return cls(
+            timesteps=torch.as_tensor(grid.timesteps, device=device),
+            **{
+                name: torch.as_tensor(getattr(grid, name), dtype=dtype, device=device)
+                for name in ("levels", "p", "q", "stds")
+            },
+        )
+
+
+def step_mean(x_t: Tensor, output: Tensor, grid: DeviceGrid, steps: Tensor) -> Tensor:
     """mu_theta = p x_t + q out of each row's step.
 
     Args:
         x_t: [M, C, H, W].
         output: [M, C, H, W] of the network, guidance included.
-        grid: of the sampler.
-        steps: [M] int64 indices into the grid.
+        grid: of the sampler, in the type of x_t.
+        steps: [M] int64 indices into the grid, on its device.
 
     Returns:
         [M, C, H, W].
     """
-    return _rows(grid.p, x_t, steps) * x_t + _rows(grid.q, x_t, steps) * output
-
-
-def step_std(grid: Grid, steps: Tensor, like: Tensor) -> Tensor:
-    """sigma_t of each row's step, [M], in the type and on the device of `like`."""
-    return _rows(grid.stds, like, steps)[:, 0, 0, 0]
+    return _per_row(grid.p, steps) * x_t + _per_row(grid.q, steps) * output
 
 
 def noised(x_0: Tensor, noise: Tensor, levels: Tensor, prediction: Prediction) -> Tensor:
@@ -59,6 +80,5 @@ def denoising_error(output: Tensor, x_0: Tensor, noise: Tensor, levels: Tensor, 
     return a.sqrt() * (a.sqrt() * noise - (1 - a).sqrt() * x_0 - output)
 
 
-def _rows(values: NDArray[np.float64], like: Tensor, steps: Tensor) -> Tensor:
-    table = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-    return table[steps.to(like.device)][:, None, None, None]
+def _per_row(table: Tensor, steps: Tensor) -> Tensor:
+    return table[steps][:, None, None, None]

@@ -16,7 +16,7 @@ from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_table, compare
 from reward_finetuning.report.formatting import number
-from reward_finetuning.report.reels import typical
+from reward_finetuning.report.pictures.reels import typical
 from reward_finetuning.report.statistics.pairing import pair
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.policies import policy_of_epoch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.grid import Grid
 from reward_finetuning.diffusion.rollout import step_means
-from reward_finetuning.diffusion.step import step_std
-from reward_finetuning.records import Cells, Conditioning, Denoiser
+from reward_finetuning.diffusion.step import DeviceGrid
+from reward_finetuning.records import Cells, Conditioning, Denoiser, Latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Denoisers:
 class CellSource:
     """Where cells are read from: an epoch's trajectories, on the CPU, and its encoded prompts."""
 
-    latents: Tensor
-    """[B, T + 1, C, H, W]."""
+    latents: Latents
+    """[B, T + 1, C, H, W]; read where a batch of cells needs them."""
 
     prompts: Conditioning
     """N of them."""
@@ -45,13 +46,25 @@ class CellSource:
     device: torch.device
     dtype: torch.dtype = torch.float32
 
-    x_0: Tensor | None = None
+    x_0: Latents | None = None
     """[B, C, H, W] the final latents, if they are not the last of `latents`."""
+
+    device_grid: DeviceGrid = field(init=False)
+    """`grid` on `device`."""
+
+    def __post_init__(self) -> None:
+        """Copy the grid to the device."""
+        object.__setattr__(self, "device_grid", DeviceGrid.of(self.grid, self.device, self.dtype))
 
     @property
     def shape(self) -> tuple[int, int]:
         """(B, T)."""
         return self.latents.shape[0], self.latents.shape[1] - 1
+
+    @property
+    def num_elements(self) -> int:
+        """C H W."""
+        return math.prod(self.latents.shape[2:])
 
     def of_images(self, rows: Tensor | None, order: Tensor) -> Tensor:
         """The part of `order` (flat indices into [B, T]) that belongs to image rows [R]; all of it for None."""
@@ -68,30 +81,35 @@ class CellSource:
         return gaussian.log_prob(self.x_prev(cells), self._means(denoise, stored), stored.std)
 
     def read(self, cells: Tensor) -> Cells:
-        """What is stored of flat `cells` [M], no network evaluated."""
+        """What is stored of flat `cells` [M] but for x_0, no network evaluated."""
         images, steps = cells // self.shape[1], cells % self.shape[1]
-        x_t = self.latents[images, steps].to(self.device, self.dtype)
         on_device = steps.to(self.device)
         return Cells(
             images=images,
             steps=on_device,
-            x_t=x_t,
-            x_0=(self.latents[images, -1] if self.x_0 is None else self.x_0[images]).to(self.device, self.dtype),
-            timesteps=torch.as_tensor(self.grid.timesteps, device=self.device)[on_device],
-            levels=torch.as_tensor(self.grid.levels, device=self.device)[on_device].to(self.dtype),
-            std=step_std(self.grid, on_device, x_t),
+            x_t=self.latents[images, steps].to(self.device, self.dtype),
+            timesteps=self.device_grid.timesteps[on_device],
+            levels=self.device_grid.levels[on_device],
+            std=self.device_grid.stds[on_device],
             prompts=self.prompts[self.prompt_index[images]],
         )
 
-    def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool) -> Cells:
-        """`read`, with the policy's means (and the reference's, where there is one), if asked for."""
+    def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool, with_x_0: bool) -> Cells:
+        """`read`, with the policy's means (and the reference's, where there is one) and x_0, if asked for."""
         batch = replace(self.read(cells), unguided=networks.unguided)
         if with_means:
             batch = replace(batch, mean=self._means(networks.policy, batch))
+        if with_x_0:
+            batch = replace(batch, x_0=self._final(batch.images).to(self.device, self.dtype))
         if networks.reference is None:
             return batch
         with torch.no_grad():
             return replace(batch, mean_ref=self._means(networks.reference, batch))
 
+    def _final(self, images: Tensor) -> Tensor:
+        if self.x_0 is not None:
+            return self.x_0[images]
+        return self.latents[images, torch.full_like(images, self.shape[1])]
+
     def _means(self, denoise: Denoiser, cells: Cells) -> Tensor:
-        return step_means(denoise, cells.x_t, cells.prompts, self.grid, cells.steps)
+        return step_means(denoise, cells.x_t, cells.prompts, self.device_grid, cells.steps)

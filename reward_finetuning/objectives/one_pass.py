@@ -44,7 +44,7 @@ def backpropagate_once(
             if share.in_lockstep:
                 backward(zero_loss(objective, networks, source, order[:1]))
             continue
-        evaluated = source.evaluate(networks, cells, with_means=True)
+        evaluated = source.evaluate(networks, cells, with_means=True, with_x_0=objective.has_cell_loss)
         assert evaluated.mean is not None
         log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
         own[cells] = log_probs.detach().cpu()
@@ -60,4 +60,4 @@ def backpropagate_once(
 
 def _size(source: CellSource) -> tuple[int, int]:
     """(T, C H W)."""
-    return source.shape[1], source.latents[0, 0].numel()
+    return source.shape[1], source.num_elements

@@ -80,7 +80,8 @@ class Rwr(Objective):
     def cell_loss(self, cells: Cells) -> Tensor:
         """The cells' share of the weighted denoising loss."""
         assert cells.unguided is not None
-        e = self._noise(cells)
+        assert cells.x_0 is not None
+        e = self._noise(cells, cells.x_0)
         x_t = noised(cells.x_0, e, cells.levels, self._prediction)
         output = cells.unguided(x_t, cells.timesteps, cells.prompts)
         errors = denoising_error(output, cells.x_0, e, cells.levels, self._prediction).square().mean(dim=(1, 2, 3))
@@ -114,11 +115,10 @@ class Rwr(Objective):
             return softmax_weights(rewards, temperature=self._config.temperature)
         return best_share_weights(rewards, share=self._config.share)
 
-    def _noise(self, cells: Cells) -> Tensor:
-        """A cell's own noise, whatever batch it comes in: [M, C, H, W]."""
+    def _noise(self, cells: Cells, x_0: Tensor) -> Tensor:
+        """A cell's own noise, whatever batch it comes in: [M, C, H, W], as x_0."""
         flat = (cells.images * self._num_steps + cells.steps.cpu()).tolist()
         draws = [
-            np.random.default_rng([*self._noise_key, cell]).standard_normal(cells.x_0.shape[1:], np.float32)
-            for cell in flat
+            np.random.default_rng([*self._noise_key, cell]).standard_normal(x_0.shape[1:], np.float32) for cell in flat
         ]
-        return torch.from_numpy(np.stack(draws)).to(cells.x_0)
+        return torch.from_numpy(np.stack(draws)).to(x_0)

@@ -116,7 +116,9 @@ def backpropagate(
             if share.in_lockstep:
                 backward(zero_loss(objective, networks, source, kept[:1]))
             continue
-        evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs)
+        evaluated = source.evaluate(
+            networks, cells, with_means=objective.uses_log_probs, with_x_0=objective.has_cell_loss
+        )
         loss = objective.cell_loss(evaluated) if objective.has_cell_loss else torch.zeros((), device=source.device)
         if objective.uses_log_probs:
             assert evaluated.mean is not None

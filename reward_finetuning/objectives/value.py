@@ -89,14 +89,14 @@ class _Inputs:
 
     def __init__(self, source: CellSource) -> None:
         self.device, self.shape = source.device, source.shape
-        self._latents, self._prompt_index = source.latents, source.prompt_index
+        self._latents, self._num_elements, self._prompt_index = source.latents, source.num_elements, source.prompt_index
         self._times = _time_embedding(torch.as_tensor(source.grid.timesteps)).to(self.device)  # [T, F]
         self._prompts = source.prompts.embeddings.float().mean(dim=1).to(self.device)  # [N, D]
 
     @property
     def size(self) -> int:
         """Numbers a cell."""
-        return self._latents[0, 0].numel() + self._times.shape[1] + self._prompts.shape[1]
+        return self._num_elements + self._times.shape[1] + self._prompts.shape[1]
 
     def of(self, cells: Tensor) -> Tensor:
         """Of flat `cells` [M], [M, size]."""

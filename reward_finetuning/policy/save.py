@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ from reward_finetuning.policy.sharding import own_part, sharded_like
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
     """Write tensors; returns the file's sha256. The same tensors give the same bytes."""
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    return sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

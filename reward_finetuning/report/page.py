@@ -14,9 +14,9 @@ from reward_finetuning.report.charts.drawing import Overlay
 from reward_finetuning.report.charts.kl_by_step import draw_kl_by_step
 from reward_finetuning.report.comparison import MEASURES, Comparison
 from reward_finetuning.report.formatting import shortened
-from reward_finetuning.report.gallery import gallery
 from reward_finetuning.report.html import render
-from reward_finetuning.report.reels import reels
+from reward_finetuning.report.pictures.gallery import gallery
+from reward_finetuning.report.pictures.reels import reels
 from reward_finetuning.report.sections import sections
 from reward_finetuning.report.stages import Stage
 

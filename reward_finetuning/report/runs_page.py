@@ -12,7 +12,7 @@ from reward_finetuning.report.comparison import MEASURES, Row
 from reward_finetuning.report.formatting import category_name, change_and_bounds, decimals, number, shortened
 from reward_finetuning.report.html import render
 from reward_finetuning.report.page import MOST_BYTES
-from reward_finetuning.report.picture_rows import strips
+from reward_finetuning.report.pictures.rows import strips
 from reward_finetuning.report.runs import EvaluatedRun, RunColumn, RunsComparison
 from reward_finetuning.report.sections import cautions
 

@@ -30,7 +30,7 @@ from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import as_metrics, compare
 from reward_finetuning.report.markdown import markdown_page
-from reward_finetuning.report.sample_grid import write_grid
+from reward_finetuning.report.pictures.sample_grid import write_grid
 from reward_finetuning.report.summary import as_markdown
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
 from reward_finetuning.steps.outputs import Outputs

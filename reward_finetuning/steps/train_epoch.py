@@ -17,7 +17,7 @@ from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
 from reward_finetuning.events import report_news
 from reward_finetuning.policy.restore import weights_sha256
-from reward_finetuning.records import Batch, Rewards, Rollouts, Sample, Trajectories
+from reward_finetuning.records import Batch, Rewards, Rollouts, Sample
 from reward_finetuning.steps.plan import Trained, epoch_number, policy_before, sampling_policy, shards_of, trained
 from reward_finetuning.steps.program import Config, Epoch, Offset, run_step, step
 from reward_finetuning.storage import (
@@ -32,8 +32,8 @@ from reward_finetuning.storage.artifacts.rollouts import (
     SAMPLES,
     latents_file,
     micro_batches_of,
+    read_rollouts,
     read_samples,
-    read_trajectories,
 )
 from reward_finetuning.storage.documents import entry, number
 from reward_finetuning.tracking import Entry, MlflowTracker, Tracker, code_version, hardware, system_metrics
@@ -130,9 +130,9 @@ def _train(
     on_policy = sampling_policy(run.config, before).epoch == before.epoch
     learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
     seconds["train"] = time.monotonic() - started
-    metrics = learned | _reward_metrics(rewards, batch) | _speed(rollouts.trajectories, seconds)
+    metrics = learned | _reward_metrics(rewards, batch) | _speed(len(rollouts.samples), seconds)
     metrics |= _usage([scored for _, scored in pairs])
-    metrics["sample/kl_to_reference"] = float(rollouts.trajectories.kl.double().nanmean())
+    metrics["sample/kl_to_reference"] = float(rollouts.kl.double().nanmean())
     where = surroundings(learner.policy, learner.engine.processes)
     about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **where}
     weights = learner.save(folder, about)
@@ -178,7 +178,7 @@ def _read(
         raise ArtifactError(
             f"epoch {before.epoch + 1} needs samples 0 to {run.config.num_images - 1}, got {len(samples)}"
         )
-    return Rollouts(read_trajectories(files), tuple(samples)), _joined(scores), seconds
+    return read_rollouts(files, samples), _joined(scores), seconds
 
 
 def _check_parent(drawn: Reference, manifest: Manifest, drawn_by: Reference) -> None:
@@ -197,8 +197,8 @@ def _joined(parts: Sequence[Rewards]) -> Rewards:
 def _batch(rollouts: Rollouts, rewards: Rewards) -> Batch:
     index_of = {prompt_id: i for i, prompt_id in enumerate(dict.fromkeys(s.prompt.id for s in rollouts.samples))}
     return Batch(
-        log_probs_old=rollouts.trajectories.log_probs,
-        log_probs_ref=rollouts.trajectories.log_probs_ref,
+        log_probs_old=rollouts.log_probs,
+        log_probs_ref=rollouts.log_probs_ref,
         rewards=torch.from_numpy(rewards.combined.copy()),
         prompt_index=torch.tensor([index_of[s.prompt.id] for s in rollouts.samples]),
         prompt_keys=torch.tensor([prompt_key(s.prompt.id) >> 1 for s in rollouts.samples]),
@@ -232,8 +232,7 @@ def _spread(rewards: Tensor) -> float:
     return float(rewards.std(correction=0))
 
 
-def _speed(trajectories: Trajectories, seconds: dict[str, float]) -> dict[str, float]:
-    num_images = len(trajectories.latents)
+def _speed(num_images: int, seconds: dict[str, float]) -> dict[str, float]:
     speeds = {f"{task}/images_per_second": num_images / taken for task, taken in seconds.items() if taken > 0}
     return speeds | {f"{task}/seconds": taken for task, taken in seconds.items()}
 

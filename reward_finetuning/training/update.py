@@ -56,7 +56,7 @@ def learn(
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
         updates.check_policy(batch, on_policy=on_policy)
-        measured = updates.probe.metrics(batch, source.latents[0, 0].numel(), on_policy=on_policy)
+        measured = updates.probe.metrics(batch, source.num_elements, on_policy=on_policy)
     learner.engine.processes.check_equal(learner.policy.trainable().values())
     if floor is not None:
         metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
@@ -100,7 +100,7 @@ class _Updates:
         self._best_accuracy = 0.0
         self.probe = Probe(learner.engine, learner.objective, training)
         self._backoff = 1.0  # of this epoch alone, so that a run that resumes has the same bits
-        self._unit = learner.objective.gradient_unit(source.shape[1], source.latents[0, 0].numel())
+        self._unit = learner.objective.gradient_unit(source.shape[1], source.num_elements)
 
     def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
         """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
@@ -170,7 +170,7 @@ class _Updates:
         if not self._is_half:
             self._backpropagate(coefficients, order, 1.0, self._advance)
             return self._engine.step()
-        wanted = loss_scale(coefficients, self._source.latents[0, 0].numel())
+        wanted = loss_scale(coefficients, self._source.num_elements)
         advance = self._advance
         while self._overflows(coefficients, order, wanted * self._backoff, advance):
             advance = _no_progress  # the same cells again
@@ -278,12 +278,12 @@ def _no_progress(num_cells: int) -> None:
 def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
     texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
     return CellSource(
-        latents=rollouts.trajectories.latents,
+        latents=rollouts.latents,
         prompts=learner.policy.encode(texts),
         prompt_index=batch.prompt_index,
         grid=learner.policy.grid.stochastic_part(),
         device=learner.policy.device,
-        x_0=rollouts.trajectories.x_0,
+        x_0=rollouts.x_0,
     )
 
 

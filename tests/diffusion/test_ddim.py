@@ -4,7 +4,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
-from reward_finetuning.diffusion.step import step_mean, step_std
+from reward_finetuning.diffusion.step import DeviceGrid, step_mean
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 ALPHA_BARS = alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear")
@@ -20,6 +20,7 @@ def test_every_step_agrees_with_diffusers_ddim(num_steps, eta):
     scheduler = ddim()
     scheduler.set_timesteps(num_steps)
     grid = ddim_grid(ALPHA_BARS, num_steps, eta=eta, min_std=1e-6)
+    on_cpu = DeviceGrid.of(grid, torch.device("cpu"), torch.float32)
     g = torch.Generator().manual_seed(0)
     x, epsilon, noise = torch.randn(3, 1, 4, 8, 8, generator=g)
 
@@ -27,7 +28,7 @@ def test_every_step_agrees_with_diffusers_ddim(num_steps, eta):
     for step, t in enumerate(scheduler.timesteps):
         theirs = scheduler.step(epsilon, t, x, eta=eta, variance_noise=noise).prev_sample
         steps = torch.tensor([step])
-        ours = step_mean(x, epsilon, grid, steps) + step_std(grid, steps, x) * noise
+        ours = step_mean(x, epsilon, on_cpu, steps) + on_cpu.stds[steps] * noise
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -83,7 +84,8 @@ def test_the_advice_is_not_what_is_already_set():
 def sensitivity(grid):
     """Squared score of each step per unit of change of epsilon, as shares: |d mu / d eps|^2 / sigma^2."""
     x, steps = torch.zeros(grid.num_steps, 1, 1, 1, dtype=torch.float64), torch.arange(grid.num_steps)
-    share = (step_mean(x, x + 1, grid, steps).flatten() / torch.from_numpy(grid.stds)) ** 2
+    on_cpu = DeviceGrid.of(grid, x.device, x.dtype)
+    share = (step_mean(x, x + 1, on_cpu, steps).flatten() / torch.from_numpy(grid.stds)) ** 2
     return share / share.sum()
 
 
@@ -136,9 +138,11 @@ def test_a_step_from_v_is_the_step_from_the_noise_that_v_means(spacing):
 
     epsilon = a.sqrt() * v + (1 - a).sqrt() * x
 
-    torch.testing.assert_close(
-        step_mean(x, v, of_v, steps), step_mean(x, epsilon, of_epsilon, steps), rtol=1e-12, atol=1e-12
-    )
+    means = [
+        step_mean(x, output, DeviceGrid.of(grid, x.device, x.dtype), steps)
+        for output, grid in ((v, of_v), (epsilon, of_epsilon))
+    ]
+    torch.testing.assert_close(*means, rtol=1e-12, atol=1e-12)
 
 
 def test_a_negative_offset_is_refused():

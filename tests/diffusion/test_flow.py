@@ -11,7 +11,7 @@ from reward_finetuning.diffusion.flow import euler, euler_grid, flow_grid, flow_
 from reward_finetuning.diffusion.flow_cps import flow_cps
 from reward_finetuning.diffusion.flow_sde import flow_sde
 from reward_finetuning.diffusion.rollout import draw
-from reward_finetuning.diffusion.step import denoising_error, noised, step_mean, step_std
+from reward_finetuning.diffusion.step import DeviceGrid, denoising_error, noised, step_mean
 from reward_finetuning.records import Conditioning
 
 SAMPLERS = {"sde": flow_sde, "cps": flow_cps}
@@ -71,12 +71,13 @@ def test_every_step_equals_an_independent_transcription(sampler, by_hand, eta):
     levels = flow_levels(7, shift=3.0)
     grid = flow_grid(levels, sampler(levels, eta=eta))
     x, v, w = torch.randn(3, 1, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    on_cpu = DeviceGrid.of(grid, x.device, x.dtype)
 
     for step in range(int(grid.stochastic.sum())):
         steps = torch.tensor([step])
         mean, std, _ = by_hand(x, v, levels[step], levels[step + 1], eta, w)
-        torch.testing.assert_close(step_mean(x, v, grid, steps), mean, rtol=1e-12, atol=1e-12)
-        assert float(step_std(grid, steps, x)) == pytest.approx(std, rel=1e-12)
+        torch.testing.assert_close(step_mean(x, v, on_cpu, steps), mean, rtol=1e-12, atol=1e-12)
+        assert float(on_cpu.stds[steps]) == pytest.approx(std, rel=1e-12)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())

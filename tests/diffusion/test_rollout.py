@@ -7,7 +7,7 @@ from torch.distributions import Normal
 from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
 from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise, reference_steps
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.diffusion.step import step_std
+from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.records import Conditioning, Stream
 
 GRID = ddim_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), 5)
@@ -34,12 +34,13 @@ def test_stored_log_probs_are_those_of_the_stored_latents(dtype):
     trajectories, _, prompts = drawn(dtype)
     latents = trajectories.latents.double()
     prompts = Conditioning(prompts.embeddings.double())
+    on_cpu = DeviceGrid.of(GRID, latents.device, latents.dtype)
 
     for step in range(5):
         steps = torch.full((3,), step)
         for denoiser, stored in ((denoise, trajectories.log_probs), (reference, trajectories.log_probs_ref)):
-            mean = step_means(denoiser, latents[:, step], prompts, GRID, steps)
-            std = step_std(GRID, steps, mean)[:, None, None, None]
+            mean = step_means(denoiser, latents[:, step], prompts, on_cpu, steps)
+            std = on_cpu.stds[steps][:, None, None, None]
             expected = Normal(mean, std).log_prob(latents[:, step + 1]).mean(dim=(1, 2, 3))
             torch.testing.assert_close(stored[:, step].double(), expected, rtol=0, atol=2e-6)
     assert trajectories.latents.dtype == dtype
@@ -140,3 +141,15 @@ def test_over_epochs_every_step_is_chosen_equally_often():
     counts = sum(reference_steps(7, epoch, 4, 5, share=0.1).astype(int) for epoch in range(epochs))
 
     assert np.abs(counts - 0.1 * epochs).max() < 4 * np.sqrt(epochs * 0.1 * 0.9)
+
+
+def test_a_rollout_copies_its_grid_to_the_device_once_and_never_waits_for_it(transfers):
+    counts = []
+    for num_steps in (5, 10):
+        grid = ddim_grid(alphas_cumprod(0.00085, 0.012, 1000, "scaled_linear"), num_steps)
+        noise, prompts = torch.randn(2, num_steps + 1, 4, 8, 8), Conditioning(torch.randn(2, 2, 3))
+        with transfers() as count:
+            draw(denoise, reference, noise, prompts, grid)
+        counts.append(dict(count))
+
+    assert counts[0] == counts[1] == {"tables": 5, "waits": 0}

@@ -41,7 +41,7 @@ def independent_loss(policy, reference, toy, config):
         A = config.reward_weight * (batch.rewards[i] - batch.rewards.mean())
         embedding = source.prompts[source.prompt_index[i][None]]
         for t in range(T):
-            args = source.latents[i, t][None], embedding, source.grid, torch.tensor([t])
+            args = source.latents[i, t][None], embedding, source.device_grid, torch.tensor([t])
             std = torch.tensor(source.grid.stds[t])
             now, ref = (Normal(step_means(net, *args)[0], std) for net in (policy, reference))
             w = torch.exp(now.log_prob(source.latents[i, t + 1]).mean() - batch.log_probs_old[i, t])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, 
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
@@ -65,10 +66,10 @@ class Case:
                 self.denoise,
                 latents[:, step],
                 self.source.prompts[self.source.prompt_index],
-                self.policy.grid,
+                self.source.device_grid,
                 steps,
             )
-            columns.append(gaussian.log_prob(latents[:, step + 1], mean, step_std(self.policy.grid, steps, mean)))
+            columns.append(gaussian.log_prob(latents[:, step + 1], mean, self.source.device_grid.stds[steps]))
         log_probs = torch.stack(columns, dim=1)
         losses = [
             prdp_loss(
@@ -203,6 +204,53 @@ def test_cells_without_a_coefficient_cost_no_forward_pass():
 
     assert calls == [1]
     assert sum(done) == 2 * K * T
+
+
+class CountedLatents:
+    """Latents that record how many items each request reads."""
+
+    def __init__(self, latents):
+        self.shape, self.requests, self._latents = latents.shape, [], latents
+
+    def __getitem__(self, index):
+        items = self._latents[index]
+        self.requests.append(len(items))
+        return items
+
+
+@pytest.mark.parametrize("update", [backpropagate, backpropagate_once], ids=["two passes", "one pass"])
+def test_an_epoch_reads_latents_a_batch_at_a_time(toy, update):
+    case, weight = toy(), torch.ones((), dtype=torch.float64, requires_grad=True)
+    latents = CountedLatents(case.source.latents)
+    source, networks = replace(case.source, latents=latents), Denoisers(lambda x, t, prompts: weight * x)
+    objective = Ddpo(DdpoConfig(clip_range=1e9, min_count=2))
+    objective.begin_epoch(case.batch, source, np.random.default_rng(0))
+    arguments = (case.cells, 4, torch.Tensor.backward, lambda _: None)
+
+    log_probs = replay(networks.policy, source, case.cells, 4, lambda _: None)
+    if update is backpropagate:
+        backpropagate(objective, networks, source, objective.coefficients(log_probs, case.batch), *arguments)
+    else:
+        backpropagate_once(objective, networks, source, case.batch, *arguments)
+
+    assert weight.grad is not None
+    assert max(latents.requests) == 4
+
+
+@pytest.mark.parametrize("T", [4, 8])
+@pytest.mark.parametrize("cells_per_batch", [4, 24])
+def test_training_copies_its_grid_to_the_device_once_an_epoch(toy, transfers, T, cells_per_batch):
+    case, weight = toy(T=T), torch.ones((), dtype=torch.float64, requires_grad=True)
+    objective, networks = Prdp(SETTINGS), Denoisers(lambda x, t, prompts: weight * x)
+
+    with transfers() as count:
+        source = replace(case.source)  # as an epoch makes it
+        log_probs = replay(networks.policy, source, case.cells, cells_per_batch, lambda _: None)
+        g = torch.ones_like(log_probs)
+        arguments = (g, case.cells, cells_per_batch, torch.Tensor.backward, lambda _: None)
+        backpropagate(objective, networks, source, *arguments)
+
+    assert count["tables"] == 5
 
 
 def test_the_noise_floor_is_what_replay_differs_by():

@@ -120,6 +120,7 @@ def test_in_bfloat16_trained_weights_stay_float32_and_replayed_log_probs_are_the
     family_folder, family, trainable
 ):
     from reward_finetuning.diffusion.rollout import draw, step_means
+    from reward_finetuning.diffusion.step import DeviceGrid
 
     model = ModelConfig(source=str(family_folder(family)), trainable=trainable, dtype="bfloat16", lora=LORA)
     policy = load_policy(model, SAMPLING, seed=0)
@@ -133,7 +134,8 @@ def test_in_bfloat16_trained_weights_stay_float32_and_replayed_log_probs_are_the
     assert prompts.embeddings.dtype == torch.bfloat16
     assert drawn.latents.dtype == drawn.log_probs.dtype == torch.float32
     assert torch.equal(drawn.log_probs, drawn.log_probs_ref)
-    means = step_means(policy.denoiser(), drawn.latents[:, 0], prompts, policy.grid, torch.zeros(2, dtype=torch.int64))
+    grid = DeviceGrid.of(policy.grid, policy.device, torch.float32)
+    means = step_means(policy.denoiser(), drawn.latents[:, 0], prompts, grid, torch.zeros(2, dtype=torch.int64))
     means.sum().backward()
     assert all(weight.grad is None or weight.grad.dtype == torch.float32 for weight in policy.trainable().values())
     assert any(weight.grad is not None for weight in policy.trainable().values())
@@ -160,7 +162,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     from reward_finetuning.steps.plan import Shard
     from reward_finetuning.steps.sample import draw_shard
     from reward_finetuning.storage import Reference, RunDirectory
-    from reward_finetuning.storage.artifacts.rollouts import latents_file, read_trajectories
+    from reward_finetuning.storage.artifacts.rollouts import latents_file, read_rollouts
 
     model = {"trainable": "lora", "lora": LORA.model_dump(), "adapter": str(exported[1])}
     run, start = RunDirectory(run_config_in(tmp_path, name="goes-on", model=model)), Reference(epoch=0)
@@ -169,7 +171,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     part = Shard(epoch=1, first=0, last=1)
     drawn = draw_shard(run, part, start, lambda: policy_at(run, start, keep_reference=False))
     folder, _ = run.open(drawn)
-    stored = read_trajectories([folder / latents_file(0)])
+    stored = read_rollouts([folder / latents_file(0)], ())
 
     assert not torch.equal(stored.log_probs, stored.log_probs_ref)
 

@@ -14,7 +14,6 @@ from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, 
 from reward_finetuning.config.sections.sampling import FlowConfig, SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
-from reward_finetuning.diffusion.step import step_std
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
@@ -166,11 +165,11 @@ class Case:
         return torch.cat(parts)
 
     def full_graph(self):
-        latents, columns = self.source.latents.double(), []
+        latents, columns, grid = self.source.latents.double(), [], self.source.device_grid
         for step in range(self.part.num_steps):
             steps = torch.full((4,), step)
-            mean = step_means(self.denoise, latents[:, step], self.prompts[self.index], self.part, steps)
-            columns.append(gaussian.log_prob(latents[:, step + 1], mean, step_std(self.part, steps, mean)))
+            mean = step_means(self.denoise, latents[:, step], self.prompts[self.index], grid, steps)
+            columns.append(gaussian.log_prob(latents[:, step + 1], mean, grid.stds[steps]))
         log_probs = torch.stack(columns, dim=1)
         losses = [
             prdp_loss(

@@ -4,7 +4,7 @@ import pytest
 
 from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
 from reward_finetuning.storage import Reference
-from reward_finetuning.storage.artifacts.rollouts import read_trajectories
+from reward_finetuning.storage.artifacts.rollouts import read_rollouts
 from reward_finetuning.training.learner import learner_at
 
 OBJECTIVES = {
@@ -137,7 +137,7 @@ def test_the_reference_is_evaluated_where_the_method_reads_it_and_else_at_a_shar
 
     names = [name for name in one.run.store.names("epochs/0002") if name.startswith("rollouts-")]
     files = [file for name in names for file in one.run.store.fetch(f"epochs/0002/{name}").glob("trajectories-*")]
-    kl = read_trajectories(sorted(files)).kl
+    kl = read_rollouts(sorted(files), ()).kl
     assert len(names) == 2
     assert (~kl.isnan()).double().mean() == share
     assert first.facts["metrics"]["sample/kl_to_reference"] == 0.0

@@ -3,18 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reward_finetuning.config import TrainingError
+from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.two_pass import replay
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
-from reward_finetuning.records import Rewards, Rollouts
+from reward_finetuning.records import Rewards
 from reward_finetuning.steps import train_epoch
 from reward_finetuning.storage import read_reference
 from reward_finetuning.storage.artifacts.rewards import read_rewards
-from reward_finetuning.storage.artifacts.rollouts import read_samples, read_trajectories
+from reward_finetuning.storage.artifacts.rollouts import read_rollouts, read_samples
 from reward_finetuning.training import update
 from reward_finetuning.training.learner import learner_at
 
@@ -42,6 +45,24 @@ def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(t
 
     with pytest.raises(TrainingError, match=r"overflow float16 even at .* use model.dtype: bfloat16 or float32"):
         half.epoch(half.begin())
+
+
+@given(st.integers(1, 64), st.integers(20, 2000), st.integers(0, 63), st.integers(1, 4096))
+def test_the_noise_gate_replays_both_batch_shapes_and_at_most_a_tenth_of_an_epoch_of_20_batches(
+    size, batches, rest, gate_cells
+):
+    num_cells = size * batches + rest % size
+
+    replayed = TrainingConfig(cells_per_batch=size, gate_cells=gate_cells).num_gate_cells(num_cells)
+
+    assert replayed <= num_cells / 10  # a cell's forward and backward pass cost at least two forward passes
+    assert replayed % size == rest % size
+    assert replayed >= size
+
+
+@pytest.mark.parametrize(("num_cells", "replayed"), [(18, 8 + 2), (16, 8), (5, 5), (6400, 256)])
+def test_a_short_epoch_has_one_batch_of_each_shape_replayed(num_cells, replayed):
+    assert TrainingConfig(cells_per_batch=8, gate_cells=256).num_gate_cells(num_cells) == replayed
 
 
 @pytest.mark.slow
@@ -80,9 +101,9 @@ def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):
 def heldout_accuracy(learner, one):
     """Of the committed weights, on the pairs that the stage held out."""
     folders = [one.run.open(read_reference(path))[0] for path in one.drawn]
-    rollouts = Rollouts(
-        read_trajectories([file for folder in folders for file in sorted(folder.glob("trajectories-*"))]),
-        tuple(sample for folder in folders for sample in read_samples(folder)),
+    rollouts = read_rollouts(
+        [file for folder in folders for file in sorted(folder.glob("trajectories-*"))],
+        [sample for folder in folders for sample in read_samples(folder)],
     )
     rewards = np.concatenate([read_rewards(one.run.open(read_reference(path))[0])[1].combined for path in one.scored])
     batch = train_epoch._batch(rollouts, Rewards({}, rewards))

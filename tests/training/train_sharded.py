@@ -29,7 +29,7 @@ def gradient(config, processes, drawn, batch):
             weight.add_(3e-4 * torch.randn(weight.shape, generator=g))
     engine = Engine(policy, training, processes)
     prompts = policy.encode([s.prompt.text for s in drawn.samples[::K]])
-    source = CellSource(drawn.trajectories.latents, prompts, batch.prompt_index, policy.grid, policy.device)
+    source = CellSource(drawn.latents, prompts, batch.prompt_index, policy.grid, policy.device)
     objective, share = build_objective(config), engine.share
     uncond_gradient = config.name != "prdp"  # without: two passes of the network a batch, one of them without gradient
     networks = Denoisers(
@@ -60,7 +60,7 @@ def gradient(config, processes, drawn, batch):
 
 def passes_of_one(policy, processes, drawn):
     """The denoiser's output with whole weights: from the first process alone, and then from all."""
-    x, prompt = drawn.trajectories.latents[:1, 0], policy.encode([drawn.samples[0].prompt.text])
+    x, prompt = drawn.latents[:1, 0], policy.encode([drawn.samples[0].prompt.text])
     t = torch.tensor([int(policy.grid.timesteps[0])])
     with torch.no_grad(), policy.gathered():
         alone = policy.denoiser()(x, t, prompt) if processes.is_first else None

@@ -19,7 +19,7 @@ from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample, Trajectories
+from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample
 from reward_finetuning.training.engine import Engine
 from reward_finetuning.training.learner import Learner
 from reward_finetuning.training.processes import Processes, joined
@@ -50,8 +50,8 @@ def rollouts():
     reference = drawn.log_probs + 1e-3 * torch.randn(drawn.log_probs.shape, generator=g)
     index = torch.arange(N).repeat_interleave(K)
     rewards = torch.rand(N * K, generator=g, dtype=torch.float64)
-    trajectories = Trajectories(drawn.latents, drawn.log_probs, reference, drawn.kl)
-    return Rollouts(trajectories, samples), Batch(drawn.log_probs, reference, rewards, index, index + 1000)
+    drawn = Rollouts(drawn.latents, drawn.log_probs, reference, drawn.kl, samples)
+    return drawn, Batch(drawn.log_probs, reference, rewards, index, index + 1000)
 
 
 def cast(prompts, dtype):
@@ -71,8 +71,7 @@ def gradient(config, processes, drawn, batch, dtype):
         for weight in policy.trainable().values():
             weight.add_(3e-4 * torch.randn(weight.shape, generator=g).to(dtype))
     prompts = cast(policy.encode([s.prompt.text for s in drawn.samples[::K]]), dtype)
-    latents = drawn.trajectories.latents
-    source = CellSource(latents, prompts, batch.prompt_index, policy.grid, policy.device, dtype)
+    source = CellSource(drawn.latents, prompts, batch.prompt_index, policy.grid, policy.device, dtype)
     objective, share = build_objective(config), processes.share
     networks = Denoisers(policy.denoiser(), policy.unguided_denoiser(), policy.reference_denoiser())
     objective.begin_epoch(batch, source, np.random.default_rng(0))

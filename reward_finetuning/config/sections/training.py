@@ -48,7 +48,7 @@ class TrainingConfig(Frozen):
 
     gate_cells: PositiveInt = 256
     """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities, rounded up to
-    whole batches; the remainder's batch is replayed too."""
+    whole batches; the remainder's batch is replayed too. At most a tenth of the epoch's cells, but one whole batch."""
 
     processes: PositiveInt | Literal["auto"] = "auto"
     """Processes that train_epoch and run_epochs start on a node, each with its own GPU; `auto`: one per visible GPU,
@@ -64,6 +64,11 @@ class TrainingConfig(Frozen):
         return self.sharding == "fsdp" and num_processes > 1
 
     def num_gate_cells(self, num_cells: int) -> int:
-        """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size."""
-        size = self.cells_per_batch
-        return min(-(-self.gate_cells // size), num_cells // size) * size + num_cells % size
+        """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size.
+
+        A tenth of the cells costs at most 5 % of an update of all cells, because a backward pass costs as much as one
+        forward pass (LoRA) or two (all weights). In an epoch of fewer than 20 batches, one of each shape may be more.
+        """
+        size, rest = self.cells_per_batch, num_cells % self.cells_per_batch
+        affordable = max(1, (num_cells // 10 - rest) // size)
+        return min(-(-self.gate_cells // size), affordable, num_cells // size) * size + rest

@@ -34,7 +34,7 @@ def attempt(task: str, config: str, arguments: Mapping[str, Any]) -> Iterator[No
     Raises:
         UserError: an earlier attempt, or another task of this pipeline run, was refused; or two attempts in a row were
             killed near the memory limit of their container.
-        TrainingError: as above.
+        TrainingError: as the first; or two attempts in a row ended in the same bug.
     """
     pipeline_run, store = os.environ.get(PIPELINE_RUN), _store(config)
     if not pipeline_run or store is None or "RANK" in os.environ:  # one of several processes: their parent reports

@@ -1,4 +1,4 @@
-"""Memory of an attempt against the limit of its container, recorded while the attempt runs.
+"""What an attempt leaves for the next ones: its memory against the limit of its container, and the bug that ended it.
 
 A process that the kernel kills for memory cannot report anything, and neither the API of Kubeflow nor the exit code
 tells why it ended. So a thread records the highest use in the run directory. An attempt whose record is not closed was
@@ -18,7 +18,10 @@ from typing import Self
 from pydantic import NonNegativeInt, PositiveInt
 
 from reward_finetuning.config.base import Frozen
-from reward_finetuning.config.errors import RetryableError, UserError
+from reward_finetuning.config.display import redacted
+from reward_finetuning.config.errors import RetryableError, TrainingError, UserError
+from reward_finetuning.failures import BUG, classify
+from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import Store
 from reward_finetuning.storage.documents import as_record
 
@@ -57,6 +60,9 @@ class Mark(Frozen):
     is_closed: bool = False
     """Whether the attempt ended by itself, with or without an error."""
 
+    bug: str = ""
+    """Class and message of the error that ended it, if that is of no known kind."""
+
     @property
     def was_killed_near_the_limit(self) -> bool:
         """Whether the attempt ended without closing its mark, near the limit."""
@@ -87,12 +93,16 @@ class Marks:
         return None if content is None else as_record(Mark, content, f"{self._store.uri}/{name}")
 
     def check(self, task: str, attempt: int) -> None:
-        """Refuse an attempt after two in a row that were killed near the limit.
+        """Refuse an attempt after two in a row that were killed near the limit, or that ended in the same bug.
 
         Raises:
             UserError: with the memory of both, and the setting of the cluster file that limits it.
+            TrainingError: with the bug.
         """
         before = [mark for number in (attempt - 2, attempt - 1) if number > 0 and (mark := self.read(number))]
+        bugs = [mark.bug for mark in before]
+        if len(bugs) == 2 and bugs[0] and bugs[0] == bugs[1]:
+            raise TrainingError(f"{task} ended twice in a row with the same error: {bugs[0]}; {BUG}")
         killed = [(mark, mark.peak) for mark in before if mark.was_killed_near_the_limit and mark.peak is not None]
         if len(killed) < 2:
             return
@@ -128,7 +138,7 @@ class Watch:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        self._marks.write(self._mark.model_copy(update={"is_closed": True}))
+        self._marks.write(self._mark.model_copy(update={"is_closed": True, "bug": _bug(error)}))
 
     def _watch(self) -> None:
         while not self._ended.wait(_SECONDS):
@@ -155,6 +165,12 @@ def usage(cgroup: Path = _CGROUP) -> Usage | None:
             rows = (line.split() for line in stat_file.read_text(encoding="ascii").splitlines())
             return Usage(used=sum(int(value) for name, value in rows if name in names), limit=limit)
     return None
+
+
+def _bug(error: BaseException | None) -> str:
+    if not isinstance(error, Exception) or isinstance(classify(error), UserError | TrainingError | RetryableError):
+        return ""
+    return redacted(f"{type(error).__name__}: {one_line(error)}")
 
 
 def _gib(number: int) -> str:

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from reward_finetuning.records import Prompt, Sample, Trajectories
+from reward_finetuning.records import Prompt, Rollouts, Sample, Trajectories
+from reward_finetuning.storage.artifacts.stored_tensor import StoredTensor
 from reward_finetuning.storage.documents import contents_of
 
 SAMPLES = "samples.parquet"
@@ -105,28 +106,22 @@ def read_images(folder: Path, micro_batches: Sequence[int]) -> Iterator[NDArray[
         yield load_file(folder / images_file(micro_batch))["images"]
 
 
-def read_trajectories(files: Sequence[Path]) -> Trajectories:
-    """Trajectories of all these files (`latents_file`), concatenated; memory is that of the result and of one file.
+def read_rollouts(files: Sequence[Path], samples: Sequence[Sample]) -> Rollouts:
+    """The rollouts of these files (`latents_file`) and their samples. Latents stay in the files.
 
-    An epoch of 20 000 images of Stable Diffusion is tens of gigabytes: a second copy would not fit.
+    Raises:
+        ArtifactError: a file holds something else.
     """
     import torch
 
-    wholes: dict[str, torch.Tensor] = {}
-    with safe_open(files[0], "pt") as first:
-        for name in sorted(set(first.keys()) - {"timesteps"}):
-            like = first.get_tensor(name)
-            wholes[name] = torch.empty((sum(_rows(file) for file in files), *like.shape[1:]), dtype=like.dtype)
-    start = 0
+    parts = []
     for file in files:
-        with safe_open(file, "pt") as part:
-            for name, whole in wholes.items():
-                values = part.get_tensor(name)
-                whole[start : start + len(values)] = values
-        start += _rows(file)
-    return Trajectories(**wholes)
-
-
-def _rows(file: Path) -> int:
-    with safe_open(file, "pt") as part:
-        return int(part.get_slice("log_probs").get_shape()[0])
+        with contents_of(file, SafetensorError), safe_open(file, "pt") as opened:
+            parts.append({name: opened.get_tensor(name).clone() for name in ("log_probs", "log_probs_ref", "kl")})
+            names = set(opened.keys())
+    return Rollouts(
+        latents=StoredTensor(files, "latents"),
+        **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
+        samples=tuple(samples),
+        x_0=StoredTensor(files, "x_0") if "x_0" in names else None,
+    )

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reward_finetuning.failures import BUG
+from reward_finetuning.pipelines.cli import app
 from reward_finetuning.pipelines.cli.group import COMMANDS
 from reward_finetuning.policy.pretrained.source import BUILT_IN
 
@@ -176,6 +178,21 @@ def test_lines_in_a_pipe_are_not_wrapped(tmp_path):
     assert f"{name} on a100-80gb: " in done.stdout
 
 
+def test_an_unknown_error_is_a_bug_and_says_where_it_is_reported(monkeypatch, capsys):
+    def fail(**_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(app, "app", fail)
+
+    with pytest.raises(SystemExit) as end:
+        app.main()
+
+    assert end.value.code == 1
+    *trace, line = capsys.readouterr().err.splitlines()
+    assert line == "rft: KeyError: 'x'; " + BUG
+    assert trace[0] == "Traceback (most recent call last):"
+
+
 def test_windows_reads_in_one_line_what_is_missing(tmp_path):
     program = "import sys; from reward_finetuning.pipelines.cli.app import main; sys.platform = 'win32'; main()"
 
@@ -224,7 +241,7 @@ def test_an_altered_artifact_is_named_before_any_work(run_file, tmp_path):
 
 @pytest.mark.slow
 def test_an_error_inside_a_task_reaches_the_user_with_its_exit_code(run_file, tmp_path):
-    path = run_file(objective={"clip_range": 1e-9}, training={"cells_per_batch": 1, "gate_cells": 18})
+    path = run_file(objective={"clip_range": 1e-9})
 
     done = rft("run", path, cwd=tmp_path)
 

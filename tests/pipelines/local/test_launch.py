@@ -64,6 +64,21 @@ def works_on(number: int):
     body("{}")
 
 
+def draw(number: int):  # of this name, and so forked (tasks.py)
+    import os
+    import time
+    from pathlib import Path
+
+    from reward_finetuning.steps.program import step
+
+    @step
+    def body(config):
+        Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
+        time.sleep(600)
+
+    body("{}")
+
+
 @pytest.fixture
 def attempt(run_config):
     """A factory: the attempt of a run whose package has one task, `body(number)`."""
@@ -137,9 +152,12 @@ sys.exit(outcome.exit_code)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_tasks_end_with_the_launcher(attempt, tmp_path, number):
-    made, pid_file = attempt(works_on), tmp_path / "pid"
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [(works_on, signal.SIGTERM), (works_on, signal.SIGHUP), (draw, signal.SIGTERM), (draw, signal.SIGKILL)],
+)
+def test_tasks_end_with_the_launcher(attempt, tmp_path, body, number):
+    made, pid_file = attempt(body), tmp_path / "pid"
     environment = os.environ | {"PID_FILE": str(pid_file), "PYTHONPATH": os.pathsep.join(sys.path)}
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test that nohup started ignores it, and so does its child
     launcher = subprocess.Popen(

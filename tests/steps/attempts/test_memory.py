@@ -1,8 +1,10 @@
-"""Killed for memory: attempts that left a mark near the limit of their container."""
+"""What attempts leave: memory near the limit of their container, and the bug that ended them."""
+
+import errno
 
 import pytest
 
-from reward_finetuning.config import UserError
+from reward_finetuning.config import RetryableError, TrainingError, UserError
 from reward_finetuning.steps.attempts.memory import Mark, Marks, Usage, Watch, usage
 from reward_finetuning.storage import RunDirectory
 
@@ -59,7 +61,31 @@ def test_a_mark_is_closed_even_by_an_error(marks):
     with pytest.raises(RuntimeError), Watch(marks, 1, lambda: None):
         raise RuntimeError
 
-    assert marks.read(1) == Mark(attempt=1, pod=marks.read(1).pod, peak=None, is_closed=True)
+    assert marks.read(1) == Mark(
+        attempt=1, pod=marks.read(1).pod, peak=None, is_closed=True, bug="RuntimeError: RuntimeError"
+    )
+
+
+def failing(marks, attempt, error):
+    with pytest.raises(type(error)), Watch(marks, attempt, lambda: None):
+        raise error
+
+
+def test_the_same_bug_twice_in_a_row_is_enough(marks):
+    failing(marks, 1, ValueError("a shape that does not fit"))
+    marks.check("train_epoch", 2)
+    failing(marks, 2, ValueError("a shape that does not fit"))
+
+    with pytest.raises(TrainingError, match=r"twice in a row with the same error: ValueError: a shape .* report it"):
+        marks.check("train_epoch", 3)
+
+
+@pytest.mark.parametrize("error", [ValueError("another"), RetryableError("a shape"), OSError(errno.ENOSPC, "a shape")])
+def test_another_error_or_one_that_a_retry_may_heal_is_no_sign_of_a_bug(marks, error):
+    failing(marks, 1, error)
+    failing(marks, 2, error if not isinstance(error, ValueError) else ValueError("a shape"))
+
+    marks.check("train_epoch", 3)
 
 
 def test_the_peak_stays_when_the_use_falls(marks):

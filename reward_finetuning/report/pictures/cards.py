@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.report.comparison import reward_columns
 from reward_finetuning.report.formatting import category_name, number, shortened, signed
-from reward_finetuning.report.pictures import Picture, embed
+from reward_finetuning.report.pictures.picture import Picture, embed
 
 LONGEST_PROMPT = 10_000
 """Characters."""

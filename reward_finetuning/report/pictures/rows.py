@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.cards import LONGEST_PROMPT, MARKUP_BYTES
 from reward_finetuning.report.comparison import reward_columns
 from reward_finetuning.report.formatting import number, shortened
-from reward_finetuning.report.pictures import Picture, embed
+from reward_finetuning.report.pictures.cards import LONGEST_PROMPT, MARKUP_BYTES
+from reward_finetuning.report.pictures.picture import Picture, embed
 from reward_finetuning.report.runs import EvaluatedRun, RunsComparison, with_shared_rewards
 from reward_finetuning.report.statistics.pairing import pair
 

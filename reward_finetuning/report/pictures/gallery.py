@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.cards import Card, card_of, fitting, full_size
 from reward_finetuning.report.comparison import Comparison, reward_decimals
+from reward_finetuning.report.pictures.cards import Card, card_of, fitting, full_size
 from reward_finetuning.report.statistics.pairing import pair
 
 MAX_PAIRS = 240

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reward_finetuning.report.comparison import compare
-from reward_finetuning.report.reels import MOST_CARDS, reels, typical
+from reward_finetuning.report.pictures.reels import MOST_CARDS, reels, typical
 
 ROOM = 1_000_000
 

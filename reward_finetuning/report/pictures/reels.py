@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.records import EvaluatedSamples
-from reward_finetuning.report.cards import Card, card_of, fitting, full_size
 from reward_finetuning.report.comparison import Comparison, reward_decimals
 from reward_finetuning.report.formatting import signed
-from reward_finetuning.report.gallery import ranked
+from reward_finetuning.report.pictures.cards import Card, card_of, fitting, full_size
+from reward_finetuning.report.pictures.gallery import ranked
 from reward_finetuning.report.statistics.pairing import pair
 
 MOST_CARDS = 6

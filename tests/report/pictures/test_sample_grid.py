@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from reward_finetuning.report.sample_grid import write_grid
+from reward_finetuning.report.pictures.sample_grid import write_grid
 
 
 def test_tiles_lie_row_by_row_one_a_prompt(tmp_path):

@@ -1,0 +1,97 @@
+"""Processes of kfp.local's tasks: those that need torch are forked from a server that has imported it already.
+
+Importing torch, transformers, diffusers and MLflow takes 8 seconds of CPU, which is most of the time of a task of the
+built-in model. kfp.local starts a new interpreter for each task. The server is multiprocessing's: one process without
+threads of Python, started at the first such task and ended with the runner.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Self
+
+from reward_finetuning.pipelines.targets.roles import ROLE_OF_COMPONENT
+
+_IMPORTS = [
+    "kfp.dsl.executor_main",
+    "mlflow",
+    "transformers.models.clip.modeling_clip",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "reward_finetuning.steps.run_epochs",
+]
+"""Modules of the server. None starts a thread of Python or a device at import, so a fork is safe."""
+
+_CALL = f"_KFP_RUNTIME=true {sys.executable} -m kfp.dsl.executor_main"
+"""What the script of a component's command does. A script that also installs packages is left to kfp."""
+
+_FUNCTION = "--function_to_execute"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as kfp's command for it says: source of the component, and arguments of kfp.dsl.executor_main."""
+
+    source: str
+    arguments: list[str]
+
+    @classmethod
+    def of_command(cls, command: Sequence[str]) -> Self | None:
+        """The task of `sh -ec SCRIPT SOURCE ARGUMENTS...`; None for a command of another form."""
+        match list(command):
+            case ["sh", "-ec", script, source, *arguments] if _only_executes(script) and _FUNCTION in arguments:
+                return cls(source, arguments)
+        return None
+
+    @property
+    def component(self) -> str:
+        """Name of the component's function."""
+        return self.arguments[self.arguments.index(_FUNCTION) + 1]
+
+    def run(self, environment: Mapping[str, str]) -> None:
+        """Be the task: what a new interpreter would do with the command."""
+        os.environ.update(environment, _KFP_RUNTIME="true")
+        from kfp.dsl.executor_main import executor_main
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ephemeral_component.py"
+            path.write_text(self.source, encoding="utf-8")
+            sys.argv = ["executor_main.py", "--component_module_path", str(path), *self.arguments]
+            executor_main()
+
+
+def run_task(run: Callable[..., int], full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+    """Run a task's process; returns its exit code, negative for a signal that killed it.
+
+    Args:
+        run: kfp's own function of this signature, for the tasks that need no torch, and for macOS, where a process that
+            has loaded frameworks of the system cannot fork.
+        full_command: the command of the task.
+        env_vars: environment variables of the task.
+    """
+    task = Task.of_command(full_command)
+    if sys.platform != "linux" or task is None or ROLE_OF_COMPONENT.get(task.component, "light") == "light":
+        return int(run(full_command, env_vars))
+    process = _server().Process(target=task.run, args=(env_vars or {},), name=task.component)
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+@cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTS)
+    return context
+
+
+def _only_executes(script: str) -> bool:
+    words = script.split()
+    return _CALL in " ".join(words) and "pip" not in words
