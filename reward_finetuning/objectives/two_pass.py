@@ -83,7 +83,7 @@ def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor) -> 
 
 def zero_loss(objective: Objective, networks: Denoisers, source: CellSource, cells: Tensor) -> Tensor:
     """A loss whose gradient is 0, from the passes that a batch of cells takes; nothing is counted for metrics."""
-    evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs)
+    evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs, with_x_0=objective.has_cell_loss)
     loss = copy.copy(objective).cell_loss(evaluated) if objective.has_cell_loss else evaluated.x_t.new_zeros(())
     if evaluated.mean is not None:
         loss = loss + evaluated.mean.sum()
