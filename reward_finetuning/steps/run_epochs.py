@@ -128,7 +128,9 @@ class _Session:
         if not self._run.config.training.shards(self.processes.count):
             yield
             return
-        with self.at(reference).policy.gathered():
+        policy = self.at(reference).policy
+        self.processes.agreed(value=None)  # the first process may still report, for longer than nccl waits
+        with policy.gathered():
             yield
 
     def learn_from(self, reference: Reference) -> Learner:
