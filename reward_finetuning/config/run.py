@@ -112,6 +112,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _sharded_weights_are_trained(self) -> Self:
+        if self.training.sharding != "none" and self.model.trainable == "lora":
+            raise ValueError(
+                f"training.sharding={self.training.sharding} shards trained weights and their optimizer state, which "
+                "are small with model.trainable=lora: set model.trainable: full, or training.sharding: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averages_are_kept(self) -> Self:
         if self.evaluation.averaged and self.training.ema_decay is None:
             raise ValueError("evaluation.averaged needs training.ema_decay, e.g. 0.99: no average is kept without it")
@@ -196,7 +205,8 @@ class RunConfig(Frozen):
         del numeric["training"]["gradient_checkpointing"]  # the same numbers, computed twice
         del numeric["prompts"]["train"]
         del numeric["reward"]["verify"]
-        del numeric["training"]["processes"]  # as the number of GPUs, it changes rounding alone
+        for key in ("processes", "sharding"):  # as the number of GPUs, they change rounding alone
+            del numeric["training"][key]
         # What scores depend on is in the scorers' digests, not in where they run; a plug-in may have no digest.
         numeric["reward"]["scorers"] = {
             name: each.model_dump(include={"dtype", "use"} | ({"groupwise"} if each.groupwise else set()))

@@ -14,7 +14,7 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.two_pass import ALONE, Share
+from reward_finetuning.objectives.two_pass import ALONE, Share, zero_loss
 from reward_finetuning.records import Batch
 
 
@@ -41,6 +41,8 @@ def backpropagate_once(
     for cells, num_cells in share.rounds(order, cells_per_batch):
         advance(num_cells)
         if not len(cells):
+            if share.in_lockstep:
+                backward(zero_loss(objective, networks, source, order[:1]))
             continue
         evaluated = source.evaluate(networks, cells, with_means=True, with_x_0=objective.has_cell_loss)
         assert evaluated.mean is not None

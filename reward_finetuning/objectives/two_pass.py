@@ -6,6 +6,7 @@ backpropagates sum g_it log_prob_it a few cells at a time. Cells of different st
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ class Share:
     count: int = 1
     total: Callable[[Tensor], Tensor] = lambda part: part
     """A CPU tensor of this process -> the sum over all processes, the same on each."""
+
+    in_lockstep: bool = False
+    """Whether a process without a batch takes part in the passes of the others, as sharded weights need it."""
 
     def rounds(self, order: Tensor, cells_per_batch: int) -> Iterator[tuple[Tensor, int]]:
         """Batches of `order` for this process, each with the number of cells that all processes do meanwhile.
@@ -64,6 +68,8 @@ def replay(
         for cells, num_cells in share.rounds(order, cells_per_batch):
             if len(cells):
                 flat[cells] = source.log_probs(denoise, cells).cpu()
+            elif share.in_lockstep:
+                source.log_probs(denoise, order[:1])
             advance(num_cells)
     log_probs = torch.full_like(flat, float("nan"))
     log_probs[order] = share.total(flat)[order]
@@ -73,6 +79,15 @@ def replay(
 def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor) -> Tensor:
     """The part of `order` that `backpropagate` evaluates: without a cell_loss, only cells with g not 0."""
     return order if objective.has_cell_loss else order[coefficients.reshape(-1)[order] != 0]
+
+
+def zero_loss(objective: Objective, networks: Denoisers, source: CellSource, cells: Tensor) -> Tensor:
+    """A loss whose gradient is 0, from the passes that a batch of cells takes; nothing is counted for metrics."""
+    evaluated = source.evaluate(networks, cells, with_means=objective.uses_log_probs, with_x_0=objective.has_cell_loss)
+    loss = copy.copy(objective).cell_loss(evaluated) if objective.has_cell_loss else evaluated.x_t.new_zeros(())
+    if evaluated.mean is not None:
+        loss = loss + evaluated.mean.sum()
+    return 0.0 * loss
 
 
 def backpropagate(
@@ -98,6 +113,8 @@ def backpropagate(
     for cells, num_cells in share.rounds(kept, cells_per_batch):
         advance(num_cells)
         if not len(cells):
+            if share.in_lockstep:
+                backward(zero_loss(objective, networks, source, kept[:1]))
             continue
         evaluated = source.evaluate(
             networks, cells, with_means=objective.uses_log_probs, with_x_0=objective.has_cell_loss

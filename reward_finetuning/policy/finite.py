@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reward_finetuning.config.errors import TrainingError
+from reward_finetuning.policy.sharding import own_part
 
 
 def check_outputs(what: str, values: Iterable[Tensor], name: str, network: nn.Module, dtype: torch.dtype) -> None:
@@ -58,7 +59,7 @@ def _cause(name: str, network: nn.Module, dtype: torch.dtype) -> str:
 
 
 def _first(weights: Iterable[tuple[str, Tensor]], is_damaged: Callable[[Tensor], Tensor]) -> str | None:
-    return next((name for name, weight in weights if bool(is_damaged(weight).any())), None)
+    return next((name for name, weight in weights if bool(is_damaged(own_part(weight)).any())), None)
 
 
 def _is_not_finite(tensor: Tensor) -> Tensor:

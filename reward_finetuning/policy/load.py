@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,19 +23,24 @@ from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, geometry
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.sharding import gathered, shard
 from reward_finetuning.records import Conditioning, Denoiser
 
 
 class Policy:
     """A text-to-image model: frozen text encoders and VAE, and a UNet or transformer that is trained."""
 
-    def __init__(self, pipeline: Any, model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> None:
+    def __init__(
+        self, pipeline: Any, model: ModelConfig, sampling: SamplingConfig, *, seed: int, shards: bool = False
+    ) -> None:
         self.pipeline = pipeline
         self.device = _device(model.device)
         self.dtype: torch.dtype = getattr(torch, model.dtype)
         self._architecture = ARCHITECTURES[type(pipeline).__name__]
         self.network_name = self._architecture.network
-        self.network = getattr(pipeline, self.network_name).to(self.device).eval().requires_grad_(requires_grad=False)
+        self.network = getattr(pipeline, self.network_name).eval().requires_grad_(requires_grad=False)
+        if not shards:  # else `shard` moves it, a block at a time
+            self.network.to(self.device)
         self._set_sampling(sampling)
         placement = Placement(self.device, torch.device("cpu") if model.offload else self.device)
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
@@ -98,6 +103,21 @@ class Policy:
         if (with_adapters or self._model.trainable == "full") and self._reference_network is None:
             self._reference_network = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
 
+    def shard(self) -> None:
+        """Shard the network, and the reference if there is a copy, over all processes; new parameters replace the old.
+
+        Every process calls it, after the weights are loaded and before an optimizer gets them.
+        """
+        for network in self._networks():
+            shard(network, self.device)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A context in which this process evaluates sharded networks without the others; all processes enter it."""
+        return gathered(self._networks())
+
+    def _networks(self) -> list[nn.Module]:
+        return [network for network in (self.network, self._reference_network) if network is not None]
+
     def denoiser(self, *, uncond_gradient: bool = True) -> Denoiser:
         """The denoiser of the policy, with guidance."""
         return self._guided(self.network, uncond_gradient=uncond_gradient)
@@ -147,18 +167,19 @@ class Policy:
             self.network.enable_adapters()
 
 
-def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int) -> Policy:
+def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shards: bool = False) -> Policy:
     """The pretrained model as a policy at epoch 0.
 
     Args:
         model: source and trainable weights.
         sampling: guidance and grid.
         seed: seed of the initial weights of adapters.
+        shards: leave the network on the CPU, for `Policy.shard`.
 
     Raises:
         UserError: the model cannot be loaded, or `sampling` does not fit it.
     """
-    return Policy(load_pipeline(model), model, sampling, seed=seed)
+    return Policy(load_pipeline(model), model, sampling, seed=seed, shards=shards)
 
 
 def _device(name: str) -> torch.device:

@@ -13,7 +13,9 @@ __all__ = ["AVERAGED", "WEIGHTS", "load_weights", "policy_at", "weights_sha256"]
 WEIGHTS, AVERAGED = "policy.safetensors", "averaged.safetensors"
 
 
-def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool, averaged: bool = False) -> Policy:
+def policy_at(
+    run: RunDirectory, reference: Reference, *, keep_reference: bool, averaged: bool = False, shards: bool = False
+) -> Policy:
     """The pretrained model with the weights of `reference`, or, if it has no name, with the initial weights of the run.
 
     Args:
@@ -21,9 +23,10 @@ def policy_at(run: RunDirectory, reference: Reference, *, keep_reference: bool, 
         reference: a policy of the run.
         keep_reference: also keep the reference network.
         averaged: load the averaged weights of the epoch instead of the newest.
+        shards: leave the networks on the CPU, for `Policy.shard`.
     """
     config = run.config
-    policy = load_policy(config.model, config.sampling, seed=config.seed)
+    policy = load_policy(config.model, config.sampling, seed=config.seed, shards=shards)
     start = config.warm_start
     if keep_reference and (start is None or start.reference == "pretrained"):
         policy.keep_reference()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reward_finetuning.config.errors import ArtifactError
+from reward_finetuning.policy.sharding import own_part, sharded_like
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -49,4 +50,4 @@ def restore_weights(trainable: Mapping[str, Tensor], tensors: Mapping[str, Tenso
         if saved.shape != weight.shape or saved.dtype != weight.dtype:
             given, right = (f"{list(t.shape)} {t.dtype}" for t in (saved, weight))
             raise ArtifactError(f"{path}: {name} is {given}; the policy's is {right}")
-        weight.copy_(saved)
+        own_part(weight).copy_(own_part(sharded_like(saved, weight)))

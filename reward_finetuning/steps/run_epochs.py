@@ -8,6 +8,8 @@ attempt reads it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 
 from reward_finetuning.config import parse_config
@@ -22,7 +24,7 @@ from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, Rep
 from reward_finetuning.steps.program import Plan as PlanText
 from reward_finetuning.steps.promote import promote_last
 from reward_finetuning.steps.reward import score_rollouts
-from reward_finetuning.steps.sample import draw_shard
+from reward_finetuning.steps.sample import draw_shard, is_drawn
 from reward_finetuning.steps.train_epoch import train_on
 from reward_finetuning.storage import Reference, RunDirectory, write_reference
 from reward_finetuning.tracking import MlflowTracker
@@ -63,11 +65,13 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     for epoch in range(latest.epoch, plan.last + 1):
         if epoch > latest.epoch:
             latest = _epoch(run, session, latest, scorers, tracker)
-        if epoch > 0 and processes.is_first and is_evaluated(run.config.loop, epoch):
-            subject = Subject.of_run(run, latest)
-            newest = partial(_policy, session, latest)
-            load = subject.load if run.config.evaluation.averaged else newest
-            evaluated = evaluate_policy(run, subject, load, scorers, tracker)
+        if epoch > 0 and is_evaluated(run.config.loop, epoch):
+            averaged = run.config.evaluation.averaged
+            with nullcontext() if averaged else session.gathered(latest):
+                if processes.is_first:
+                    subject = Subject.of_run(run, latest)
+                    load = subject.load if averaged else partial(_policy, session, latest)
+                    evaluated = evaluate_policy(run, subject, load, scorers, tracker)
     metrics: dict[str, float] = {}
     if processes.is_first:
         write_reference(policy, latest)
@@ -86,7 +90,9 @@ def _epoch(
     processes, drawn_by = session.processes, sampling_policy(run.config, before)
     parts = cut(run.config, drawn_by, processes.count)
     own = parts[processes.rank : processes.rank + 1]  # none where there are more processes than parts
-    rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy) for part in own]
+    draws = processes.gathered(any(not is_drawn(run, part) for part in own))
+    with session.gathered(drawn_by) if any(draws) else nullcontext():
+        rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy) for part in own]
     rewards = [score_rollouts(run, drawn, scorers) for drawn in rollouts]
     of_all = processes.gathered((rollouts, rewards))
     all_rollouts = [drawn for of_one, _ in of_all for drawn in of_one]
@@ -112,6 +118,20 @@ class _Session:
             self._learner = learner_at(self._run, reference, keep_reference=True, processes=self.processes)
             self._reference = reference
         return self._learner
+
+    @contextmanager
+    def gathered(self, reference: Reference) -> Iterator[None]:
+        """Sharded networks of the learner at `reference` whole in each process; all processes enter together.
+
+        Nothing is loaded if weights are not sharded.
+        """
+        if not self._run.config.training.shards(self.processes.count):
+            yield
+            return
+        policy = self.at(reference).policy
+        self.processes.agreed(value=None)  # the first process may still report, for longer than nccl waits
+        with policy.gathered():
+            yield
 
     def learn_from(self, reference: Reference) -> Learner:
         """The learner at `reference`, about to be changed."""

@@ -67,10 +67,19 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
         raise ArtifactError(
             f"epoch {part.epoch} is sampled from the policy of epoch {part.epoch - 1}, got {before.epoch}"
         )
-    name = artifact_names.rollouts(part.epoch, part.first, part.last)
+    name = _name(part)
     identity = run.identity("rollouts", part.epoch, weights_sha256(before), f"{part.first}-{part.last}")
     manifest = run.commit(name, identity, lambda folder: _draw(run, part, before, policy(), folder))
     return Reference.to(name, manifest)
+
+
+def is_drawn(run: RunDirectory, part: Shard) -> bool:
+    """Whether a shard's rollouts are committed."""
+    return run.store.manifest(_name(part)) is not None
+
+
+def _name(part: Shard) -> str:
+    return artifact_names.rollouts(part.epoch, part.first, part.last)
 
 
 def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:

@@ -133,13 +133,14 @@ def _train(
     metrics = learned | _reward_metrics(rewards, batch) | _speed(len(rollouts.samples), seconds)
     metrics |= _usage([scored for _, scored in pairs])
     metrics["sample/kl_to_reference"] = float(rollouts.kl.double().nanmean())
-    if folder is None:
-        return {}
     where = surroundings(learner.policy, learner.engine.processes)
     about = {"epoch": epoch, "parent": before.checksum, "fingerprint": run.fingerprint, **where}
+    weights = learner.save(folder, about)
+    if folder is None:
+        return {}
     machine = {"hardware": hardware(), "code_version": code_version()}
     machine |= {key: where[key] for key in ("processes", "threads")}
-    return {"weights_sha256": learner.save(folder, about), "metrics": metrics, "machine": machine}
+    return {"weights_sha256": weights, "metrics": metrics, "machine": machine}
 
 
 def _pairs(rollouts: Sequence[Reference], rewards: Sequence[Reference]) -> list[tuple[Reference, Reference]]:

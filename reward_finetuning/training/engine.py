@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from reward_finetuning.config.errors import ArtifactError, TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
+from reward_finetuning.objectives.two_pass import Share
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.sharding import own_part, sharded_like, whole
 from reward_finetuning.training.optimizer import build_optimizer, moments, state_from, tensors_of
 from reward_finetuning.training.processes import Processes
 
@@ -22,17 +25,28 @@ class Engine:
 
     def __init__(self, policy: Policy, training: TrainingConfig, processes: Processes) -> None:
         self.policy, self.processes = policy, processes
+        self.is_sharded = training.shards(processes.count)
         self._max_grad_norm = training.max_grad_norm
         self._names = list(policy.trainable())
         self._accelerator = Accelerator(cpu=policy.device.type == "cpu")
-        optimizer = build_optimizer(policy.trainable().values(), training)
         # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
         if training.gradient_checkpointing:
             policy.network.enable_gradient_checkpointing()
-        policy.network = self._accelerator.prepare_model(policy.network, evaluation_mode=True)
+        if self.is_sharded:
+            # By torch's own function, which accelerate's plugin calls too: the plugin shards one network of a process
+            # and averages gradients, and a policy has a reference, and sums them (docs/decisions/0012).
+            policy.shard()
+        else:
+            policy.network = self._accelerator.prepare_model(policy.network, evaluation_mode=True)
+        optimizer = build_optimizer(policy.trainable().values(), training)
         self._optimizer = self._accelerator.prepare_optimizer(optimizer)
         self._summed = False  # whether the gradient is that of all processes already
+
+    @property
+    def share(self) -> Share:
+        """This process's part of the cells; with sharded weights all processes make the same number of passes."""
+        return replace(self.processes.share, in_lockstep=self.is_sharded)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of `loss`."""
@@ -53,7 +67,7 @@ class Engine:
                 if weight.grad is not None:
                     weight.grad /= scale
         norm = self._accelerator.clip_grad_norm_(self.policy.trainable().values(), self._max_grad_norm)
-        value = 0.0 if norm is None else float(norm)
+        value = 0.0 if norm is None else float(whole(norm))
         if not torch.isfinite(torch.tensor(value)):
             raise TrainingError(
                 f"gradient norm is {value}: nothing was updated; lower the learning rate or look at the rewards"
@@ -78,7 +92,10 @@ class Engine:
         """Whether the gradient summed over processes, as it will be stepped along, is finite."""
         self._sum()
         gradients = [weight.grad for weight in self.policy.trainable().values() if weight.grad is not None]
-        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        damaged = sum(not bool(torch.isfinite(own_part(gradient)).all()) for gradient in gradients)
+        if self.is_sharded:
+            damaged = int(self.processes.total(torch.tensor(damaged)))
+        return not damaged
 
     def clear(self) -> None:
         """Forget the gradient."""
@@ -86,17 +103,19 @@ class Engine:
         self._summed = False
 
     def _sum(self) -> None:
-        if not self._summed:
+        if not self._summed and not self.is_sharded:  # sharded gradients are summed in every backward pass
             self.processes.sum_gradients(self.policy.trainable().values())
         self._summed = True
 
     def state(self) -> dict[str, Tensor]:
-        """AdamW's state by `weight name/entry`."""
+        """AdamW's state by `weight name/entry`, sharded as the weights are."""
         return {f"{name}/{entry}": value for name, state in self._states() for entry, value in state.items()}
 
     def moments(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Of each weight that had a step: running means of the gradient and of its square, and the number of steps."""
-        return (moments(state) for _, state in self._states())
+        for _, state in self._states():
+            first, second, steps = moments(state)
+            yield whole(first), whole(second), steps
 
     def _states(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         states = self._optimizer.state_dict()["state"]
@@ -110,13 +129,16 @@ class Engine:
         """
         states: dict[int, dict[str, Tensor]] = {}
         index_of = {name: index for index, name in enumerate(self._names)}
+        trainable = self.policy.trainable()
         for key, value in tensors.items():
             name, _, entry = key.rpartition("/")
             if name not in index_of:
                 raise ArtifactError(
                     f"{path} holds optimizer state of {name}, which is no trainable weight of this policy"
                 )
-            states.setdefault(index_of[name], {})[entry] = value
+            # The number of steps has no axis. Moments in 8 bits have axes of their own, and are never sharded.
+            moment = sharded_like(value, trainable[name]) if self.is_sharded and value.dim() else value
+            states.setdefault(index_of[name], {})[entry] = moment
         state = {index: state_from(entries) for index, entries in states.items()}
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})

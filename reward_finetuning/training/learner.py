@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.objectives import Objective, build_objective
@@ -33,15 +35,24 @@ class Learner:
         self.objective = objective
         self.average = average
 
-    def save(self, folder: Path, about: dict[str, Any]) -> str:
-        """Write the checkpoint's files; returns the sha256 of the weights file."""
-        weights = save_tensors(self.policy.trainable(), folder / WEIGHTS)
+    def save(self, folder: Path | None, about: dict[str, Any]) -> str:
+        """Write the checkpoint's files, with whole tensors; returns the sha256 of the weights file.
+
+        Every process calls it; those without a `folder` give the first process their part of sharded tensors.
+        """
+        weights = self._save(self.policy.trainable(), folder, WEIGHTS)
         if self.average is not None:
-            save_tensors(self.average.weights, folder / AVERAGED)
-        save_tensors(self.engine.state(), folder / OPTIMIZER)
+            self._save(self.average.weights, folder, AVERAGED)
+        self._save(self.engine.state(), folder, OPTIMIZER)
+        if folder is None:
+            return ""
         save_tensors(self.objective.state_dict(), folder / OBJECTIVE)
         (folder / STATE).write_text(json.dumps(about, indent=1, sort_keys=True), encoding="utf-8")
         return weights
+
+    def _save(self, tensors: Mapping[str, Tensor], folder: Path | None, name: str) -> str:
+        whole = self.engine.processes.whole(tensors)
+        return "" if folder is None else save_tensors(whole, folder / name)
 
 
 def learner_at(
@@ -59,8 +70,14 @@ def learner_at(
         ArtifactError: the checkpoint is damaged or belongs to another epoch.
     """
     objective = build_objective(run.config.objective)
-    policy = policy_at(run, reference, keep_reference=keep_reference or objective.needs_reference)
-    engine = Engine(policy, run.config.training, processes or Processes())
+    processes = processes or Processes()
+    policy = policy_at(
+        run,
+        reference,
+        keep_reference=keep_reference or objective.needs_reference,
+        shards=run.config.training.shards(processes.count),
+    )
+    engine = Engine(policy, run.config.training, processes)
     decay = run.config.training.ema_decay
     average = None if decay is None else MovingAverage(policy.trainable(), decay)
     if reference.name:

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from reward_finetuning.policy.sharding import own_part
+
 
 class MovingAverage:
-    """average <- decay * average + (1 - decay) * weight, after every update; float32, on the weights' device."""
+    """average <- decay * average + (1 - decay) * weight, after every update.
+
+    The averages are float32, on the weights' device, and sharded as the weights are.
+    """
 
     def __init__(self, trained: Mapping[str, nn.Parameter], decay: float) -> None:
         """Begin at the weights as they are."""
@@ -20,7 +25,7 @@ class MovingAverage:
     def update(self) -> None:
         """Take in the newest weights."""
         for name, weight in self._trained.items():
-            self.weights[name].lerp_(weight, 1 - self._decay)
+            own_part(self.weights[name]).lerp_(own_part(weight), 1 - self._decay)
 
 
 class Snapshot:
@@ -29,10 +34,10 @@ class Snapshot:
     def __init__(self, trained: Mapping[str, nn.Parameter], num_updates: int) -> None:
         """Copy the weights."""
         self._trained, self.num_updates = trained, num_updates
-        self._weights = {name: weight.detach().to("cpu", copy=True) for name, weight in trained.items()}
+        self._weights = {name: own_part(weight.detach()).to("cpu", copy=True) for name, weight in trained.items()}
 
     @torch.no_grad()
     def restore(self) -> None:
         """Copy them back; an optimizer's moments and an average stay as they are."""
         for name, weight in self._trained.items():
-            weight.copy_(self._weights[name])
+            own_part(weight).copy_(self._weights[name])

@@ -18,6 +18,7 @@ from reward_finetuning.config.errors import TrainingError, UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.events import silence
 from reward_finetuning.objectives.two_pass import Share
+from reward_finetuning.policy.sharding import is_sharded, whole
 from reward_finetuning.storage import Identity, Manifest, RunDirectory
 from reward_finetuning.training.launch import end_with_parent
 
@@ -84,15 +85,25 @@ class Processes:
             for weight, part in zip(bucket, flat.split([weight.numel() for weight in bucket]), strict=True):
                 weight.grad = part.view_as(weight)
 
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """On the first process `tensors`, those that are sharded gathered into its main memory; none on the others."""
+        self.agreed(value=None)  # the first process may still write other tensors, for longer than nccl waits
+        gathered: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            complete = whole(tensor.detach())
+            if self.is_first:
+                gathered[name] = complete.cpu() if is_sharded(tensor) else complete
+        return gathered
+
     def check_equal(self, weights: Iterable[Tensor]) -> None:
-        """See that all processes hold the same weights, to the last bit.
+        """See that all processes hold the same weights, to the last bit; of sharded weights each holds another part.
 
         Raises:
             TrainingError: they do not; what was learnt would be the first process's alone.
         """
         if self.count == 1:
             return
-        parts = self.gathered([_bits(weight.detach()) for weight in weights])
+        parts = self.gathered([_bits(weight.detach()) for weight in weights if not is_sharded(weight)])
         if any(part != parts[0] for part in parts):
             raise TrainingError(
                 f"the {self.count} processes hold different weights after the same updates: their machines compute "

@@ -82,7 +82,7 @@ class _Updates:
         advance: Callable[[int], None],
     ) -> None:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
-        self._processes, self._share = learner.engine.processes, learner.engine.processes.share
+        self._processes, self._share = learner.engine.processes, learner.engine.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
         # In float16, the loss scale is chosen from the coefficients of all cells.

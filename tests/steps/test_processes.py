@@ -45,6 +45,29 @@ def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks)
     assert about["bit_exact"].startswith("no: 2 processes")
 
 
+def test_a_checkpoint_of_sharded_weights_resumes_on_one_process_and_the_other_way_round(tasks):
+    whole = {**TRAINING, "processes": 1, "ema_decay": 0.5}
+    sharded = {**TRAINING, "processes": 2, "ema_decay": 0.5, "sharding": "fsdp"}
+    alone = tasks(name="alone", training=whole)
+    plan = alone.begin()
+    first, second = (alone.epoch(plan, offset) for offset in range(2))
+    change = distance(weights(alone.run, first), weights(alone.run, second))
+
+    two = tasks(name="two", training=sharded)
+    together = two.epoch(two.begin())
+    then_one = tasks(name="two", training=whole)
+    resumed = then_one.epoch(then_one.begin())
+    one = tasks(name="one", training=whole)
+    one.epoch(one.begin())
+    then_two = tasks(name="one", training=sharded)
+    run_epochs(then_two.config, then_two.begin(), one.path("p"), one.path("report.html"))
+
+    assert distance(weights(two.run, together), weights(alone.run, first)) <= 1e-3 * change
+    for ended in (weights(two.run, resumed), weights(one.run, one.run.latest())):
+        assert distance(ended, weights(alone.run, second)) <= 1e-2 * change
+    assert one.run.latest().epoch == 2
+
+
 def test_what_stops_training_is_said_and_nothing_is_committed(tasks):
     one = tasks(training={"processes": 2, "updates_per_epoch": 2, "learning_rate": 1e30})
     one.rollouts(one.begin())

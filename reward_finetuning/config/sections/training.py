@@ -1,8 +1,8 @@
 """How the policy is updated."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 
@@ -58,6 +58,23 @@ class TrainingConfig(Frozen):
     """Processes that train_epoch and run_epochs start on a node, each with its own GPU; `auto`: one per visible GPU,
     and one where there is none. Where images and cells go depends on it, what is drawn does not; gradients are
     summed in another order, which changes rounding alone. So a run may continue with another number."""
+
+    sharding: Literal["none", "fsdp"] = "none"
+    """`fsdp`: with several processes, each holds a part of the trained weights, of their gradient and of AdamW's state,
+    and of the reference (FSDP2). Only with `model.trainable: full`. Checkpoints are the same as without."""
+
+    @model_validator(mode="after")
+    def _moments_in_8_bits_are_whole(self) -> Self:
+        if self.sharding != "none" and self.optimizer == "adamw_8bit":
+            raise ValueError(
+                f"training.optimizer=adamw_8bit has no moments that training.sharding={self.sharding} could shard: set "
+                "optimizer: adamw, or sharding: none"
+            )
+        return self
+
+    def shards(self, num_processes: int) -> bool:
+        """Whether weights are sharded; one process has them all."""
+        return self.sharding == "fsdp" and num_processes > 1
 
     def num_gate_cells(self, num_cells: int) -> int:
         """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size.

@@ -44,7 +44,7 @@ class Probe:
     @contextmanager
     def watched(self, cells: Tensor, share: Share, scale: float) -> Iterator[Callable[[], None]]:
         """Call what it gives after each batch of `cells` [M] was backpropagated, losses multiplied by `scale`."""
-        if not self.watches_gradient:
+        if not self.watches_gradient or share.in_lockstep:  # the gradient of sharded weights is that of all processes
             yield lambda: None
             return
         sizes = [len(own) for own, _ in share.rounds(cells, self._training.cells_per_batch) if len(own)]

@@ -1,0 +1,45 @@
+"""Sharded weights: two processes have the gradient of one, and each can evaluate the network alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+OBJECTIVES = ["dpok", "prdp", "rwr"]
+"""One pass with a reference and a loss of cells; two passes, one branch without gradient; a pass without log-probs."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """What tests/training/train_sharded.py computes on two processes with gloo, and alone."""
+    output = tmp_path_factory.mktemp("sharded") / "learnt.pt"
+    program = str(Path(__file__).parents[1] / "training" / "train_sharded.py")
+    command = [sys.executable, "-m", "reward_finetuning.training.launch", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*command, program, str(output)], check=True, timeout=600, env=os.environ)
+    return torch.load(output, weights_only=False)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_with_sharded_weights_give_the_gradient_of_one(learnt, name):
+    alone, together = learnt["alone"][name], learnt["together"][name]
+
+    assert list(together["gradient"]) == list(alone["gradient"])
+    one, two = (torch.cat([part.flatten() for part in each["gradient"].values()]) for each in (alone, together))
+    assert one.norm() > 0
+    assert (two - one).norm() <= 1e-4 * one.norm()
+    assert together["norm"] == pytest.approx(alone["norm"], rel=1e-4)
+    assert together["metrics"] == pytest.approx(alone["metrics"], rel=1e-4, abs=1e-4)
+    torch.testing.assert_close(together["log_probs"], alone["log_probs"], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_process_evaluates_gathered_weights_alone_with_the_output_of_all(learnt, name):
+    by_itself, with_the_other = learnt["together"][name]["apart"]
+
+    assert torch.equal(by_itself, with_the_other)
+    torch.testing.assert_close(by_itself, learnt["alone"][name]["apart"][0], rtol=1e-3, atol=1e-3)
