@@ -29,9 +29,9 @@ def shard(network: nn.Module, device: torch.device) -> None:
     for module in [*reversed(blocks), network]:  # inner blocks first
         # Also the root: weights that stay gathered after a pass without gradient would be old after the next step.
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
-    for module in _sharded_modules([network]):
-        module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(enable=True)  # gloo has no other reduction with a factor
+    for unit in _sharded_modules([network]):
+        unit.set_gradient_divide_factor(1.0)
+        unit.set_force_sum_reduction_for_comms(enable=True)  # gloo has no other reduction with a factor
 
 
 @contextmanager
