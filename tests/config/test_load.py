@@ -73,6 +73,16 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
         ),
         ("name: a\ntraining: {learning_rate: .nan}\n", [], r"training.learning_rate"),
         ("name: a\nsampling: {flow: {sampler: ode}}\n", [], r"ode is deterministic, .*use cps or sde"),
+        (
+            "name: a\nmodel: {trainable: lora}\ntraining: {sharding: fsdp}\n",
+            [],
+            r"sharding=fsdp shards trained weights.*model.trainable: full",
+        ),
+        (
+            "name: a\nmodel: {trainable: full}\ntraining: {sharding: fsdp, optimizer: adamw_8bit}\n",
+            [],
+            r"optimizer=adamw_8bit has no moments that training.sharding=fsdp could shard",
+        ),
         ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
         ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
     ],
