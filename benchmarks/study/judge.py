@@ -9,6 +9,9 @@ from results import Arm, Gain, difference, over_seeds
 
 Arms = Mapping[str, Arm]
 KINDS = ("count", "colour", "composition", "location")
+CONVERGED_KINDS = KINDS[:2]
+"""Of the arms that train until convergence."""
+
 BETAS = ("0.1", "1", "10", "100")
 OFFSETS = ("0", "0.4", "1.5", "3")
 EQUAL = 0.01
@@ -122,9 +125,14 @@ def _c(found: Mapping[str, Arms]) -> list[Finding]:
 
 
 def over_kinds(arms: Arms, name: str, prompt_set: str = "train", epoch: int | None = None) -> Gain:
-    """Mean over the kinds that the arm has, then Student's interval over seeds."""
-    found = [arms[f"{name}-{kind}"] for kind in KINDS if f"{name}-{kind}" in arms]
-    gains = [arm.gains(prompt_set, epoch=epoch) for arm in found]
+    """Mean over the arm's kinds, then Student's interval over seeds.
+
+    Raises:
+        KeyError: a kind has no result yet.
+        ZeroDivisionError: no seed has a result for each kind.
+    """
+    kinds = CONVERGED_KINDS if name.endswith("-converged") else KINDS
+    gains = [arms[f"{name}-{kind}"].gains(prompt_set, epoch=epoch) for kind in kinds]
     seeds = set(gains[0]).intersection(*gains[1:])
     return over_seeds([sum(gain[seed] for gain in gains) / len(gains) for seed in sorted(seeds)])
 

@@ -79,7 +79,7 @@ def _section(claim: str, stated: Mapping[str, Any], found: Mapping[str, Arms]) -
 
 def _findings(findings: list[Finding]) -> Iterator[str]:
     if not findings:
-        yield "None of its runs is done yet.\n"
+        yield "No statement has a result of each arm that it rests on yet.\n"
         return
     yield "| statement | measured | holds |\n|---|---|---|"
     for finding in findings:

@@ -53,6 +53,20 @@ def test_two_arms_are_compared_seed_by_seed_and_a_missing_seed_leaves_the_verdic
     assert [finding.holds for finding in judge("b", four)] == [None]
 
 
+def test_a_claim_over_kinds_says_nothing_while_a_kind_has_no_result(tmp_path):
+    from judge import judge
+    from results import read_results
+
+    arms = [("b", f"{method}-{kind}") for method in ("online", "offline") for kind in ("count", "colour")]
+    for _, arm in arms:
+        write(tmp_path, arm, 1, 0.1)
+
+    results = read_results(tmp_path, dict.fromkeys(arms, 1))
+
+    assert judge("d", {"d": results["b"]}) == []
+    assert judge("d", {"d": {}}) == []
+
+
 ARMS = [("b", "prdp-small"), ("b", "ddpo-small")]
 
 
