@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ def at_offset(found: Mapping[str, Arms], method: str, offset: str) -> Arm:
 
 
 def _finding(statement: str, figure: str, verdict: object, *arms: Arm) -> Finding:
-    return Finding(statement, figure.replace("-", "−"), bool(verdict) if all(arm.is_complete for arm in arms) else None)
+    return Finding(statement, re.sub(r"-(?=\d)", "−", figure), bool(verdict) if all(arm.is_complete for arm in arms) else None)
 
 
 def _stability(name: str, *, stable: bool) -> Callable[[Mapping[str, Arms]], list[Finding]]:
