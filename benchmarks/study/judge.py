@@ -46,7 +46,8 @@ def at_offset(found: Mapping[str, Arms], method: str, offset: str) -> Arm:
 
 
 def _finding(statement: str, figure: str, verdict: object, *arms: Arm) -> Finding:
-    return Finding(statement, re.sub(r"-(?=\d)", "−", figure), bool(verdict) if all(arm.is_complete for arm in arms) else None)
+    holds = bool(verdict) if all(arm.is_complete for arm in arms) else None
+    return Finding(statement, re.sub(r"-(?=\d)", "−", figure), holds)
 
 
 def _stability(name: str, *, stable: bool) -> Callable[[Mapping[str, Arms]], list[Finding]]:
