@@ -34,6 +34,8 @@ _CALL = f"_KFP_RUNTIME=true {sys.executable} -m kfp.dsl.executor_main"
 """What the script of a component's command does. A script that also installs packages is left to kfp."""
 
 _FUNCTION = "--function_to_execute"
+_GPUS = ("/dev/nvidiactl", "/dev/kfd")
+_LONGEST_TMPDIR = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,20 @@ def run_task(run: Callable[..., int], full_command: list[str], env_vars: dict[st
 
 
 def _is_forked() -> bool:
-    """Whether tasks can be forked: not on macOS, where a process that has loaded frameworks of the system cannot fork.
+    """Whether tasks are forked.
 
-    Nor with bitsandbytes: peft imports it, its import initialises CUDA, and a fork cannot use its parent's CUDA.
+    Not on macOS, where a process that has loaded frameworks of the system cannot fork. Not where there is a GPU, or
+    bitsandbytes, which peft imports and which initialises CUDA: a fork cannot use its parent's CUDA, and what else
+    libraries do at import beside a GPU was not tested. Python 3.11.0 lets other users of the machine connect to the
+    server (CVE-2022-42919). The path of the server's socket has at most 107 bytes.
     """
-    return sys.platform == "linux" and find_spec("bitsandbytes") is None
+    return (
+        sys.platform == "linux"
+        and sys.version_info >= (3, 11, 1)
+        and len(tempfile.gettempdir()) <= _LONGEST_TMPDIR
+        and not any(Path(device).exists() for device in _GPUS)
+        and find_spec("bitsandbytes") is None
+    )
 
 
 @cache

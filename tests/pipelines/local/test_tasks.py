@@ -108,3 +108,11 @@ def test_no_task_is_forked_where_bitsandbytes_would_initialise_cuda_in_the_serve
     monkeypatch.syspath_prepend(tmp_path)
 
     assert run_task(lambda *given: 3, command("import sys; sys.exit(75)")) == 3
+
+
+def test_no_task_is_forked_beside_a_gpu_or_where_the_servers_socket_has_no_room(tmp_path, monkeypatch):
+    for name, value in (("_GPUS", (str(tmp_path),)), ("_LONGEST_TMPDIR", 3)):
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks, name, value)
+
+            assert run_task(lambda *given: 3, command("import sys; sys.exit(75)")) == 3
