@@ -11,7 +11,8 @@ import torch
 OBJECTIVES = ["dpok", "prdp", "rwr"]
 """One pass with a reference and a loss of cells; two passes, one branch without gradient; a pass without log-probs."""
 
-pytestmark = pytest.mark.slow
+# In one worker: the fixture takes half a minute on two processes.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from reward_finetuning.training.processes import Processes
 
 OBJECTIVES = ["ddpo", "dpok", "ppod", "prdp", "rwr"]
 
-pytestmark = pytest.mark.slow
+# In one worker: the fixture takes half a minute on two processes.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-processes")]
 
 
 @pytest.fixture(scope="module")
