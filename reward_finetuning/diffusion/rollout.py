@@ -52,8 +52,7 @@ def draw(
         mean = step_means(denoise, x, prompts, on_device, steps)
         if not is_stochastic:
             x = mean.to(latents_dtype).float()
-            if not log_probs:
-                latents = [x]  # where the stochastic steps begin
+            latents = latents if log_probs else [x]  # where the stochastic steps begin
             continue
         std = on_device.stds[steps]
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
