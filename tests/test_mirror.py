@@ -112,7 +112,7 @@ COVERAGE = {
     ),
     # The networks of the built-in world are tested by pretraining them.
     "shapes/test_pretrain": (
-        "shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
+        "shapes.batches shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
     ),
     "rewards/test_shapes": "shapes.detection shapes.judge",
     # The light steps and the loop are tested on one run from its first task to its last.
