@@ -70,10 +70,10 @@ COVERAGE = {
     "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
-    "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
+    "policy/test_load": "policy.conditioning.encoder policy.decoder policy.denoiser policy.sampling policy.save",
     "policy/test_flow_families": (
         "config.sections.sampling policy.networks policy.pretrained.architecture policy.pretrained.flow_schedule "
-        "policy.text_encoders"
+        "policy.conditioning.text_encoders"
     ),
     "policy/test_sources": (
         "policy.export.original_names policy.pipeline policy.pretrained.hub policy.pretrained.source"

@@ -186,7 +186,8 @@ class RunConfig(Frozen):
             mode="json", include={"seed", "prompts", "sampling", "reward", "objective", "training"}
         )
         # What the model is made of is in its digest.
-        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter", "device", "offload"}
+        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter"}
+        not_numbers |= {"device", "offload", "prompt_cache"}
         numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
         if self.model.dtype == "float32":
             del numeric["model"]["dtype"]  # as in runs from before there was a choice

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.conditioning.encoder import PromptEncoder
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
-from reward_finetuning.policy.encoder import PromptEncoder
 from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
@@ -44,10 +44,7 @@ class Policy:
         self._set_sampling(sampling)
         placement = Placement(self.device, torch.device("cpu") if model.offload else self.device)
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
-        for name in self._architecture.text_encoders:
-            if (encoder := getattr(pipeline, name)) is not None:
-                encoder.to(placement.home, self.dtype).eval().requires_grad_(requires_grad=False)
-        self._encoder = PromptEncoder(pipeline, placement, max_sequence_length=model.max_sequence_length)
+        self._encoder = PromptEncoder(pipeline, model, placement)
         self._model = model
         self._reference_network: Any = None
         if model.trainable == "lora":
@@ -179,7 +176,8 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shar
     Raises:
         UserError: the model cannot be loaded, or `sampling` does not fit it.
     """
-    return Policy(load_pipeline(model), model, sampling, seed=seed, shards=shards)
+    pipeline = load_pipeline(model, text_encoders=not model.prompt_cache)
+    return Policy(pipeline, model, sampling, seed=seed, shards=shards)
 
 
 def _device(name: str) -> torch.device:

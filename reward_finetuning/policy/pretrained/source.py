@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -22,6 +23,7 @@ from reward_finetuning.policy.pretrained.folder import (
 )
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
 from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
+from reward_finetuning.storage.entries import Entries
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
@@ -105,6 +107,30 @@ def model_digests(model: ModelConfig) -> dict[str, str]:
     configs = configs_of(model)
     index = {} if configs is None else {INDEX: _digest(configs, [configs / "model_index.json"])}
     return {MODEL: model_digest(model)} | index
+
+
+def text_digest(model: ModelConfig, entries: Entries) -> str:
+    """Identity of the text encoders and tokenizers: sha256 over their files, or `id@commit` of a hub.
+
+    Args:
+        model: whose.
+        entries: keep the digest for as long as no file changes, because T5-XXL has up to 19 GB.
+    """
+    source = locate(model)
+    if source is None:
+        return f"{model.source}@{pinned_revision(model)}"
+    if source.is_file():
+        return model_digest(model.model_copy(update={"adapter": None}))
+    parts = [part for part in source.iterdir() if part.name.startswith(("text_encoder", "tokenizer"))]
+    files = [file for part in sorted(parts) for file in files_below(part) if not _hidden(file, source)]
+    files.append(source / "model_index.json")
+    stamps = [(str(path.absolute()), *numbers) for path, *numbers in map(stamp, files)]
+    key = sha256(json.dumps(["digest", stamps]).encode()).hexdigest()
+    if (known := entries.read(key)) is not None:
+        return known.decode()
+    digest = _digest(source, files)
+    entries.write(key, digest.encode())
+    return digest
 
 
 def adapter_file(model: ModelConfig) -> Path:
