@@ -18,7 +18,8 @@ COVERAGE = {
     "components/launcher/test_manifest": "components.launcher.settings",
     # Fields and ranges are tested through the run file that holds them.
     "config/test_load": (
-        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.reward"
+        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.model "
+        "config.sections.reward"
     ),
     "objectives/test_ddpo": "config.sections.objective",
     "steps/eight_bit/test_training": "training.optimizer",
@@ -78,6 +79,7 @@ COVERAGE = {
     "policy/test_sources": (
         "policy.export.original_names policy.pipeline policy.pretrained.hub policy.pretrained.source"
     ),
+    "policy/eight_bit/test_quantization": "policy.quantization",
     "policy/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",
     "prompts/test_text": "prompts.prompt_set prompts.read",

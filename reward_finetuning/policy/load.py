@@ -21,8 +21,9 @@ from reward_finetuning.policy.denoiser import GuidedDenoiser
 from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
-from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, geometry
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, check_quantization, geometry
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.quantization import quantize
 from reward_finetuning.policy.sharding import gathered, shard
 from reward_finetuning.records import Conditioning, Denoiser
 
@@ -38,7 +39,10 @@ class Policy:
         self.dtype: torch.dtype = getattr(torch, model.dtype)
         self._architecture = ARCHITECTURES[type(pipeline).__name__]
         self.network_name = self._architecture.network
+        check_quantization(model, self._architecture)
         self.network = getattr(pipeline, self.network_name).eval().requires_grad_(requires_grad=False)
+        if model.quantization == "int8":
+            quantize(self.network, self.device)
         if not shards:  # else `shard` moves it, a block at a time
             self.network.to(self.device)
         self._set_sampling(sampling)
