@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reward_finetuning.config import ArtifactError, RunConfig, parse_config
 from reward_finetuning.diffusion.noise import reference_steps
 from reward_finetuning.events import Progress
+from reward_finetuning.policy.compilation import compile_time
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at, weights_sha256
 from reward_finetuning.policy.sampling import draw_micro_batch, micro_batch_noise
@@ -102,6 +103,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
     keys: _Keys = {"seed": config.seed, "stream": Stream.TRAINING, "epoch": part.epoch}
     noise_of = partial(micro_batch_noise, num_steps=policy.grid.num_steps, shape=policy.latent_shape, **keys)
     with (
+        compile_time(enabled=config.model.compile) as compiling,
         Progress("sample", f"epoch {part.epoch}", len(drawn), "images") as progress,
         # While a micro-batch is drawn, this thread writes the one before and draws the noise of the next.
         ThreadPoolExecutor(1, "files and noise") as background,
@@ -129,7 +131,9 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
         for file in written:
             file.result()
     write_samples(folder, drawn, size)
-    return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}
+    seconds = time.monotonic() - started - compiling.seconds
+    facts = {"compile_seconds": round(compiling.seconds, 3)} if config.model.compile else {}
+    return {"num_images": len(drawn), "seconds": round(seconds, 3)} | facts
 
 
 def _reference_steps(config: RunConfig, epoch: int, num_steps: int) -> NDArray[np.bool_] | None:

@@ -67,3 +67,16 @@ class ModelConfig(Frozen):
     offload: bool = False
     """Text encoders and the VAE stay in the memory of the host, and are on the GPU only while they encode or decode. It
     saves GPU memory while the network is sampled from or trained, and costs a copy to the GPU at each use."""
+
+    compile: bool = False
+    """Compile the UNet or transformer by torch.compile, of the policy and of the reference, to sample and to train. The
+    first batch of each shape takes up to minutes, which are logged apart (`sample/compile_seconds`,
+    `train/compile_seconds`). Log-probs change in their last bits. It needs a C++ compiler, on a GPU Triton."""
+
+    channels_last: bool = False
+    """Keep the weights of a UNet's convolutions with the channels last in memory, which tensor cores read without a
+    copy. Log-probs change in their last bits."""
+
+    tf32: bool = False
+    """On a GPU, let the UNet or transformer multiply float32 matrices in TF32, which has 10 bits of mantissa. The check
+    of replayed log-probs refuses it where `objective.clip_range` is too small for that."""

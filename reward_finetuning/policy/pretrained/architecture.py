@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 
 _SIZE = 128
@@ -109,6 +110,18 @@ def check_guidance(network: Mapping[str, Any], sampling: SamplingConfig, archite
     if architecture.is_packed and not network.get("guidance_embeds", False) and sampling.guidance_scale != 1.0:
         raise UserError(
             f"sampling.guidance_scale is {sampling.guidance_scale:g}, but this model takes no guidance: set it to 1"
+        )
+
+
+def check_layout(model: ModelConfig, architecture: Architecture) -> None:
+    """Refuse channels-last weights of a transformer, which has no convolutions to gain from it.
+
+    Raises:
+        UserError: with what to set.
+    """
+    if model.channels_last and architecture.is_flow:
+        raise UserError(
+            "model.channels_last is for the convolutions of a UNet; this model has a transformer: remove it"
         )
 
 
