@@ -98,6 +98,7 @@ COVERAGE = {
         "rewards.networks.blip rewards.networks.blip_attention rewards.networks.linear_head"
     ),
     "rewards/models/test_fetching": "rewards.catalogue",
+    "rewards/models/test_hpsv3": "rewards.networks.qwen2_vl",
     "rewards/test_plugins": "rewards.function rewards.models.model rewards.scorer",
     "rewards/test_weighted": "rewards.checked",
     "rewards/judge/test_chat": "config.sections.chat rewards.judge.messages rewards.judge.usage",

@@ -134,10 +134,15 @@ SCORER_FLOPS = {
     "pickscore": 0.38e12,
     "hpsv2": 0.38e12,
     "hpsv2_1": 0.38e12,
+    "hpsv3": 12e12,
     "image_reward": 0.14e12,
 }
 """FLOPs per picture and prompt: twice the published multiply-adds of ViT-L/14, ViT-H/14 and ViT-L/16 of BLIP at
-224 x 224, with a margin for the text. Other scorers count as zero."""
+224 x 224, with a margin for the text. hpsv3: twice the 6.5e9 weights of Qwen2-VL-7B's layers for 800 tokens, and twice
+the 0.68e9 of its vision tower for 1024 patches. Other scorers count as zero."""
+
+SCORER_GB = {name: 33.0 if name == "hpsv3" else 4.0 for name in SCORER_FLOPS}
+"""GB of the weights in float32, the default dtype of a scorer."""
 
 
 @dataclass(frozen=True, slots=True)
