@@ -73,7 +73,7 @@ COVERAGE = {
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.conditioning.encoder policy.decoder policy.denoiser policy.sampling policy.save",
     "policy/test_flow_families": (
-        "config.sections.sampling policy.networks policy.pretrained.architecture policy.pretrained.flow_schedule "
+        "config.sections.sampling policy.pretrained.architecture policy.pretrained.flow_schedule "
         "policy.conditioning.text_encoders"
     ),
     "policy/test_sources": (
@@ -119,7 +119,7 @@ COVERAGE = {
     "rewards/test_shapes": "shapes.detection shapes.judge",
     # The light steps and the loop are tested on one run from its first task to its last.
     "steps/test_steps": (
-        "steps.draw steps.next_epochs steps.plan steps.reward steps.sample "
+        "steps.draw steps.next_epochs steps.plan steps.reward "
         "storage.artifacts.rewards storage.artifacts.rollouts"
     ),
     "steps/test_determinism": "steps.run_epochs",
