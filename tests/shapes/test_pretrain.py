@@ -127,11 +127,12 @@ def test_a_tiny_budget_trains_a_flow_model_on_the_latents_of_the_shipped_vae(tmp
 
     pretrain.main(["--family", "flow", "--output", str(tmp_path), *budget.split()])
 
-    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(tmp_path)
+    without_t5 = {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(tmp_path, **without_t5)
     pictures = sample_pictures(pipeline, ["a red circle"] * 2, generator=torch.Generator().manual_seed(0))
     (_, loss) = json.loads((tmp_path / pretrain.RECORD).read_text())["curves"]["heldout_loss"][-1]
     assert pictures.shape == (2, 32, 32, 3)
-    assert loss < 1.9  # of latents and noise of variance 1, a velocity of 0 has 2
+    assert loss < 1.6  # latents and noise have variance 1, so the loss of no velocity is 2
 
 
 @pytest.mark.slow
