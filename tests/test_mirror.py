@@ -73,7 +73,7 @@ COVERAGE = {
     # A policy is tested as a whole, on small pipelines of each family.
     "policy/test_load": "policy.conditioning.encoder policy.decoder policy.denoiser policy.sampling policy.save",
     "policy/test_flow_families": (
-        "config.sections.sampling policy.networks policy.pretrained.architecture policy.pretrained.flow_schedule "
+        "config.sections.sampling policy.pretrained.architecture policy.pretrained.flow_schedule "
         "policy.conditioning.text_encoders"
     ),
     "policy/test_sources": (
@@ -114,12 +114,12 @@ COVERAGE = {
     ),
     # The networks of the built-in world are tested by pretraining them.
     "shapes/test_pretrain": (
-        "shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
+        "shapes.batches shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
     ),
     "rewards/test_shapes": "shapes.detection shapes.judge",
     # The light steps and the loop are tested on one run from its first task to its last.
     "steps/test_steps": (
-        "steps.draw steps.next_epochs steps.plan steps.reward steps.sample "
+        "steps.draw steps.next_epochs steps.plan steps.reward "
         "storage.artifacts.rewards storage.artifacts.rollouts"
     ),
     "steps/test_determinism": "steps.run_epochs",

@@ -88,6 +88,11 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             [],
             r"optimizer=adamw_8bit has no moments that training.sharding=fsdp could shard",
         ),
+        (
+            "name: a\nmodel: {trainable: full, compile: true}\ntraining: {sharding: fsdp}\n",
+            [],
+            r"model.compile is not supported with training.sharding=fsdp.*set model.compile: false",
+        ),
         ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
         ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
     ],
@@ -147,6 +152,9 @@ def test_settings_that_change_no_number_are_not_in_the_fingerprint():
         {"reward": {"weights": {"shapes": 2.0}}},
         {"model": {"trainable": "lora"}},
         {"model": {"t5": False}},
+        {"model": {"compile": True}},
+        {"model": {"channels_last": True}},
+        {"model": {"tf32": True}},
         {"sampling": {"flow": {"eta": 0.5}}},
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.pretrained.architecture import check_guidance, check_quantization, geometry
+from reward_finetuning.policy.pretrained.architecture import check_fit, check_guidance, geometry
 from reward_finetuning.policy.pretrained.folder import (
     architecture_of,
     check_folder,
@@ -170,7 +170,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     architecture = architecture_of(configs)
     network, vae = network_config(configs, architecture.network), network_config(configs, "vae")
     check_networks(network, vae, model.source, architecture)
-    check_quantization(model, architecture)
+    check_fit(model, architecture)
     check_guidance(network, sampling, architecture)
     sizes = geometry(architecture, network, vae, sampling) if architecture.is_flow else None
     sampler_grid(scheduler_config(configs), sampling, architecture, sizes)
