@@ -144,8 +144,8 @@ test-ocr: .venv-ocr/.done ## the OCR scorer with its real engine, in an environm
 	$(PIP) --no-deps --target .venv-8bit bitsandbytes
 	@touch $@
 
-test-8bit: .venv-8bit/.done ## training with 8-bit AdamW of bitsandbytes, on the CPU
-	PYTHONPATH=$(CURDIR)/.venv-8bit $(BIN)/pytest -q tests/steps/eight_bit
+test-8bit: .venv-8bit/.done ## 8-bit AdamW and 8-bit base weights of bitsandbytes, on the CPU
+	PYTHONPATH=$(CURDIR)/.venv-8bit $(BIN)/pytest -q tests/steps/eight_bit tests/policy/eight_bit
 
 test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official

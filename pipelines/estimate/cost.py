@@ -184,7 +184,8 @@ class _Estimator:
         config, network = self._config, self._network
         full = config.model.trainable == "full"
         width = 2 if self._half else 4
-        unet = network.parameters * (4 if full else width)
+        quantized = network.quantized_parameters if config.model.quantization == "int8" else 0
+        unet = quantized + (network.parameters - quantized) * (4 if full else width)
         t5 = 0 if config.model.t5 else T5_PARAMETERS
         frozen = (network.frozen_parameters - t5) * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank

@@ -195,11 +195,12 @@ class RunConfig(Frozen):
             mode="json", include={"seed", "prompts", "sampling", "reward", "objective", "training"}
         )
         # What the model is made of is in its digest.
-        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter", "device", "offload"}
+        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter"}
+        not_numbers |= {"device", "offload", "prompt_cache"}
         numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
         if self.model.dtype == "float32":
             del numeric["model"]["dtype"]  # as in runs from before there was a choice
-        for key in ("t5", "max_sequence_length", "compile", "channels_last", "tf32"):
+        for key in ("t5", "max_sequence_length", "quantization", "compile", "channels_last", "tf32"):
             if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
                 del numeric["model"][key]
         for key in ("flow", "kl_share"):

@@ -16,14 +16,15 @@ from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
 from reward_finetuning.policy.compilation import check_compiler, compile_network
+from reward_finetuning.policy.conditioning.encoder import PromptEncoder
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
-from reward_finetuning.policy.encoder import PromptEncoder
 from reward_finetuning.policy.networks import FluxTransformer, Network, Precision, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
-from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, check_layout, geometry
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_fit, check_guidance, geometry
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.quantization import quantize
 from reward_finetuning.policy.sharding import gathered, shard
 from reward_finetuning.records import Conditioning, Denoiser
 
@@ -39,18 +40,17 @@ class Policy:
         self.dtype: torch.dtype = getattr(torch, model.dtype)
         self.precision = Precision(self.dtype, tf32=model.tf32)
         self._architecture = ARCHITECTURES[type(pipeline).__name__]
-        check_layout(model, self._architecture)
+        check_fit(model, self._architecture)
         self.network_name = self._architecture.network
         self.network = getattr(pipeline, self.network_name).eval().requires_grad_(requires_grad=False)
+        if model.quantization == "int8":
+            quantize(self.network, self.device)
         if not shards:  # else `shard` moves it, a block at a time
             self.network.to(self.device)
         self._set_sampling(sampling)
         placement = Placement(self.device, torch.device("cpu") if model.offload else self.device)
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
-        for name in self._architecture.text_encoders:
-            if (encoder := getattr(pipeline, name)) is not None:
-                encoder.to(placement.home, self.dtype).eval().requires_grad_(requires_grad=False)
-        self._encoder = PromptEncoder(pipeline, placement, max_sequence_length=model.max_sequence_length)
+        self._encoder = PromptEncoder(pipeline, model, placement)
         self._model = model
         self._reference_network: Any = None
         if model.trainable == "lora":
@@ -198,7 +198,8 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shar
     """
     if model.compile:
         check_compiler(_device(model.device))
-    return Policy(load_pipeline(model), model, sampling, seed=seed, shards=shards)
+    pipeline = load_pipeline(model, text_encoders=not model.prompt_cache)
+    return Policy(pipeline, model, sampling, seed=seed, shards=shards)
 
 
 def _device(name: str) -> torch.device:

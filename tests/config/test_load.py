@@ -79,6 +79,16 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             r"sharding=fsdp shards trained weights.*model.trainable: full",
         ),
         (
+            "name: a\nmodel: {trainable: full, quantization: int8}\n",
+            [],
+            r"quantization=int8 is for frozen weights, and trainable is full: set trainable: lora",
+        ),
+        (
+            "name: a\nmodel: {trainable: lora, quantization: int8, compile: true}\n",
+            [],
+            r"quantization=int8 is not supported with compile.*set compile: false",
+        ),
+        (
             "name: a\nmodel: {trainable: full}\ntraining: {sharding: fsdp, optimizer: adamw_8bit}\n",
             [],
             r"optimizer=adamw_8bit has no moments that training.sharding=fsdp could shard",

@@ -113,12 +113,17 @@ def check_guidance(network: Mapping[str, Any], sampling: SamplingConfig, archite
         )
 
 
-def check_layout(model: ModelConfig, architecture: Architecture) -> None:
-    """Refuse channels-last weights of a transformer, which has no convolutions to gain from it.
+def check_fit(model: ModelConfig, architecture: Architecture) -> None:
+    """Refuse settings that the network has nothing for: few linear layers of a UNet, no convolutions of a transformer.
 
     Raises:
         UserError: with what to set.
     """
+    if model.quantization != "none" and not architecture.is_flow:
+        raise UserError(
+            f"model.quantization={model.quantization} is for the transformers of Stable Diffusion 3 and FLUX, and "
+            f"model.source {model.source!r} has a UNet: set it to none"
+        )
     if model.channels_last and architecture.is_flow:
         raise UserError(
             "model.channels_last is for the convolutions of a UNet; this model has a transformer: remove it"
