@@ -45,7 +45,7 @@ class KubernetesServer:
         self.kubeconfig = self.folder / "kubeconfig"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         url = f"http://127.0.0.1:{self._http.server_port}"
         context = {"cluster": "loopback", "user": "tester", "namespace": "team"}
         config = {
