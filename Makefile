@@ -11,7 +11,7 @@ RUN := pipelines/runs/shapes-prdp.yaml
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help docs demo test check format lint types imports fast determinism fuzz fuzz-quick drill drill-quick chaos chaos-quick study study-quick lock clean \
-	scorer-environment test-rewards test-ocr test-8bit test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench-gpu
+	scorer-environment test-rewards test-ocr test-8bit test-browser chromium screenshots architecture goldens lint-infra images sbom test-docker bench bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
@@ -144,8 +144,8 @@ test-ocr: .venv-ocr/.done ## the OCR scorer with its real engine, in an environm
 	$(PIP) --no-deps --target .venv-8bit bitsandbytes
 	@touch $@
 
-test-8bit: .venv-8bit/.done ## training with 8-bit AdamW of bitsandbytes, on the CPU
-	PYTHONPATH=$(CURDIR)/.venv-8bit $(BIN)/pytest -q tests/steps/eight_bit
+test-8bit: .venv-8bit/.done ## 8-bit AdamW and 8-bit base weights of bitsandbytes, on the CPU
+	PYTHONPATH=$(CURDIR)/.venv-8bit $(BIN)/pytest -q tests/steps/eight_bit tests/policy/eight_bit
 
 test-rewards: .venv/.dev .venv-scorer/.done ## compare the reward models with the official packages, on small random weights
 	RFT_OFFICIAL_PYTHON=$(CURDIR)/.venv-scorer/bin/python $(BIN)/pytest -q tests/rewards_official
@@ -185,6 +185,14 @@ test-docker: .venv/.images ## build the light and trainer images and run pipelin
 	  $(BIN)/python images/build.py light trainer --engine $$ENGINE --base-image $$BASE_IMAGE --lock build/images.lock; \
 	  PATH=$(abspath $(BIN)):$$PATH RFT_IMAGES_LOCK=$(CURDIR)/build/images.lock pytest -q --durations=10 tests/docker'
 
+.venv-trl/.done: benchmarks/cpu/requirements.txt
+	test -x .venv-trl/bin/pip || $(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/cpu/requirements.txt
+	@touch $@
+
+bench: .venv/.train .venv-trl/.done ## compare with TRL and diffusers on a CPU in 20 minutes; OPTIONS=--quick tries every measurement
+	$(BIN)/python benchmarks/cpu/bench.py $(OPTIONS)
+
 bench-gpu: .venv/.train ## measure this project on a GPU in 9 minutes; OPTIONS=--tiny tries every measurement on a CPU
 	$(BIN)/python benchmarks/gpu/bench_gpu.py $(OPTIONS)
 
@@ -196,4 +204,4 @@ lock: ## resolve the dependencies and write constraints.txt
 	.venv-lock/bin/python images/lock.py && rm -rf .venv-lock
 
 clean: ## remove environments and build outputs; keeps runs
-	rm -rf .venv .venv-scorer .venv-ocr .venv-8bit .venv-infra .venv-checkov build
+	rm -rf .venv .venv-scorer .venv-ocr .venv-8bit .venv-infra .venv-checkov .venv-trl build

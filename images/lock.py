@@ -21,8 +21,8 @@ HEAD = (
     "# {}. Written by images/lock.py (make lock); installed as it stands: pip install --no-deps --require-hashes -r\n"
 )
 
-# What the light tasks need besides the core: parquet, and the client of MLflow with its sqlite store. The server and
-# the models of MLflow would add 500 MB.
+# What the light tasks need besides the core: parquet, prompt sets of the hub, and the client of MLflow with its sqlite
+# store. The server and the models of MLflow would add 500 MB.
 LIGHT = ["mlflow-skinny", "alembic", "pillow", "psutil", "pyarrow", "sqlalchemy"]
 # torch and the packages of CUDA have locks of their own, because the build for CPU is another file. TORCH: lock ->
 # environment of pip. The configuration of pip is ignored, so that a build of this machine's index is not locked: pip
@@ -67,10 +67,10 @@ def requirements() -> dict[str, list[str]]:
     """Lock file -> what is resolved for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = project["dependencies"]  # kfp with its dependencies: `rft submit` works in every image
-    train = project["optional-dependencies"]["train"]
+    optional = project["optional-dependencies"]
     return {
-        "light/requirements.lock": core + LIGHT,
-        "trainer/requirements.lock": core + train,
+        "light/requirements.lock": core + optional["datasets"] + LIGHT,
+        "trainer/requirements.lock": core + optional["datasets"] + optional["train"],
         "build.lock": list(BUILD),
     }
 

@@ -18,7 +18,8 @@ COVERAGE = {
     "components/launcher/test_manifest": "components.launcher.settings",
     # Fields and ranges are tested through the run file that holds them.
     "config/test_load": (
-        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.reward"
+        "config.base config.either config.run config.sections.evaluation config.sections.loop config.sections.model "
+        "config.sections.reward"
     ),
     "objectives/test_ddpo": "config.sections.objective",
     "steps/eight_bit/test_training": "training.optimizer",
@@ -70,14 +71,15 @@ COVERAGE = {
     "pipelines/targets/test_cluster": "pipelines.targets.pool pipelines.targets.quantities",
     "pipelines/targets/test_refusals": "pipelines.targets.target",
     # A policy is tested as a whole, on small pipelines of each family.
-    "policy/test_load": "policy.decoder policy.denoiser policy.encoder policy.sampling policy.save",
+    "policy/test_load": "policy.conditioning.encoder policy.decoder policy.denoiser policy.sampling policy.save",
     "policy/test_flow_families": (
-        "config.sections.sampling policy.networks policy.pretrained.architecture policy.pretrained.flow_schedule "
-        "policy.text_encoders"
+        "config.sections.sampling policy.pretrained.architecture policy.pretrained.flow_schedule "
+        "policy.conditioning.text_encoders"
     ),
     "policy/test_sources": (
         "policy.export.original_names policy.pipeline policy.pretrained.hub policy.pretrained.source"
     ),
+    "policy/eight_bit/test_quantization": "policy.quantization",
     "policy/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",
     "prompts/test_text": "prompts.prompt_set prompts.read",
@@ -98,6 +100,7 @@ COVERAGE = {
         "rewards.networks.blip rewards.networks.blip_attention rewards.networks.linear_head"
     ),
     "rewards/models/test_fetching": "rewards.catalogue",
+    "rewards/models/test_hpsv3": "rewards.networks.qwen2_vl",
     "rewards/test_plugins": "rewards.function rewards.models.model rewards.scorer",
     "rewards/test_weighted": "rewards.checked",
     "rewards/judge/test_chat": "config.sections.chat rewards.judge.messages rewards.judge.usage",
@@ -111,12 +114,12 @@ COVERAGE = {
     ),
     # The networks of the built-in world are tested by pretraining them.
     "shapes/test_pretrain": (
-        "shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
+        "shapes.batches shapes.learning_rate shapes.measure shapes.text_encoder shapes.unet shapes.vae"
     ),
     "rewards/test_shapes": "shapes.detection shapes.judge",
     # The light steps and the loop are tested on one run from its first task to its last.
     "steps/test_steps": (
-        "steps.draw steps.next_epochs steps.plan steps.reward steps.sample "
+        "steps.draw steps.next_epochs steps.plan steps.reward "
         "storage.artifacts.rewards storage.artifacts.rollouts"
     ),
     "steps/test_determinism": "steps.run_epochs",

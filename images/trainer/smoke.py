@@ -5,6 +5,7 @@ import os
 from tempfile import TemporaryDirectory
 
 os.environ["_KFP_RUNTIME"] = "true"  # KFP sets this when it starts a component
+import datasets
 import kfp.dsl.executor_main
 import torch
 from contents import import_all
@@ -12,7 +13,7 @@ from contents import import_all
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.sample import sample
 
-print(*import_all("trainer"))
+print(*import_all("trainer"), datasets.__version__)
 with TemporaryDirectory() as folder:
     config = {
         "name": "smoke",

@@ -163,6 +163,7 @@ def _description(name: str) -> str:
     size = sum(file.size for file in model.files.values()) / _GIGABYTE
     lines = [f"{name}: {size:.2f} GB" + (f" ({model.note})" if model.note else "")]
     for file in model.files.values():
-        origin = f"{file.repository.name}@{(file.repository.revision or 'main')[:12]}"
+        revision = "" if file.package else f"@{(file.repository.revision or 'main')[:12]}"
+        origin = f"{file.repository.name}{revision}"
         lines.append(f"  {file.name:24} {file.size / _GIGABYTE:6.3f} GB  {origin}  licence: {file.repository.licence}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, 
 from reward_finetuning.pipelines.estimate.networks import (
     NETWORKS,
     SCORER_FLOPS,
+    SCORER_GB,
     T5_PARAMETERS,
     UTILISATION,
     Accelerator,
@@ -136,6 +137,10 @@ class _Estimator:
     def _scoring(self) -> float:
         return sum(SCORER_FLOPS.get(name, 0.0) for name in self._config.reward.weights)
 
+    def _scorer_gb(self, name: str) -> float:
+        settings = self._config.reward.scorers.get(name)
+        return SCORER_GB.get(name, 0.0) / (1 if settings is None or settings.dtype == "float32" else 2)
+
     def _reference_flops(self, rollouts: int) -> float:
         """FLOPs of log_probs_ref. In the first epoch, the policy is the reference, unless it starts from an adapter."""
         config = self._config
@@ -179,7 +184,8 @@ class _Estimator:
         config, network = self._config, self._network
         full = config.model.trainable == "full"
         width = 2 if self._half else 4
-        unet = network.parameters * (4 if full else width)
+        quantized = network.quantized_parameters if config.model.quantization == "int8" else 0
+        unet = quantized + (network.parameters - quantized) * (4 if full else width)
         t5 = 0 if config.model.t5 else T5_PARAMETERS
         frozen = (network.frozen_parameters - t5) * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank
@@ -200,7 +206,7 @@ class _Estimator:
         in_one_task = reference if config.loop.granularity == "fused" else 0
         return {
             "sample": sample / _GIGA + _CONTEXT,
-            "reward": 4.0 * sum(name in SCORER_FLOPS for name in config.reward.weights) + _CONTEXT,
+            "reward": sum(self._scorer_gb(name) for name in config.reward.weights) + _CONTEXT,
             "train": (train + in_one_task) / _GIGA + _CONTEXT,
             "evaluate": (sample - reference) / _GIGA + _CONTEXT,
         }

@@ -47,6 +47,9 @@ class Network:
     blocks: int | None = None
     """Blocks of a transformer, of which gradient checkpointing keeps the inputs; None for a UNet."""
 
+    quantized_parameters: int = 0
+    """Weights of the linear layers of all blocks, which model.quantization has in 8 bits; 0 for a UNet."""
+
     has_guidance_input: bool = False
     """Whether guidance is an input, and costs no second branch."""
 
@@ -88,6 +91,7 @@ NETWORKS: dict[Family, Network] = {
         _SD3_FROZEN,
         channels=16,
         blocks=24,
+        quantized_parameters=2_007_760_896,
     ),
     "sd3.5-medium": Network(
         1024,
@@ -100,6 +104,7 @@ NETWORKS: dict[Family, Network] = {
         _SD3_FROZEN,
         channels=16,
         blocks=24,
+        quantized_parameters=2_222_456_832,
     ),
     "sd3.5-large": Network(
         1024,
@@ -112,6 +117,7 @@ NETWORKS: dict[Family, Network] = {
         _SD3_FROZEN,
         channels=16,
         blocks=38,
+        quantized_parameters=8_014_315_520,
     ),
     "flux": Network(
         1024,
@@ -124,6 +130,7 @@ NETWORKS: dict[Family, Network] = {
         _FLUX_FROZEN,
         channels=16,
         blocks=57,
+        quantized_parameters=11_834_228_736,
         has_guidance_input=True,
     ),
 }
@@ -134,10 +141,15 @@ SCORER_FLOPS = {
     "pickscore": 0.38e12,
     "hpsv2": 0.38e12,
     "hpsv2_1": 0.38e12,
+    "hpsv3": 12e12,
     "image_reward": 0.14e12,
 }
 """FLOPs per picture and prompt: twice the published multiply-adds of ViT-L/14, ViT-H/14 and ViT-L/16 of BLIP at
-224 x 224, with a margin for the text. Other scorers count as zero."""
+224 x 224, with a margin for the text. hpsv3: twice the 6.5e9 weights of Qwen2-VL-7B's layers for 800 tokens, and twice
+the 0.68e9 of its vision tower for 1024 patches. Other scorers count as zero."""
+
+SCORER_GB = {name: 33.0 if name == "hpsv3" else 4.0 for name in SCORER_FLOPS}
+"""GB of the weights in float32, the default dtype of a scorer."""
 
 
 @dataclass(frozen=True, slots=True)

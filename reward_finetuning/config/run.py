@@ -121,6 +121,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _sharded_weights_are_not_compiled(self) -> Self:
+        if self.training.sharding != "none" and self.model.compile:
+            raise ValueError(
+                f"model.compile is not supported with training.sharding={self.training.sharding}, which gathers "
+                "weights between blocks: set model.compile: false, or training.sharding: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averages_are_kept(self) -> Self:
         if self.evaluation.averaged and self.training.ema_decay is None:
             raise ValueError("evaluation.averaged needs training.ema_decay, e.g. 0.99: no average is kept without it")
@@ -186,11 +195,12 @@ class RunConfig(Frozen):
             mode="json", include={"seed", "prompts", "sampling", "reward", "objective", "training"}
         )
         # What the model is made of is in its digest.
-        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter", "device", "offload"}
+        not_numbers = {"source", "revision", "variant", "single_file_configs", "adapter"}
+        not_numbers |= {"device", "offload", "prompt_cache"}
         numeric["model"] = self.model.model_dump(mode="json", exclude=not_numbers)
         if self.model.dtype == "float32":
             del numeric["model"]["dtype"]  # as in runs from before there was a choice
-        for key in ("t5", "max_sequence_length"):
+        for key in ("t5", "max_sequence_length", "quantization", "compile", "channels_last", "tf32"):
             if self.model.model_dump()[key] == ModelConfig.model_fields[key].default:
                 del numeric["model"][key]
         for key in ("flow", "kl_share"):

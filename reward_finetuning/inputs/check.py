@@ -38,6 +38,7 @@ def check_inputs(config: RunConfig, *, training: bool = True) -> None:
         check_enough(train, config.prompts.prompts_per_epoch)
         _check_optimizer(config)
         prompt_sets.insert(0, train)
+    _check_quantization(config)
     for prompts in prompt_sets:
         check_prompts(config.reward, prompts.source, [prompt.text for prompt in prompts.prompts])
     check_model(config.model, config.sampling)
@@ -45,13 +46,20 @@ def check_inputs(config: RunConfig, *, training: bool = True) -> None:
     warm_start_digest(config)
 
 
-_STEP = """
-from bitsandbytes.optim import AdamW8bit
+_DEVICE = """
 import sys, torch
 device = sys.argv[1] if sys.argv[1] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+"""
+_STEP = f"""{_DEVICE}
+from bitsandbytes.optim import AdamW8bit
 weight = torch.nn.Parameter(torch.ones(4096, device=device))
 weight.grad = torch.ones_like(weight)
 AdamW8bit([weight]).step()
+"""
+_LAYER = f"""{_DEVICE}
+from bitsandbytes.nn import Linear8bitLt
+layer = Linear8bitLt(64, 64, has_fp16_weights=False).to(device)
+layer(torch.ones(32, 64, device=device, dtype=torch.float16))
 """
 
 
@@ -63,15 +71,28 @@ def _check_optimizer(config: RunConfig) -> None:
         raise UserError(
             "training.optimizer=adamw_8bit is the AdamW of bitsandbytes: pip install 'reward-finetuning[8bit]'"
         )
-    if reason := _reason_of_no_step(config.model.device):
+    if reason := _failure(_STEP, config.model.device):
         raise UserError(
             f"training.optimizer=adamw_8bit: bitsandbytes does no step on this machine ({reason}); use "
             "training.optimizer: adamw, or a build of bitsandbytes for its device"
         )
 
 
+def _check_quantization(config: RunConfig) -> None:
+    """Refuse 8-bit weights where no such layer can be evaluated."""
+    if config.model.quantization == "none":
+        return
+    if find_spec("bitsandbytes") is None:
+        raise UserError("model.quantization=int8 needs bitsandbytes: pip install 'reward-finetuning[8bit]'")
+    if reason := _failure(_LAYER, config.model.device):
+        raise UserError(
+            f"model.quantization=int8: bitsandbytes evaluates no 8-bit layer on this machine ({reason}); use "
+            "model.quantization: none, or a build of bitsandbytes for its device"
+        )
+
+
 @cache
-def _reason_of_no_step(device: str) -> str:
-    """Why a step fails, empty if it does not; it is done in a process of its own, which gives the GPU's memory back."""
-    step = subprocess.run([sys.executable, "-c", _STEP, device], capture_output=True, text=True, check=False)
-    return "" if step.returncode == 0 else one_line(step.stderr.strip().rpartition("\n")[2], 300) or "no message"
+def _failure(program: str, device: str) -> str:
+    """Why a program fails, empty if it does not; it runs in a process of its own, which gives the GPU's memory back."""
+    done = subprocess.run([sys.executable, "-c", program, device], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else one_line(done.stderr.strip().rpartition("\n")[2], 300) or "no message"

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.compilation import check_compiler, compile_network
+from reward_finetuning.policy.conditioning.encoder import PromptEncoder
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
-from reward_finetuning.policy.encoder import PromptEncoder
-from reward_finetuning.policy.networks import FluxTransformer, Network, Sd3Transformer, UNet
+from reward_finetuning.policy.networks import FluxTransformer, Network, Precision, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
-from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_guidance, geometry
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, check_fit, check_guidance, geometry
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
+from reward_finetuning.policy.quantization import quantize
 from reward_finetuning.policy.sharding import gathered, shard
 from reward_finetuning.records import Conditioning, Denoiser
 
@@ -36,18 +38,19 @@ class Policy:
         self.pipeline = pipeline
         self.device = _device(model.device)
         self.dtype: torch.dtype = getattr(torch, model.dtype)
+        self.precision = Precision(self.dtype, tf32=model.tf32)
         self._architecture = ARCHITECTURES[type(pipeline).__name__]
+        check_fit(model, self._architecture)
         self.network_name = self._architecture.network
         self.network = getattr(pipeline, self.network_name).eval().requires_grad_(requires_grad=False)
+        if model.quantization == "int8":
+            quantize(self.network, self.device)
         if not shards:  # else `shard` moves it, a block at a time
             self.network.to(self.device)
         self._set_sampling(sampling)
         placement = Placement(self.device, torch.device("cpu") if model.offload else self.device)
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
-        for name in self._architecture.text_encoders:
-            if (encoder := getattr(pipeline, name)) is not None:
-                encoder.to(placement.home, self.dtype).eval().requires_grad_(requires_grad=False)
-        self._encoder = PromptEncoder(pipeline, placement, max_sequence_length=model.max_sequence_length)
+        self._encoder = PromptEncoder(pipeline, model, placement)
         self._model = model
         self._reference_network: Any = None
         if model.trainable == "lora":
@@ -58,6 +61,7 @@ class Policy:
                 start_from_file(pipeline, model)
         else:
             self.network.requires_grad_(requires_grad=True)
+        self._lay_out(self.network)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -68,6 +72,11 @@ class Policy:
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self._geometry.image_size
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether torch.compile generates the kernels of the network."""
+        return self._model.compile
 
     def sampled_with(self, sampling: SamplingConfig) -> Policy:
         """This policy, with the same networks, under other settings of sampling.
@@ -102,6 +111,14 @@ class Policy:
         """
         if (with_adapters or self._model.trainable == "full") and self._reference_network is None:
             self._reference_network = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            self._lay_out(self._reference_network)
+
+    def _lay_out(self, network: nn.Module) -> None:
+        """Apply settings of how a network is evaluated, which leave the names of its weights as they are."""
+        if self._model.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        if self._model.compile:
+            compile_network(network)
 
     def shard(self) -> None:
         """Shard the network, and the reference if there is a copy, over all processes; new parameters replace the old.
@@ -150,13 +167,13 @@ class Policy:
     def _without_guidance(self, network: Any) -> Network:
         if self._architecture.is_packed:
             guidance = self._sampling.guidance_scale if network.config.guidance_embeds else None
-            return FluxTransformer(network, guidance=guidance, dtype=self.dtype)
+            return FluxTransformer(network, guidance=guidance, precision=self.precision)
         if self._architecture.is_flow:
-            return Sd3Transformer(network, dtype=self.dtype)
+            return Sd3Transformer(network, precision=self.precision)
         height, width = self.image_size
         # The default of diffusers: original size equals target size, without crop.
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=self.device)
-        return UNet(network, time_ids=time_ids, dtype=self.dtype)
+        return UNet(network, time_ids=time_ids, precision=self.precision)
 
     @contextmanager
     def _without_adapter(self) -> Iterator[None]:
@@ -177,9 +194,12 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shar
         shards: leave the network on the CPU, for `Policy.shard`.
 
     Raises:
-        UserError: the model cannot be loaded, or `sampling` does not fit it.
+        UserError: the model cannot be loaded, `sampling` does not fit it, or a compiler that it needs is missing.
     """
-    return Policy(load_pipeline(model), model, sampling, seed=seed, shards=shards)
+    if model.compile:
+        check_compiler(_device(model.device))
+    pipeline = load_pipeline(model, text_encoders=not model.prompt_cache)
+    return Policy(pipeline, model, sampling, seed=seed, shards=shards)
 
 
 def _device(name: str) -> torch.device:

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from reward_finetuning.records import Conditioning
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Of the products and convolutions of one network; the defaults compute in float32."""
+
+    dtype: torch.dtype = torch.float32
+    tf32: bool = False
+    """Products of float32 matrices have 10 bits of mantissa, on a GPU."""
+
+    @contextmanager
+    def forward(self, x: Tensor) -> Iterator[None]:
+        """A context for forward passes of inputs on the device of `x`."""
+        with ExitStack() as contexts:
+            if self.dtype in {torch.bfloat16, torch.float16}:
+                contexts.enter_context(torch.autocast(x.device.type, self.dtype))
+            contexts.enter_context(self.backward())
+            yield
+
+    def backward(self) -> AbstractContextManager[None]:
+        """A context for backward passes, whose types are those of the forward pass."""
+        return _tf32() if self.tf32 else nullcontext()
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Allow TF32, and restore what was allowed before: scorers, text encoders and VAE compute in float32."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 class Network(Protocol):
@@ -22,15 +58,15 @@ class Network(Protocol):
 class UNet:
     """A UNet2DConditionModel."""
 
-    def __init__(self, unet: Any, *, time_ids: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, unet: Any, *, precision: Precision, time_ids: Tensor | None = None) -> None:
         """Wrap `unet`.
 
         Args:
             unet: the network.
+            precision: of the arithmetic inside; what comes out has the type of x.
             time_ids: [1, 6] sizes and crop that SDXL is conditioned on, in pixels.
-            dtype: of the arithmetic inside; what comes out has the type of x.
         """
-        self._unet, self._time_ids, self._dtype = unet, time_ids, dtype
+        self._unet, self._time_ids, self._precision = unet, time_ids, precision
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [M, C, H, W]."""
@@ -39,7 +75,7 @@ class UNet:
             assert self._time_ids is not None
             time_ids = self._time_ids.expand(len(x), -1)
             extra["added_cond_kwargs"] = {"text_embeds": prompts.pooled, "time_ids": time_ids}
-        with _autocast(x, self._dtype):
+        with self._precision.forward(x):
             output = self._unet(x, t, encoder_hidden_states=prompts.embeddings, return_dict=False, **extra)[0]
         return output.to(x.dtype)
 
@@ -47,13 +83,13 @@ class UNet:
 class Sd3Transformer:
     """An SD3Transformer2DModel: velocity of latents [M, C, H, W]."""
 
-    def __init__(self, transformer: Any, *, dtype: torch.dtype = torch.float32) -> None:
-        """Wrap `transformer`; `dtype` is that of the arithmetic inside."""
-        self._transformer, self._dtype = transformer, dtype
+    def __init__(self, transformer: Any, *, precision: Precision) -> None:
+        """Wrap `transformer`; `precision` is that of the arithmetic inside."""
+        self._transformer, self._precision = transformer, precision
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [M, C, H, W]."""
-        with _autocast(x, self._dtype):
+        with self._precision.forward(x):
             output = self._transformer(
                 hidden_states=x,
                 timestep=t.to(x.dtype),
@@ -67,21 +103,21 @@ class Sd3Transformer:
 class FluxTransformer:
     """A FluxTransformer2DModel: velocity of latents [M, C, H, W], which it sees as tokens of 2 x 2 cells."""
 
-    def __init__(self, transformer: Any, *, guidance: float | None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, transformer: Any, *, guidance: float | None, precision: Precision) -> None:
         """Wrap `transformer`.
 
         Args:
             transformer: the network.
             guidance: its input of that name; None for a network without it (schnell).
-            dtype: of the arithmetic inside. The network casts times and guidance to it, as in diffusers.
+            precision: of the arithmetic inside. The network casts times and guidance to it, as in diffusers.
         """
-        self._transformer, self._guidance, self._dtype = transformer, guidance, dtype
+        self._transformer, self._guidance, self._precision = transformer, guidance, precision
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [M, C, H, W]."""
         height, width = x.shape[-2:]
         guidance = None if self._guidance is None else x.new_full((len(x),), self._guidance)
-        with _autocast(x, self._dtype):
+        with self._precision.forward(x):
             tokens = self._transformer(
                 hidden_states=packed(x),
                 timestep=t.to(x.dtype) / 1000,  # the network multiplies by 1000
@@ -112,7 +148,3 @@ def positions(rows: int, columns: int, like: Tensor) -> Tensor:
     """Position ids (0, row, column) of the tokens, [rows columns, 3], in the type and on the device of `like`."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).to(like)
-
-
-def _autocast(x: Tensor, dtype: torch.dtype) -> AbstractContextManager[object]:
-    return torch.autocast(x.device.type, dtype) if dtype in {torch.bfloat16, torch.float16} else nullcontext()

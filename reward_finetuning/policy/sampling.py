@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion.noise import image_generator, image_noise
@@ -15,6 +16,25 @@ from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.records import Denoiser, Sample, Stream, Trajectories
+
+
+def micro_batch_noise(
+    samples: Sequence[Sample],
+    sampling: SamplingConfig,
+    num_steps: int,
+    shape: tuple[int, int, int],
+    *,
+    seed: int,
+    stream: Stream,
+    epoch: int,
+) -> Tensor:
+    """Noise [micro_batch_size, T + 1, C, H, W] of at most micro_batch_size samples, on the CPU; the last one repeats.
+
+    Another thread can draw it: each image has a generator, and no network is evaluated.
+    """
+    generators = (image_generator(seed, stream, epoch, each.prompt.id, each.image_index) for each in samples)
+    noise = [image_noise(generator, num_steps, shape) for generator in generators]
+    return torch.stack([*noise, *[noise[-1]] * (sampling.micro_batch_size - len(noise))])
 
 
 def draw_micro_batch(
@@ -27,8 +47,11 @@ def draw_micro_batch(
     stream: Stream,
     epoch: int,
     reference_steps: Sequence[bool] | None = None,
+    noise: Tensor | None = None,
 ) -> tuple[Trajectories, NDArray[np.uint8]]:
     """Trajectories and pictures of at most micro_batch_size samples, on the CPU; arguments as of `draw`.
+
+    `noise` is that of `micro_batch_noise`, if it was drawn before.
 
     A short micro-batch is padded to the fixed size, because rounding depends on the size of a batch: so an image has
     the same bits whichever shard draws it.
@@ -38,20 +61,14 @@ def draw_micro_batch(
     """
     size = sampling.micro_batch_size
     padded = [*samples, *[samples[-1]] * (size - len(samples))]
-    noise = torch.stack(
-        [
-            image_noise(
-                image_generator(seed, stream, epoch, sample.prompt.id, sample.image_index),
-                policy.grid.num_steps,
-                policy.latent_shape,
-            )
-            for sample in padded
-        ]
-    ).to(policy.device)
+    if noise is None:
+        noise = micro_batch_noise(
+            samples, sampling, policy.grid.num_steps, policy.latent_shape, seed=seed, stream=stream, epoch=epoch
+        )
     trajectories = draw(
         policy.denoiser(),
         denoise_ref,
-        noise,
+        noise.to(policy.device),
         policy.encode([sample.prompt.text for sample in padded]),
         policy.grid,
         latents_dtype=getattr(torch, sampling.latents_dtype),

@@ -8,6 +8,7 @@
 - `ppod:colour`, `ppod:count`, `ppod:composition`, `ppod:location`: the one prompt on which PPOD trains each of its four
   models. `ppod:colour-unseen` and so on are ten prompts of the same kind each, none of them the training prompt. The
   paper tests on unseen prompts without naming them: these are our choice.
+- `geneval-like:train`, `geneval-like:heldout`: prompts in the format of GenEval, see geneval_like.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from reward_finetuning.config.errors import UserError
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = {
     "": _PACKAGE / "prompts" / "sets",
+    "geneval-like:": _PACKAGE / "prompts" / "sets" / "geneval-like",
     "ppod:": _PACKAGE / "prompts" / "sets" / "ppod",
     "shapes:": _PACKAGE / "shapes" / "prompts",
     "shapes-retrain:": _PACKAGE / "shapes" / "prompts" / "retrain",

@@ -32,6 +32,8 @@ class PublishedFile:
     sha256: str | None = None
     also: tuple[str, ...] = ()
     """Other names of the same file in a folder."""
+    package: str | None = None
+    """Path below site-packages, if the file is part of a Python package and not on the hub."""
 
     @property
     def is_weights(self) -> bool:
@@ -55,7 +57,7 @@ class Model:
 
     scorer: str
     files: dict[str, PublishedFile]
-    """By role: weights, head, config, vocabulary, merges."""
+    """By role: weights, head, config, vocabulary, merges, instruction."""
     note: str = ""
 
     @property
@@ -76,6 +78,9 @@ _CLIP_L = Repository(
 _HPSV2 = Repository("xswu/HPSv2", "697403c78157020a1ae59d23f111aa58ced35b0a", "Apache-2.0")
 _IMAGE_REWARD = Repository("zai-org/ImageReward", "5736be03b2652728fb87788c9797b0570450ab72", "Apache-2.0")
 _BERT = Repository("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", "Apache-2.0")
+_HPSV3 = Repository("MizzenAI/HPSv3", "4f81e3e09edd82fe3c5f636444c721b592a735ca", "none checked (code: MIT)")
+_QWEN2_VL = Repository("Qwen/Qwen2-VL-7B-Instruct", "eed13092ef92e448dd6875b2a00151bd3f7db0ac", "Apache-2.0")
+_HPSV3_PACKAGE = Repository("hpsv3==1.0.0", None, "MIT")
 # A mirror of christophschuhmann/improved-aesthetic-predictor on GitHub. The sha256 is that of the original file.
 _AESTHETIC = Repository(
     "trl-lib/ddpo-aesthetic-predictor", None, "Apache-2.0 (trained on AVA, SAC and LOGOS: research data)"
@@ -114,6 +119,23 @@ MODELS: dict[str, Model] = {
             "hpsv2_1",
             {"weights": PublishedFile("HPS_v2.1_compressed.pt", _HPSV2, 1_972_000_000), **_CLIP_H_TEXT},
             "v2.1; its scores are not comparable with v2.0",
+        ),
+        Model(
+            "hpsv3",
+            {
+                "weights": PublishedFile("HPSv3.safetensors", _HPSV3, 16_600_000_000),
+                "config": PublishedFile("config.json", _QWEN2_VL, 1_200),
+                "vocabulary": PublishedFile("tokenizer.json", _QWEN2_VL, 7_000_000),
+                # The text that asks for a score is published in the code alone.
+                "instruction": PublishedFile(
+                    "data_collator_qwen.py",
+                    _HPSV3_PACKAGE,
+                    8_574,
+                    sha256="b0f936e89f8df652c67d470412e1d9afd27aa711dec85724c19989ac91e7a3e3",
+                    package="hpsv3/dataset/data_collator_qwen.py",
+                ),
+            },
+            "v3, Qwen2-VL-7B; needs about 17 GB in bfloat16",
         ),
         Model(
             "image_reward",

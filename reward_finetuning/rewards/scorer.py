@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -11,6 +11,7 @@ from typing import cast
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.function import FunctionScorer
+from reward_finetuning.rewards.models.hpsv3 import Hpsv3Scorer
 from reward_finetuning.rewards.models.model import ModelScorer
 from reward_finetuning.rewards.ocr import OcrScorer
 from reward_finetuning.rewards.official import environment as official
@@ -48,6 +49,7 @@ _PROMPT_CHECKS = {
     "shapes": "reward_finetuning.shapes.scene:parse",
     "shapes_exact": "reward_finetuning.shapes.scene:parse",
 }
+_OWN_MODULES: dict[str, Callable[[], ScorerModule]] = {"hpsv3": Hpsv3Scorer, "ocr": OcrScorer}
 _JUDGE = "reward_finetuning.rewards.judge.chat"
 _SERVED = "reward_finetuning.rewards.remote.http"
 
@@ -126,10 +128,10 @@ def _module(name: str, settings: ScorerConfig) -> ScorerModule:
         return plugin(name, settings.use)
     if name in official.NAMES:
         return official.official_scorer(name)
-    if name == "ocr":
-        return OcrScorer()
+    if name in _OWN_MODULES:
+        return _OWN_MODULES[name]()
     if name not in _SCORERS:
-        names = ", ".join(sorted({*_SCORERS, "ocr"}))
+        names = ", ".join(sorted({*_SCORERS, *_OWN_MODULES}))
         others = f"or set reward.scorers.{name}.use (a plug-in) or .url (a server)"
         raise UserError(f"reward.weights: no scorer {name!r}; choose from {names}; {others}")
     target = _SCORERS[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import file_digest, sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 from reward_finetuning.config.errors import RetryableError, UserError
@@ -78,10 +79,11 @@ def file_sha256(path: Path) -> str:
 
 
 def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
-    """A published file in the hub's cache; HF_HUB_OFFLINE and HF_HOME work as everywhere.
+    """A published file in the hub's cache; HF_HUB_OFFLINE and HF_HOME work as everywhere. A package must be installed.
 
     Raises:
-        UserError: the hub has no such repository, commit or file, or asks for a licence to be accepted.
+        UserError: the hub has no such repository, commit or file, or asks for a licence to be accepted; or the package
+            that contains the file is not installed.
         RetryableError: the hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
@@ -92,6 +94,8 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         RepositoryNotFoundError,
     )
 
+    if file.package is not None:
+        return _of_package(model, file, file.package)
     repository, revision = _pinned(model, file, settings)
     what = f"{file.name} of {repository} at {revision or 'main'}"
     elsewhere = f"where there is network, run: rft fetch-weights {model.scorer} --to DIR --download; then set source"
@@ -107,6 +111,19 @@ def download(model: Model, file: PublishedFile, settings: ScorerConfig) -> Path:
         raise error_class(status)(f"the hub answered {status} for {what}: {one_line(error)}") from error
     except OSError as error:
         raise RetryableError(f"{what} cannot be downloaded: {one_line(error)}; {elsewhere}") from error
+
+
+def _of_package(model: Model, file: PublishedFile, path: str) -> Path:
+    """A file of an installed package, which is not imported."""
+    package, _, inside = path.partition("/")
+    spec = find_spec(package)
+    installed = Path(spec.origin).parent / inside if spec is not None and spec.origin is not None else None
+    if installed is None or not installed.is_file():
+        raise UserError(
+            f"{file.name} of {model.scorer} is a file of the Python package {file.repository.name}: "
+            f"pip install --no-deps {file.repository.name}, or put the file into the folder that source names"
+        )
+    return installed
 
 
 def _folder(model: Model, settings: ScorerConfig) -> Path | None:

@@ -8,23 +8,25 @@ import torch
 from numpy.typing import NDArray
 
 from reward_finetuning.shapes import prompt_sets
+from reward_finetuning.shapes.flow import T5_TOKENS
 from reward_finetuning.shapes.judge import judge
 from reward_finetuning.shapes.scene import CATEGORIES, describe
 
 NUM_STEPS, GUIDANCE_SCALE, ETA = 10, 3.0, 1.0
-"""Sampling of the built-in model: T denoising steps, classifier-free guidance, eta of DDIM."""
+"""Sampling of the built-in models: T denoising steps, classifier-free guidance, and the UNet's eta of DDIM."""
 
 
 def sample_pictures(pipeline: Any, prompts: Sequence[str], *, generator: torch.Generator) -> NDArray[np.uint8]:
-    """[B, 32, 32, 3] uint8 pictures, one per prompt."""
+    """[B, 32, 32, 3] uint8 pictures, one per prompt. A flow model draws with its deterministic sampler."""
+    own = {"eta": ETA} if hasattr(pipeline, "unet") else {"max_sequence_length": T5_TOKENS}
     pictures = [
         pipeline(
             list(prompts[start : start + 256]),
             num_inference_steps=NUM_STEPS,
             guidance_scale=GUIDANCE_SCALE,
-            eta=ETA,
             generator=generator,
             output_type="np",
+            **own,
         ).images
         for start in range(0, len(prompts), 256)
     ]

@@ -62,16 +62,17 @@ def _merge(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def build_text_encoder(tokenizer: Any) -> Any:
-    """An untrained CLIPTextModel with two narrow layers."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+def build_text_encoder(tokenizer: Any, *, width: int = WIDTH, projection: bool = False) -> Any:
+    """An untrained CLIPTextModel with two narrow layers; with `projection` a CLIPTextModelWithProjection."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    return CLIPTextModel(
+    network = CLIPTextModelWithProjection if projection else CLIPTextModel
+    return network(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            projection_dim=WIDTH,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            projection_dim=width,
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=MAX_LENGTH,

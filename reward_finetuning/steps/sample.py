@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,10 @@ from numpy.typing import NDArray
 from reward_finetuning.config import ArtifactError, RunConfig, parse_config
 from reward_finetuning.diffusion.noise import reference_steps
 from reward_finetuning.events import Progress
+from reward_finetuning.policy.compilation import compile_time
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import policy_at, weights_sha256
-from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.policy.sampling import draw_micro_batch, micro_batch_noise
 from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
 from reward_finetuning.records import Sample, Stream
 from reward_finetuning.steps.plan import Shard, epoch_number, part_of, policy_before, sampling_policy
@@ -82,29 +85,55 @@ def _name(part: Shard) -> str:
     return artifact_names.rollouts(part.epoch, part.first, part.last)
 
 
+class _Keys(TypedDict):
+    """What noise is keyed by, besides the image."""
+
+    seed: int
+    stream: Stream
+    epoch: int
+
+
 def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
     denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
     evaluated = _reference_steps(config, part.epoch, len(policy.grid.stochastic_part().timesteps))
     started = time.monotonic()
-    with Progress("sample", f"epoch {part.epoch}", len(drawn), "images") as progress:
-        for micro_batch in range(part.first, part.last):
-            members = [s for s in drawn if s.index // size == micro_batch]
+    members = {number: [s for s in drawn if s.index // size == number] for number in range(part.first, part.last)}
+    keys: _Keys = {"seed": config.seed, "stream": Stream.TRAINING, "epoch": part.epoch}
+    noise_of = partial(micro_batch_noise, num_steps=policy.grid.num_steps, shape=policy.latent_shape, **keys)
+    with (
+        compile_time(enabled=config.model.compile) as compiling,
+        Progress("sample", f"epoch {part.epoch}", len(drawn), "images") as progress,
+        # While a micro-batch is drawn, this thread writes the one before and draws the noise of the next.
+        ThreadPoolExecutor(1, "files and noise") as background,
+    ):
+        noise = background.submit(noise_of, members[part.first], config.sampling)
+        written: list[Future[None]] = []
+        for number, samples in members.items():
+            own_noise = noise.result()
+            if number + 1 in members:
+                noise = background.submit(noise_of, members[number + 1], config.sampling)
             trajectories, images = draw_micro_batch(
                 policy,
-                members,
+                samples,
                 config.sampling,
                 denoise_ref=denoise_ref,
-                seed=config.seed,
-                stream=Stream.TRAINING,
-                epoch=part.epoch,
-                reference_steps=None if evaluated is None or denoise_ref is None else evaluated[micro_batch].tolist(),
+                reference_steps=None if evaluated is None or denoise_ref is None else evaluated[number].tolist(),
+                noise=own_noise,
+                **keys,
             )
-            write_micro_batch(folder, micro_batch, trajectories, images, policy.grid.stochastic_part().timesteps)
-            progress.advance(len(members))
+            for file in written:
+                file.result()  # an error of the thread is raised here
+            timesteps = policy.grid.stochastic_part().timesteps
+            written = [background.submit(write_micro_batch, folder, number, trajectories, images, timesteps)]
+            progress.advance(len(samples))
+        for file in written:
+            file.result()
     write_samples(folder, drawn, size)
-    return {"num_images": len(drawn), "seconds": round(time.monotonic() - started, 3)}
+    seconds = time.monotonic() - started - compiling.seconds
+    facts = {"compile_seconds": round(compiling.seconds, 3)} if config.model.compile else {}
+    return {"num_images": len(drawn), "seconds": round(seconds, 3)} | facts
 
 
 def _reference_steps(config: RunConfig, epoch: int, num_steps: int) -> NDArray[np.bool_] | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from reward_finetuning.config import ArtifactError, parse_config
 from reward_finetuning.diffusion.noise import prompt_key
 from reward_finetuning.events import report_news
+from reward_finetuning.policy.compilation import compile_time
 from reward_finetuning.policy.restore import weights_sha256
 from reward_finetuning.records import Batch, Rewards, Rollouts, Sample
 from reward_finetuning.steps.plan import Trained, epoch_number, policy_before, sampling_policy, shards_of, trained
@@ -128,8 +129,11 @@ def _train(
     batch = _batch(rollouts, rewards)
     started = time.monotonic()
     on_policy = sampling_policy(run.config, before).epoch == before.epoch
-    learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
-    seconds["train"] = time.monotonic() - started
+    with compile_time(enabled=run.config.model.compile) as compiling:
+        learned = learn(learner, rollouts, batch, run.config, epoch, on_policy=on_policy)
+    seconds["train"] = time.monotonic() - started - compiling.seconds
+    if run.config.model.compile:
+        learned |= _compile_seconds([drawn for drawn, _ in pairs], compiling.seconds)
     metrics = learned | _reward_metrics(rewards, batch) | _speed(len(rollouts.samples), seconds)
     metrics |= _usage([scored for _, scored in pairs])
     metrics["sample/kl_to_reference"] = float(rollouts.kl.double().nanmean())
@@ -237,12 +241,20 @@ def _speed(num_images: int, seconds: dict[str, float]) -> dict[str, float]:
     return speeds | {f"{task}/seconds": taken for task, taken in seconds.items()}
 
 
+def _compile_seconds(rollouts: Sequence[Reference], training: float) -> dict[str, float]:
+    """What torch.compile took, of all shards and of this epoch's training; no other duration contains it."""
+    sampling = sum(number(drawn.facts, "compile_seconds", drawn.name) for drawn in rollouts)
+    return {"sample/compile_seconds": sampling, "train/compile_seconds": training}
+
+
 def _say(policy: Reference) -> None:
     metrics = policy.facts["metrics"]
+    compiling = sum(metrics.get(f"{task}/compile_seconds", 0.0) for task in ("sample", "train"))
     report_news(
         f"epoch {policy.epoch}: reward {metrics['reward/mean']:.4f} ± {metrics['reward/std']:.3f}, "
         f"grad norm {metrics['train/grad_norm']:.3g}, KL {metrics['sample/kl_to_reference']:.2e}, "
         f"{sum(metrics[f'{task}/seconds'] for task in ('sample', 'reward', 'train')):.1f} s"
+        + (f", and {compiling:.1f} s for torch.compile" if compiling >= 0.1 else "")
     )
 
 

@@ -1,11 +1,13 @@
-"""The folder of this machine that holds what was read from, or written to, a bucket.
+"""The folder of this machine that holds what was read from, or written to, a bucket, and what was computed once.
 
     artifacts/<checksum>/   files of artifacts, named by their checksum: every writer writes the same content
     sources/<key>/          models, scorer weights, prompt sets; the key covers every object's generation
-    attempts/<random>/      artifacts that are being made
+    entries/<key>           results that are computed once (entries.py)
+    attempts/<random>       artifacts and entries that are being made
 
 A file gets its name only when it is whole (os.replace), so any number of processes may share the folder. The artifacts
-that were used least recently go when there are more than $RFT_CACHE_GB (20); sources stay until someone deletes them.
+and entries that were used least recently are deleted when there are more than $RFT_CACHE_GB (20); sources stay until
+someone deletes them.
 """
 
 from __future__ import annotations
@@ -87,22 +89,37 @@ def drop(checksum: str) -> None:
 
 
 def trim() -> None:
-    """Delete the least recently used artifacts beyond the limit, and attempts that were killed."""
+    """Delete the least recently used artifacts and entries beyond the limit, and attempts that were killed."""
     now = time.time()
-    for attempt in _entries("attempts"):
+    for attempt in _below("attempts"):
         if now - _mtime(attempt) > _DEAD_SECONDS:
-            shutil.rmtree(attempt, ignore_errors=True)
+            _delete(attempt)
     limit, total = _limit_bytes(), 0
-    used = sorted(((_mtime(folder), folder) for folder in _entries("artifacts")), reverse=True)
-    for last_used, folder in used:
-        total += sum(_size(Path(place, file)) for place, _, files in os.walk(folder) for file in files)
-        if total > limit and now - last_used > _IN_USE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    used = sorted(((_mtime(path), path) for path in _below("artifacts") + _below("entries")), reverse=True)
+    for last_used, path in used:
+        total += _bytes_of(path)
+        # A file is read at once, and a reader keeps it; an artifact is read file by file.
+        if total > limit and (path.is_file() or now - last_used > _IN_USE_SECONDS):
+            _delete(path)
 
 
-def _entries(name: str) -> list[Path]:
+def _below(name: str) -> list[Path]:
     folder = root() / name
     return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _bytes_of(path: Path) -> int:
+    if path.is_dir():
+        return sum(_size(Path(place, file)) for place, _, files in os.walk(path) for file in files)
+    return _size(path)
 
 
 def _mtime(path: Path) -> float:

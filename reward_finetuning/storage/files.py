@@ -9,8 +9,9 @@ from pathlib import Path
 
 from reward_finetuning.config.errors import UserError
 
-Stamp = tuple[Path, int, int, int]
-"""Path, size in bytes, time of the last change in ns, and inode: a file with the same stamp is not read again."""
+Stamp = tuple[Path, int, int, int, int]
+"""Path, size in bytes, times of the last change of content and of status in ns, and inode: a file with the same stamp
+is not read again. Programs can set the first time, and only the kernel the second one."""
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -29,8 +30,8 @@ def stamp(file: Path) -> Stamp:
     try:
         status = file.stat()
     except OSError:
-        return file, 0, 0, 0
-    return file, status.st_size, status.st_mtime_ns, status.st_ino
+        return file, 0, 0, 0, 0
+    return file, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def read_regular(file: Path, max_bytes: int) -> bytes:

@@ -50,7 +50,8 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of `loss`."""
-        self._accelerator.backward(loss)
+        with self.policy.precision.backward():
+            self._accelerator.backward(loss)
 
     def step(self, scale: float = 1.0) -> float:
         """Sum the gradient over processes, clip it, update the weights, clear it; returns its norm before clipping.
@@ -138,6 +139,8 @@ class Engine:
                 )
             # The number of steps has no axis. Moments in 8 bits have axes of their own, and are never sharded.
             moment = sharded_like(value, trainable[name]) if self.is_sharded and value.dim() else value
+            if moment.shape == trainable[name].shape and moment.stride() != trainable[name].stride():
+                moment = torch.empty_like(trainable[name], dtype=moment.dtype).copy_(moment)  # channels last
             states.setdefault(index_of[name], {})[entry] = moment
         state = {index: state_from(entries) for index, entries in states.items()}
         groups = self._optimizer.state_dict()["param_groups"]

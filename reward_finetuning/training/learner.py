@@ -109,4 +109,6 @@ def _bit_exact(policy: Policy, processes: Processes) -> str:
         return "no: GPU kernels may sum in another order"
     if processes.count > 1:
         return f"no: {processes.count} processes sum gradients in another order than one does"
+    if policy.is_compiled:
+        return "yes, with the same thread count, processor, C++ compiler and torch"
     return "yes, with the same thread count"

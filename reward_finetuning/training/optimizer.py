@@ -22,8 +22,11 @@ def build_optimizer(weights: Iterable[nn.Parameter], training: TrainingConfig) -
         "eps": training.epsilon,
         "weight_decay": training.weight_decay,
     }
+    weights = list(weights)
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(weights, **settings)
+        # One kernel per step instead of one per operation. On a CPU the bits of existing runs would change.
+        on_gpu = all(weight.device.type == "cuda" for weight in weights)
+        return torch.optim.AdamW(weights, **settings, fused=on_gpu or None)
     from bitsandbytes.optim import AdamW8bit
 
     optimizer: torch.optim.Optimizer = AdamW8bit(weights, **settings)

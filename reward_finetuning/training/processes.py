@@ -83,7 +83,8 @@ class Processes:
             flat = torch.cat([weight.grad.flatten() for weight in bucket if weight.grad is not None])
             dist.all_reduce(flat)
             for weight, part in zip(bucket, flat.split([weight.numel() for weight in bucket]), strict=True):
-                weight.grad = part.view_as(weight)
+                assert weight.grad is not None
+                weight.grad.copy_(part.view_as(weight))  # in its own memory format: channels last, if so
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On the first process `tensors`, those that are sharded gathered into its main memory; none on the others."""

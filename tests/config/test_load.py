@@ -79,9 +79,24 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             r"sharding=fsdp shards trained weights.*model.trainable: full",
         ),
         (
+            "name: a\nmodel: {trainable: full, quantization: int8}\n",
+            [],
+            r"quantization=int8 is for frozen weights, and trainable is full: set trainable: lora",
+        ),
+        (
+            "name: a\nmodel: {trainable: lora, quantization: int8, compile: true}\n",
+            [],
+            r"quantization=int8 is not supported with compile.*set compile: false",
+        ),
+        (
             "name: a\nmodel: {trainable: full}\ntraining: {sharding: fsdp, optimizer: adamw_8bit}\n",
             [],
             r"optimizer=adamw_8bit has no moments that training.sharding=fsdp could shard",
+        ),
+        (
+            "name: a\nmodel: {trainable: full, compile: true}\ntraining: {sharding: fsdp}\n",
+            [],
+            r"model.compile is not supported with training.sharding=fsdp.*set model.compile: false",
         ),
         ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
         ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
@@ -142,6 +157,9 @@ def test_settings_that_change_no_number_are_not_in_the_fingerprint():
         {"reward": {"weights": {"shapes": 2.0}}},
         {"model": {"trainable": "lora"}},
         {"model": {"t5": False}},
+        {"model": {"compile": True}},
+        {"model": {"channels_last": True}},
+        {"model": {"tf32": True}},
         {"sampling": {"flow": {"eta": 0.5}}},
     ],
 )

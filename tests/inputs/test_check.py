@@ -120,6 +120,13 @@ def test_8_bit_adamw_is_refused_before_the_run_where_bitsandbytes_is_missing(run
         check_run(run_config(training={"optimizer": "adamw_8bit"}))
 
 
+def test_8_bit_weights_are_refused_before_the_run_where_bitsandbytes_is_missing(run_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+
+    with pytest.raises(UserError, match=r"quantization=int8 needs bitsandbytes: pip install .*\[8bit\]"):
+        check_run(run_config(model={"trainable": "lora", "quantization": "int8"}))
+
+
 def test_8_bit_adamw_is_refused_before_the_run_where_bitsandbytes_does_no_step(run_config, tmp_path, monkeypatch):
     package = tmp_path / "packages" / "bitsandbytes"
     package.mkdir(parents=True)

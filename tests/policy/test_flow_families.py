@@ -331,6 +331,13 @@ def test_settings_of_flow_models_are_refused_for_a_unet():
         check_model(ModelConfig(), SamplingConfig(num_steps=5, flow=FlowConfig(eta=0.5)))
 
 
+def test_quantization_of_a_unet_is_refused():
+    model = ModelConfig(source="shapes", trainable="lora", quantization="int8")
+
+    with pytest.raises(UserError, match=r"quantization=int8 is for the transformers of .*'shapes' has a UNet"):
+        check_model(model, SamplingConfig(num_steps=4))
+
+
 def test_an_editing_model_is_refused(family_folder, tmp_path):
     folder = shutil.copytree(family_folder("flux-dev"), tmp_path / "model")
     edit(folder / "transformer" / "config.json", in_channels=24)

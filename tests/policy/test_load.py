@@ -346,3 +346,21 @@ load_policy(config.model, config.sampling, seed=0)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert "torchvision" not in done.stderr
+
+
+def test_channels_last_changes_the_order_in_memory_of_convolutions_and_not_what_is_saved(tmp_path):
+    plain, last = (
+        load_policy(ModelConfig(channels_last=enabled, device="cpu"), SAMPLING, seed=0) for enabled in (False, True)
+    )
+    last.keep_reference()
+
+    with torch.no_grad():
+        expected, given, reference = (
+            denoise(*inputs(plain)) for denoise in (plain.denoiser(), last.denoiser(), last.reference_denoiser())
+        )
+    digests = [save_tensors(policy.trainable(), tmp_path / "weights") for policy in (plain, last)]
+
+    assert last.network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(given, reference)
+    assert digests[0] == digests[1]

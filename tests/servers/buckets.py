@@ -7,11 +7,12 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from servers.faults import Action, Fault, Request
+from servers.loopback import LoopbackServer
 
 
 class Response(NamedTuple):
@@ -109,29 +110,19 @@ class BucketHandler(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-class BucketServer(ThreadingHTTPServer):
+class BucketServer(LoopbackServer):
     """The server; `faults` may be added at any time, `requests` are those that arrived."""
 
-    daemon_threads = True
     request_queue_size = 64
     scheme = ""
 
     def __init__(self, handler: type[BucketHandler], port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+        super().__init__(handler, port)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.page_size: int | None = None  # of listings; the service's own, if None
         self.lock = threading.RLock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
         self.uri = f"{self.scheme}://bucket"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
     @property
     def environment(self) -> dict[str, str]:

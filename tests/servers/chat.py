@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from servers.loopback import LoopbackServer
 
 Picture = NDArray[np.uint8]
 Judge = Callable[[str, list[Picture]], str]
@@ -31,33 +31,19 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class ChatServer(ThreadingHTTPServer):
+class ChatServer(LoopbackServer):
     """Serves http://127.0.0.1:PORT/v1/chat/completions; a request that breaks the protocol is answered with 400.
 
     faults: answers of the next requests.
     seen: bodies of the requests that were answered with a completion.
     """
 
-    daemon_threads = True
-
     def __init__(self, judge: Judge, key: str = "") -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
+        self.url += "/v1"
         self.judge, self.key = judge, key
         self.faults: list[Fault] = []
         self.seen: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        """The address before /chat/completions."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

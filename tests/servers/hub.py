@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Mapping
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from servers.loopback import LoopbackServer
 
 Files = dict[str, bytes]
 """Path in the repository -> content."""
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LoopbackServer):
     """Serves http://127.0.0.1:PORT; `gated` and `down` name repositories that answer 403 and 503.
 
     commits: repository -> commit -> files; the newest commit is the last one, and `main` leads to it.
     requests: method and path of each request.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.commits: dict[str, dict[str, Files]] = {}
         self.gated: set[str] = set()
         self.down: set[str] = set()
         self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        """HF_ENDPOINT."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def commit(self, repository: str, files: Mapping[str, bytes]) -> str:
         """Add a commit with these files; returns its id."""
@@ -43,14 +37,6 @@ class HubServer(ThreadingHTTPServer):
         name = sha1(f"{repository} {len(commits)}".encode(), usedforsecurity=False).hexdigest()
         commits[name] = dict(files)
         return name
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,13 +12,13 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Self
 
 import yaml
+from servers.loopback import LoopbackServer
 from servers.trainjob_rules import WEBHOOK, Manifest, refusal_of_schema, refusal_of_webhook
 
 TRAINJOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/([^/]+))?$")
@@ -41,25 +41,23 @@ class KubernetesServer:
         # (status code, message or whole answer): sent instead of an answer to the request
         self.answers: list[tuple[int, str | Manifest]] = []
         self.requests: list[tuple[str, str | None]] = []  # (method, name of the job; None if it is created)
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = LoopbackServer(_handler(self))
         self.kubeconfig = self.folder / "kubeconfig"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        url = f"http://127.0.0.1:{self._http.server_port}"
+        self._http.__enter__()
         context = {"cluster": "loopback", "user": "tester", "namespace": "team"}
         config = {
             "current-context": "here",
             "contexts": [{"name": "here", "context": context}],
-            "clusters": [{"name": "loopback", "cluster": {"server": url}}],
+            "clusters": [{"name": "loopback", "cluster": {"server": self._http.url}}],
             "users": [{"name": "tester", "user": {"token": "secret"}}],
         }
         self.kubeconfig.write_text(yaml.safe_dump(config))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        self._http.__exit__()
         for name in list(self.nodes):
             self.end(name)
 

@@ -7,9 +7,11 @@ import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
+
+from servers.loopback import LoopbackServer
 
 JsonObject = dict[str, Any]
 Query = dict[str, str]
@@ -71,16 +73,14 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
 
-class RestServer(ThreadingHTTPServer):
+class RestServer(LoopbackServer):
     """Serves `routes`: (method, path pattern) -> name of a method (groups, query, body) -> JSON object.
 
     The body of a request is a JSON object, None if there is none, or Multipart.
     """
 
-    daemon_threads = True
-
     def __init__(self, routes: Mapping[tuple[str, str], str]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self._routes = routes
         self.requests: list[tuple[str, str, str | None]] = []  # (method, path, Authorization)
         self.token: str | None = None  # required of every request
@@ -88,15 +88,6 @@ class RestServer(ThreadingHTTPServer):
         self.refuse_next: str | None = None  # method: answered with 503
         self.lose_next_answer_to: str | None = None  # method: done, but the connection breaks before the answer
         self.lock = threading.RLock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
     def error(self, status: int, message: str) -> JsonObject:
         """The body of an error."""

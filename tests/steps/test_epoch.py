@@ -8,6 +8,7 @@ import pytest
 from reward_finetuning.config import TrainingError
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import RunDirectory
+from reward_finetuning.training.learner import learner_at
 
 
 def test_an_epoch_changes_the_policy_and_moves_latest(tasks):
@@ -137,3 +138,14 @@ def test_a_diverging_policy_is_never_committed_and_never_the_latest(tasks, train
 
     assert one.run.latest().epoch == 0
     assert one.run.store.manifest(one.run.name(1, "policy")) is None
+
+
+def test_channels_last_moments_are_read_back_in_the_format_of_their_weights(tasks):
+    one = tasks(model={"channels_last": True})
+    after = one.epoch(one.begin())
+
+    learner = learner_at(one.run, after, keep_reference=False)
+
+    moments = [first for first, _, _ in learner.engine.moments()]
+    assert [each.stride() for each in moments] == [each.stride() for each in learner.policy.trainable().values()]
+    assert one.epoch(one.begin()).epoch == 2

@@ -35,4 +35,4 @@ def test_a_stamp_changes_with_size_time_and_file(tmp_path):
     other.replace(path)
 
     assert stamp(path) != before  # of the same size and time, but another file
-    assert stamp(tmp_path / "nowhere")[1:] == (0, 0, 0)
+    assert stamp(tmp_path / "nowhere")[1:] == (0, 0, 0, 0)

@@ -1,8 +1,8 @@
 """Which model is finetuned, and which of its weights."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from reward_finetuning.config.base import Frozen
 from reward_finetuning.config.locations import Location
@@ -64,6 +64,46 @@ class ModelConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
 
+    quantization: Literal["none", "int8"] = "none"
+    """`int8`: the frozen linear layers of a transformer (Stable Diffusion 3, FLUX) are in 8 bits, by bitsandbytes (the
+    extra `8bit`); for `lora` alone. An exported LoRA is for the model as it is, without quantization."""
+
     offload: bool = False
     """Text encoders and the VAE stay in the memory of the host, and are on the GPU only while they encode or decode. It
     saves GPU memory while the network is sampled from or trained, and costs a copy to the GPU at each use."""
+
+    prompt_cache: bool = False
+    """Keep encoded prompts on the local disk, in `$RFT_CACHE` (docs/storage.md), for the other tasks of the run and for
+    later runs with the same text encoders. The text encoders are loaded only for prompts that are not there. The
+    numbers are the same. A prompt of Stable Diffusion 3 or FLUX has 3 to 8 MB."""
+
+    compile: bool = False
+    """Compile the UNet or transformer by torch.compile, of the policy and of the reference, to sample and to train. The
+    first batch of each shape takes up to minutes, which are logged apart (`sample/compile_seconds`,
+    `train/compile_seconds`). Log-probs change in their last bits. It needs a C++ compiler, on a GPU Triton."""
+
+    channels_last: bool = False
+    """Keep the weights of a UNet's convolutions with the channels last in memory, which tensor cores read without a
+    copy. Log-probs change in their last bits."""
+
+    tf32: bool = False
+    """On a GPU, let the UNet or transformer multiply float32 matrices in TF32, which has 10 bits of mantissa. The check
+    of replayed log-probs refuses it where `objective.clip_range` is too small for that."""
+
+    @model_validator(mode="after")
+    def _trained_weights_are_not_quantized(self) -> Self:
+        if self.quantization != "none" and self.trainable == "full":
+            raise ValueError(
+                f"quantization={self.quantization} is for frozen weights, and trainable is full: set trainable: lora, "
+                "or quantization: none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_layers_are_not_compiled(self) -> Self:
+        if self.quantization != "none" and self.compile:
+            raise ValueError(
+                f"quantization={self.quantization} is not supported with compile, which does not know the kernels of "
+                "bitsandbytes: set compile: false, or quantization: none"
+            )
+        return self

@@ -183,6 +183,8 @@ def _training(policy: Provenance, pipeline: str) -> str:
     network = "UNet" if ARCHITECTURES[pipeline].network == "unet" else "transformer"
     full = f"all {network} weights"
     trained = f"LoRA of rank {config.model.lora.rank}" if config.model.trainable == "lora" else full
+    if config.model.quantization != "none":
+        trained += f", on a base in {config.model.quantization}, which an export does not have"
     facts = {
         "Base model": _base(config) + (f", revision {config.model.revision}" if config.model.revision else ""),
         "Started from": config.model.adapter or "the base model",

@@ -67,7 +67,7 @@ def export_weights(
         UserError: a single file of a model that has no such format here.
     """
     config = run.config
-    model = config.model.model_copy(update={"dtype": "float32", "device": "cpu"})
+    model = config.model.model_copy(update={"dtype": "float32", "device": "cpu", "quantization": "none"})
     pipeline = load_pipeline(model, safety_checker=True)
     name = network_name(pipeline)
     if form == "file" and name != "unet":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reward_finetuning.config.errors import UserError
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 
 _SIZE = 128
@@ -109,6 +110,23 @@ def check_guidance(network: Mapping[str, Any], sampling: SamplingConfig, archite
     if architecture.is_packed and not network.get("guidance_embeds", False) and sampling.guidance_scale != 1.0:
         raise UserError(
             f"sampling.guidance_scale is {sampling.guidance_scale:g}, but this model takes no guidance: set it to 1"
+        )
+
+
+def check_fit(model: ModelConfig, architecture: Architecture) -> None:
+    """Refuse settings that the network has nothing for: few linear layers of a UNet, no convolutions of a transformer.
+
+    Raises:
+        UserError: with what to set.
+    """
+    if model.quantization != "none" and not architecture.is_flow:
+        raise UserError(
+            f"model.quantization={model.quantization} is for the transformers of Stable Diffusion 3 and FLUX, and "
+            f"model.source {model.source!r} has a UNet: set it to none"
+        )
+    if model.channels_last and architecture.is_flow:
+        raise UserError(
+            "model.channels_last is for the convolutions of a UNet; this model has a transformer: remove it"
         )
 
 

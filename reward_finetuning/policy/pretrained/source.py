@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,7 +12,7 @@ from pathlib import Path
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.pretrained.architecture import check_guidance, geometry
+from reward_finetuning.policy.pretrained.architecture import check_fit, check_guidance, geometry
 from reward_finetuning.policy.pretrained.folder import (
     architecture_of,
     check_folder,
@@ -22,6 +23,7 @@ from reward_finetuning.policy.pretrained.folder import (
 )
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
 from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
+from reward_finetuning.storage.entries import Entries
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
@@ -107,6 +109,30 @@ def model_digests(model: ModelConfig) -> dict[str, str]:
     return {MODEL: model_digest(model)} | index
 
 
+def text_digest(model: ModelConfig, entries: Entries) -> str:
+    """Identity of the text encoders and tokenizers: sha256 over their files, or `id@commit` of a hub.
+
+    Args:
+        model: whose.
+        entries: keep the digest for as long as no file changes, because T5-XXL has up to 19 GB.
+    """
+    source = locate(model)
+    if source is None:
+        return f"{model.source}@{pinned_revision(model)}"
+    if source.is_file():
+        return model_digest(model.model_copy(update={"adapter": None}))
+    parts = [part for part in source.iterdir() if part.name.startswith(("text_encoder", "tokenizer"))]
+    files = [file for part in sorted(parts) for file in files_below(part) if not _hidden(file, source)]
+    files.append(source / "model_index.json")
+    stamps = [(str(path.absolute()), *numbers) for path, *numbers in map(stamp, files)]
+    key = sha256(json.dumps(["digest", stamps]).encode()).hexdigest()
+    if (known := entries.read(key)) is not None:
+        return known.decode()
+    digest = _digest(source, files)
+    entries.write(key, digest.encode())
+    return digest
+
+
 def adapter_file(model: ModelConfig) -> Path:
     """The file of `model.adapter`.
 
@@ -144,6 +170,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     architecture = architecture_of(configs)
     network, vae = network_config(configs, architecture.network), network_config(configs, "vae")
     check_networks(network, vae, model.source, architecture)
+    check_fit(model, architecture)
     check_guidance(network, sampling, architecture)
     sizes = geometry(architecture, network, vae, sampling) if architecture.is_flow else None
     sampler_grid(scheduler_config(configs), sampling, architecture, sizes)

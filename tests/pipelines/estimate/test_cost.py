@@ -237,10 +237,15 @@ def test_the_transformers_costs_are_those_that_torch_counts_on_the_real_architec
 
     network = NETWORKS[family]
     assert sum(weight.numel() for weight in transformer.parameters()) == network.parameters
+    blocks = [child for child in transformer.children() if isinstance(child, torch.nn.ModuleList)]
+    linear = [layer for block in blocks for layer in block.modules() if isinstance(layer, torch.nn.Linear)]
+    assert sum(layer.weight.numel() for layer in linear) == network.quantized_parameters
     assert counted.get_total_flops() == pytest.approx(network.flops(48 * 64), rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "memory"), [("sd35-medium-prdp", 40), ("flux-dev-prdp", 80)])
+@pytest.mark.parametrize(
+    ("name", "memory"), [("sd35-medium-prdp", 40), ("sd35-medium-prdp-geneval-like", 40), ("flux-dev-prdp", 80)]
+)
 def test_the_run_files_of_flow_models_are_costed_and_fit(name, memory):
     from pathlib import Path
 
@@ -263,6 +268,20 @@ def test_8_bit_adamw_saves_six_bytes_per_trained_weight(tmp_path):
     assert exact.roles["train"].memory - saving.roles["train"].memory == pytest.approx(saved)
     assert exact.disk > saving.disk
     assert exact.hours == saving.hours
+
+
+def test_8_bit_weights_of_the_base_take_half_of_those_in_bfloat16(tmp_path):
+    def memory(quantization):
+        model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora", "dtype": "bfloat16"}
+        config = run(tmp_path, model=model | {"quantization": quantization})
+        return {name: role.memory for name, role in estimate(config, H100).roles.items()}
+
+    plain, quantized = memory("none"), memory("int8")
+
+    saved = NETWORKS["flux"].quantized_parameters / 1e9
+    assert 0.49 * NETWORKS["flux"].parameters * 2 / 1e9 < saved
+    for role in ("sample", "train", "evaluate"):
+        assert plain[role] - quantized[role] == pytest.approx(saved)
 
 
 def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_forward_pass_and_saves_memory(tmp_path):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from reward_finetuning.config.sections.model import ModelConfig
+from reward_finetuning.policy.offload import Placement
+from reward_finetuning.policy.pipeline import add_text_encoders
+from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
 from reward_finetuning.records import Conditioning
 
 _T5_TOKENS = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
@@ -14,6 +20,34 @@ _T5_TOKENS = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 
 Sources = dict[str, Tensor]
 """Text encoder -> its part of the result, to check."""
+
+
+class TextEncoders:
+    """The frozen text encoders of a pipeline, in the type of the run."""
+
+    def __init__(self, pipeline: Any, model: ModelConfig, placement: Placement) -> None:
+        """Move the text encoders home; if the pipeline was loaded without them, nothing happens before `at_work`."""
+        self._pipeline, self._model, self._placement = pipeline, model, placement
+        self._names = ARCHITECTURES[type(pipeline).__name__].text_encoders
+        self._freeze()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Have the text encoders on the device, loaded if they are not."""
+        if self._pipeline.text_encoder is None:
+            add_text_encoders(self._pipeline, self._model)
+            self._freeze()
+        with self._placement.at_work(self._present()):
+            yield
+
+    def _freeze(self) -> None:
+        for encoder in self._present():
+            encoder.to(self._placement.home, getattr(torch, self._model.dtype)).eval().requires_grad_(
+                requires_grad=False
+            )
+
+    def _present(self) -> list[Any]:
+        return [encoder for name in self._names if (encoder := getattr(self._pipeline, name)) is not None]
 
 
 def encode_prompt(

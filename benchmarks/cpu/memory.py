@@ -1,6 +1,6 @@
 """Peak memory of an epoch's training above the loaded, idle program, by denoising steps and images.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory.py
+    OMP_NUM_THREADS=1 python benchmarks/cpu/memory.py
 
 Latents of Stable Diffusion at 512 x 512 (4 x 64 x 64), random, in the files that sampling writes; a UNet of a few
 channels with random weights. A fresh process per line loads the policy, its optimizer and its objective, notes its
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,23 +134,32 @@ def train(run: RunDirectory) -> dict[str, float]:
     return {"idle": idle[0], "peak": resident("VmHWM")}
 
 
-def main() -> None:
-    """Print a table."""
-    print("| images | T | latents, MB | idle, MB | peak above idle, MB |\n|---|---|---|---|---|", flush=True)
+def measure(images: Sequence[int], steps: Sequence[int]) -> Iterator[dict[str, float]]:
+    """Per number of images and T: megabytes of the latents, of the idle program, and of the peak above it."""
     with TemporaryDirectory() as folder:
         write_model(Path(folder) / "model")
-        for num_images in IMAGES:
-            for num_steps in STEPS:
+        for num_images in images:
+            for num_steps in steps:
                 tree = config(Path(folder), num_steps, num_images)
                 write_epoch(RunDirectory(tree))
                 command = [sys.executable, __file__, tree.model_dump_json()]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 measured = json.loads(done.stdout.splitlines()[-1])
-                latents = num_images * (num_steps + 1) * 4 * np.prod(SHAPE) / MEGABYTE
-                above = measured["peak"] - measured["idle"]
-                print(
-                    f"| {num_images} | {num_steps} | {latents:.0f} | {measured['idle']:.0f} | {above:.0f} |", flush=True
-                )
+                latents = num_images * (num_steps + 1) * 4 * float(np.prod(SHAPE)) / MEGABYTE
+                yield {
+                    "images": num_images,
+                    "steps": num_steps,
+                    "latents": latents,
+                    "idle": measured["idle"],
+                    "above": measured["peak"] - measured["idle"],
+                }
+
+
+def main() -> None:
+    """Print a table."""
+    print("| images | T | latents, MB | idle, MB | peak above idle, MB |\n|---|---|---|---|---|", flush=True)
+    for row in measure(IMAGES, STEPS):
+        print(f"| {' | '.join(f'{value:.0f}' for value in row.values())} |", flush=True)
 
 
 if __name__ == "__main__":

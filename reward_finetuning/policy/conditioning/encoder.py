@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from reward_finetuning.config.display import shown
+from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.events import report_warning
+from reward_finetuning.policy.conditioning.embedding_cache import EmbeddingCache
+from reward_finetuning.policy.conditioning.text_encoders import TextEncoders, encode_prompt, reader
 from reward_finetuning.policy.denoiser import joined
 from reward_finetuning.policy.finite import check_outputs
 from reward_finetuning.policy.offload import Placement
-from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
-from reward_finetuning.policy.text_encoders import encode_prompt, reader
 from reward_finetuning.records import Conditioning
 
 _MOST_ROWS = 1024
@@ -29,17 +30,17 @@ _MOST_WARNINGS = 5
 class PromptEncoder:
     """Encodes each prompt once, and alone: in a batch of another size the last bits would differ."""
 
-    def __init__(self, pipeline: Any, placement: Placement, *, max_sequence_length: int | None = None) -> None:
+    def __init__(self, pipeline: Any, model: ModelConfig, placement: Placement) -> None:
         """Use the text encoders of a pipeline of ARCHITECTURES, as they are.
 
         Args:
-            pipeline: whose.
+            pipeline: whose. If it was loaded without text encoders, they are loaded when a prompt is not in the cache.
+            model: its settings.
             placement: where they encode, and where they are in between.
-            max_sequence_length: tokens that T5 reads; the pipeline's own default when not given.
         """
-        self._pipeline, self._placement, self._limit = pipeline, placement, max_sequence_length
-        names = ARCHITECTURES[type(pipeline).__name__].text_encoders
-        self._encoders = [encoder for name in names if (encoder := getattr(pipeline, name)) is not None]
+        self._pipeline, self._placement, self._limit = pipeline, placement, model.max_sequence_length
+        self._encoders = TextEncoders(pipeline, model, placement)
+        self._cache = EmbeddingCache(pipeline, model, placement.device) if model.prompt_cache else None
         self._rows: dict[str, Conditioning] = {}
         self._cut: dict[tuple[int, ...], str] = {}  # what is left of a long prompt -> the first prompt it is of
         self._warnings = 0
@@ -50,9 +51,13 @@ class PromptEncoder:
         Raises:
             TrainingError: an embedding is not finite.
         """
-        are_known = all(text in self._rows for text in prompts)
-        with nullcontext() if are_known else self._placement.at_work(self._encoders):
-            return joined([self._row(text) for text in prompts])
+        rows = {text: row for text in dict.fromkeys(prompts) if (row := self._encoded(text)) is not None}
+        missing = [text for text in dict.fromkeys(prompts) if text not in rows]
+        with self._encoders.at_work() if missing else nullcontext():
+            rows |= {text: self._encode(text) for text in missing}
+        for text in prompts:
+            self._keep(text, rows[text])
+        return joined([rows[text] for text in prompts])
 
     def unconditional(self) -> Conditioning:
         """What stands for no prompt in guidance, one row: the empty prompt, or zeros where SDXL's config says so."""
@@ -62,13 +67,19 @@ class PromptEncoder:
         assert empty.pooled is not None
         return Conditioning(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
 
-    def _row(self, text: str) -> Conditioning:
-        row = self._rows.pop(text, None) or self._encode(text)
+    def _encoded(self, text: str) -> Conditioning | None:
+        """The row of a text that was encoded before, by this process or by another one."""
+        if text in self._rows:
+            return self._rows[text]
+        self._report_cut(text)
+        return self._cache.get(text) if self._cache is not None else None
+
+    def _keep(self, text: str, row: Conditioning) -> None:
+        self._rows.pop(text, None)
         self._rows[text] = row  # the newest last
         size = row.embeddings.numel() * row.embeddings.element_size()
         while len(self._rows) > min(_MOST_ROWS, max(1, _MOST_BYTES // size)):
             del self._rows[next(iter(self._rows))]
-        return row
 
     def _report_cut(self, text: str) -> None:
         """Print a warning for a text that is longer than the text encoder reads, and for two that differ only there."""
@@ -89,9 +100,10 @@ class PromptEncoder:
 
     @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
-        self._report_cut(text)
         encoded, sources = encode_prompt(self._pipeline, text, self._placement.device, self._limit)
         for name, embeddings in sources.items():
             encoder = getattr(self._pipeline, name)
             check_outputs("text embeddings", [embeddings], name, encoder, encoder.dtype)
+        if self._cache is not None:
+            self._cache.put(text, encoded)
         return encoded

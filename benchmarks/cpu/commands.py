@@ -1,6 +1,6 @@
 """CPU time of short `rft` commands, and of a small run whose epochs are one task each (fused) or several (split).
 
-    python benchmarks/commands.py
+    python benchmarks/cpu/commands.py
 
 `rft status` reads a run of the built-in model with one evaluated epoch, which is made first (half a minute). The runs
 have three epochs of 32 images; what an epoch costs more when it is split is a third of their difference.
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 REPEATS, RUN_REPEATS = 10, 3
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-RUN = Path(__file__).parents[1] / "pipelines" / "runs" / "shapes-prdp.yaml"
+RUN = Path(__file__).parents[2] / "pipelines" / "runs" / "shapes-prdp.yaml"
 SMALL = ("-o", "loop.epochs=1", "-o", "loop.evaluate_every=1", "-o", "evaluation.images_per_prompt=1")
 COMMANDS = {
     "rft --version": ("--version",),
@@ -28,7 +28,16 @@ COMMANDS = {
     "rft status RUN": ("status", str(RUN), *SMALL),
     "rft compile RUN": ("compile", str(RUN), "--target", "kfp"),
 }
-EPOCHS = ("-o", "loop.epochs=3", "-o", "prompts.prompts_per_epoch=4", "-o", "evaluation.images_per_prompt=1")
+RUNS = {f"rft run RUN -o loop.granularity={granularity}": granularity for granularity in ("fused", "split")}
+NUM_EPOCHS = 3
+EPOCHS = (
+    "-o",
+    f"loop.epochs={NUM_EPOCHS}",
+    "-o",
+    "prompts.prompts_per_epoch=4",
+    "-o",
+    "evaluation.images_per_prompt=1",
+)
 
 
 def rft(arguments: tuple[str, ...], folder: str) -> float:
@@ -43,25 +52,25 @@ def rft(arguments: tuple[str, ...], folder: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    """Print a table: the median and the range of each command."""
+def measure(repeats: int, run_repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each command, and of a fused and a split run, alternating."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with TemporaryDirectory() as folder:
         rft(("run", str(RUN), *SMALL), folder)
-        print("| command | CPU seconds, median | range |\n|---|---|---|")
-        for name, arguments in COMMANDS.items():
-            _row(name, [rft(arguments, folder) for _ in range(REPEATS)])
-        costs: dict[str, list[float]] = {"fused": [], "split": []}
-        for number in range(RUN_REPEATS):
-            for granularity, seconds in costs.items():
+        costs = {name: [rft(arguments, folder) for _ in range(repeats)] for name, arguments in COMMANDS.items()}
+        costs |= {name: [] for name in RUNS}
+        for number in range(run_repeats):
+            for name, granularity in RUNS.items():
                 own = ("-o", f"name={granularity}-{number}", "-o", f"loop.granularity={granularity}")
-                seconds.append(rft(("run", str(RUN), *EPOCHS, *own), folder))
-        for granularity, seconds in costs.items():
-            _row(f"rft run RUN -o loop.granularity={granularity}", seconds)
+                costs[name].append(rft(("run", str(RUN), *EPOCHS, *own), folder))
+    return costs
 
 
-def _row(name: str, seconds: list[float]) -> None:
-    print(f"| `{name}` | {median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |", flush=True)
+def main() -> None:
+    """Print a table: the median and the range of each command."""
+    print("| command | CPU seconds, median | range |\n|---|---|---|")
+    for name, seconds in measure(REPEATS, RUN_REPEATS).items():
+        print(f"| `{name}` | {median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} |")
 
 
 if __name__ == "__main__":

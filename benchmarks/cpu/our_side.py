@@ -1,0 +1,215 @@
+"""The worker that runs this project, and the pipeline of diffusers on the same network. Started by `workers.py`.
+
+python our_side.py MODEL FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jobs import CLIP_RANGE, GUIDANCE, IMAGES_PER_PROMPT, LEARNING_RATE, PROMPTS, RANK, STEPS, Job, Work, serve
+
+from reward_finetuning.config import RunConfig
+from reward_finetuning.diffusion.noise import reference_steps
+from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.sampling import draw_micro_batch
+from reward_finetuning.records import Batch, Stream
+from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.steps.next_epochs import begin
+from reward_finetuning.steps.plan import cut
+from reward_finetuning.steps.reward import score_rollouts
+from reward_finetuning.steps.sample import draw_shard, epoch_samples
+from reward_finetuning.steps.train_epoch import train_on
+from reward_finetuning.storage import Reference, RunDirectory
+from reward_finetuning.storage.artifacts.rewards import read_rewards
+from reward_finetuning.storage.artifacts.rollouts import latents_file, micro_batches_of, read_rollouts, read_samples
+from reward_finetuning.tracking import MemoryTracker
+from reward_finetuning.training.learner import Learner, learner_at
+from reward_finetuning.training.moving_average import Snapshot
+from reward_finetuning.training.processes import Processes
+from reward_finetuning.training.update import learn
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "ddpo": {"name": "ddpo", "clip_range": CLIP_RANGE},
+    "prdp": {"name": "prdp", "clip_range": CLIP_RANGE},
+}
+
+
+def config(model: str, root: Path, job: Job) -> RunConfig:
+    """The run of a job; `variant` names the objective if it is one."""
+    variant = job.variant.split("-")
+    objective = OBJECTIVES.get(variant[0], OBJECTIVES["ddpo"])
+    prompts = root / "prompts.txt"
+    prompts.write_text("\n".join(PROMPTS), encoding="utf-8")
+    kl_share = {"kl_share": 1e-6} if "least" in variant else {}  # one step of one micro-batch
+    return RunConfig.model_validate(
+        {
+            "name": "-".join(str(value) for value in astuple(job) if value != ""),
+            "run_root": str(root / "runs"),
+            "model": {
+                "source": model,
+                "trainable": "lora",
+                "lora": {"rank": RANK, "alpha": RANK},
+                "device": "cpu",
+                "compile": "compiled" in variant,
+            },
+            "prompts": {"train": str(prompts), "prompts_per_epoch": job.images // IMAGES_PER_PROMPT},
+            "sampling": {
+                "num_steps": STEPS,
+                "guidance_scale": GUIDANCE,
+                "images_per_prompt": IMAGES_PER_PROMPT,
+                "micro_batch_size": job.sample_batch,
+                **kl_share,
+            },
+            "reward": {"weights": {"brightness": 1.0}, "scorers": {"brightness": {"use": "jobs:brightness"}}},
+            "objective": objective,
+            "training": {
+                "updates_per_epoch": job.updates,
+                "learning_rate": LEARNING_RATE,
+                "cells_per_batch": job.train_batch,
+            },
+            "loop": {"epochs": 10_000},
+            "tracking": {"enabled": False},
+        }
+    )
+
+
+class Session:
+    """A run of one process, as `run_epochs` keeps it: the learner stays in memory."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        begin(run)
+        self.run, self.latest = run, run.latest()
+        self.learner: Learner = learner_at(run, self.latest, keep_reference=True)
+        self._scorers = cache(lambda: load_scorers(run.config.reward))
+
+    def draw(self) -> tuple[list[Reference], list[Reference]]:
+        """Draw and score the next epoch's images."""
+        parts = cut(self.run.config, self.latest, 1)
+        drawn = [draw_shard(self.run, part, self.latest, lambda: self.learner.policy) for part in parts]
+        return drawn, [score_rollouts(self.run, each, self._scorers) for each in drawn]
+
+    def epoch(self) -> None:
+        """Draw, score and train, checkpoint included."""
+        drawn, scored = self.draw()
+        self.latest = train_on(self.run, self.latest, drawn, scored, lambda: self.learner, Processes(), MemoryTracker())
+
+
+class OurSide:
+    """Prepares jobs; those of one config share a session."""
+
+    def __init__(self, model: str, root: Path) -> None:
+        self._model, self._root = model, root
+        self._sessions: dict[str, Session] = {}
+
+    def prepare(self, job: Job) -> Work:
+        """The work of a job."""
+        run = config(self._model, self._root, job)
+        session = self._sessions.get(run.name) or Session(RunDirectory(run))
+        self._sessions[run.name] = session
+        match job.kind:
+            case "sampling":
+                return _sampling(session, job)
+            case "training":
+                return _training(session)
+            case "epoch":
+                return session.epoch
+            case "network_share":
+                return lambda: _network_share(session)
+        raise ValueError(f"unknown kind of job {job.kind!r}")
+
+
+def _sampling(session: Session, job: Job) -> Work:
+    """Draw as the step `sample` does; `stock` is the pipeline of diffusers."""
+    policy, sampling = session.learner.policy, session.run.config.sampling
+    samples = epoch_samples(session.run, 1)[: job.images]
+    batches = [samples[first : first + job.sample_batch] for first in range(0, len(samples), job.sample_batch)]
+    if job.variant == "stock":
+        return lambda: _stock(policy, [[sample.prompt.text for sample in batch] for batch in batches])
+    reference = None if job.variant == "no-reference" else policy.reference_denoiser()
+    evaluated = reference_steps(0, 1, len(batches), STEPS, share=sampling.kl_share).tolist()
+
+    def draw() -> None:
+        for batch, steps in zip(batches, evaluated, strict=True):
+            draw_micro_batch(
+                policy,
+                batch,
+                sampling,
+                denoise_ref=reference,
+                seed=0,
+                stream=Stream.TRAINING,
+                epoch=1,
+                reference_steps=None if reference is None or job.variant == "all-references" else steps,
+            )
+
+    return draw
+
+
+def _stock(policy: Policy, batches: Sequence[Sequence[str]]) -> None:
+    policy.pipeline.set_progress_bar_config(disable=True)
+    for prompts in batches:
+        policy.pipeline(list(prompts), num_inference_steps=STEPS, guidance_scale=GUIDANCE, eta=1.0, output_type="np")
+
+
+def _training(session: Session) -> Work:
+    """An epoch's updates on rollouts in their files, from the same weights each time."""
+    (drawn,), (scored,) = session.draw()
+    config, learner = session.run.config, session.learner
+    folder, _ = session.run.open(drawn)
+    samples = read_samples(folder)
+    numbers = micro_batches_of(samples, config.sampling.micro_batch_size)
+    rollouts = read_rollouts([folder / latents_file(number) for number in numbers], samples)
+    _, rewards = read_rewards(session.run.open(scored)[0])
+    texts = list(dict.fromkeys(sample.prompt.text for sample in samples))
+    index = torch.tensor([texts.index(sample.prompt.text) for sample in samples])
+    combined = torch.from_numpy(rewards.combined.copy())
+    batch = Batch(rollouts.log_probs, rollouts.log_probs_ref, combined, index, index)
+    start = Snapshot(learner.policy.trainable(), 0)
+
+    def train() -> dict[str, Any]:
+        metrics = learn(learner, rollouts, batch, config, 1, on_policy=True)
+        start.restore()
+        return {"clipped": metrics.get("train/clip_fraction", 0.0)}
+
+    return train
+
+
+def _network_share(session: Session) -> dict[str, Any]:
+    """The share of an epoch's CPU time in the network: its forward passes, and backward passes."""
+    learner, spent = session.learner, [0.0]
+    network, engine = learner.policy.network, learner.engine
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed_call(*arguments: Any, **options: Any) -> Any:
+            before = time.process_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                spent[0] += time.process_time() - before
+
+        return timed_call
+
+    start = time.process_time()
+    network.forward, engine.backward = timed(network.forward), timed(engine.backward)  # type: ignore[method-assign]
+    try:
+        session.epoch()
+    finally:
+        del network.forward, engine.backward
+    return {"share": spent[0] / (time.process_time() - start)}
+
+
+def main(model: str, root: str) -> None:
+    """Serve jobs."""
+    torch.set_num_threads(1)
+    serve(OurSide(model, Path(root)).prepare)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Prompts to what a network is conditioned on."""
