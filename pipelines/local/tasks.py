@@ -1,8 +1,9 @@
-"""Processes of kfp.local's tasks: those that need torch are forked from a server that has imported it already.
+"""Processes of kfp.local's tasks: this project's are forked from a server that has imported torch and MLflow already.
 
 Importing torch, transformers, diffusers and MLflow takes 8 seconds of CPU, which is most of the time of a task of the
 built-in model. kfp.local starts a new interpreter for each task. The server is multiprocessing's: one process without
-threads of Python, started at the first such task and ended with the runner.
+threads of Python, started at the first task and ended with the runner. Tasks without torch are forked as well: they
+need MLflow, and a task with torch follows.
 """
 
 from __future__ import annotations
@@ -74,12 +75,12 @@ def run_task(run: Callable[..., int], full_command: list[str], env_vars: dict[st
     """Run a task's process; returns its exit code, negative for a signal that killed it.
 
     Args:
-        run: kfp's own function of this signature, for the tasks that need no torch, and where `_is_forked` is false.
+        run: kfp's own function of this signature, for components of others, and where `_is_forked` is false.
         full_command: the command of the task.
         env_vars: environment variables of the task.
     """
     task = Task.of_command(full_command)
-    if not _is_forked() or task is None or ROLE_OF_COMPONENT.get(task.component, "light") == "light":
+    if not _is_forked() or task is None or task.component not in ROLE_OF_COMPONENT:
         return int(run(full_command, env_vars))
     process = _server().Process(target=task.run, args=(env_vars or {},), name=task.component)
     process.start()

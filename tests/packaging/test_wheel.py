@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheel")  # in one worker: it is built once
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "components", "pipelines", "reward_finetuning")
 TRAP = 'raise RuntimeError("the packages of the working directory were imported")\n'
@@ -105,7 +107,13 @@ def test_the_wheel_of_the_sdist_has_every_file_of_the_packages(wheel):
 
 @pytest.mark.slow
 def test_a_run_is_trained_reported_and_exported_beside_packages_of_the_same_names(rft):
-    small = ("-o", "loop.epochs=1", "-o", "loop.evaluate_every=1", "-o", "evaluation.images_per_prompt=1")
+    (rft.project / "few.txt").write_text("a red circle\na blue square\n", encoding="utf-8")
+    settings = {
+        "loop.epochs": 1, "loop.evaluate_every": 1,
+        "prompts.prompts_per_epoch": 2, "sampling.images_per_prompt": 2, "sampling.num_steps": 2,
+        "evaluation.prompt_sets": "{heldout: few.txt, train: few.txt}", "evaluation.images_per_prompt": 1,
+    }  # fmt: skip
+    small = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
     assert "shapes-prdp" in rft("runs")
     trained = rft("run", "shapes-prdp", *small)

@@ -13,17 +13,22 @@ import yaml
 
 RUN = {
     "prompts": {"prompts_per_epoch": 3},
-    "sampling": {"num_steps": 4, "guidance_scale": 3.0, "images_per_prompt": 4, "micro_batch_size": 4},
-    "training": {"cells_per_batch": 16, "updates_per_epoch": 2, "learning_rate": 1e-4, "gate_cells": 8},
+    "sampling": {"num_steps": 2, "guidance_scale": 3.0, "images_per_prompt": 4, "micro_batch_size": 4},
+    "training": {"cells_per_batch": 8, "updates_per_epoch": 2, "learning_rate": 1e-4, "gate_cells": 8},
     "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
-    "evaluation": {"prompt_sets": {"heldout": "shapes:heldout"}, "images_per_prompt": 1},
+    "evaluation": {"images_per_prompt": 1},
     "loop": {"epochs": 2, "epochs_per_run": 2, "evaluate_every": 2},
+    "tracking": {"enabled": False},
 }
 
 
 def start(folder, name, **loop):
     path = folder / f"{name}.yaml"
+    prompts = folder / "evaluation.txt"
+    prompts.write_text("a red circle\na blue square\n", encoding="utf-8")
+    evaluation = RUN["evaluation"] | {"prompt_sets": {"few": str(prompts)}}
     config = {"name": name, "run_root": str(folder / "runs"), **RUN, "loop": RUN["loop"] | loop}
+    config["evaluation"] = evaluation
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

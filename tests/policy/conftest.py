@@ -164,3 +164,12 @@ def family_folder(tmp_path_factory):
         return (build if family in FAMILIES else build_flow)(family, tmp_path_factory.mktemp(family))
 
     return cache(folder)
+
+
+@pytest.fixture(scope="session")
+def stock():
+    """Runs programs where diffusers and MLflow are, and nothing of ours."""
+    from servers.stock import Stock
+
+    with Stock() as stock:
+        yield stock

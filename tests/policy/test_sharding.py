@@ -1,12 +1,10 @@
 """Sharded weights: two processes have the gradient of one, and each can evaluate the network alone."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from servers.forks import on_processes, run_program
 
 OBJECTIVES = ["dpok", "prdp", "rwr"]
 """One pass with a reference and a loss of cells; two passes, one branch without gradient; a pass without log-probs."""
@@ -19,9 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharded")]
 def learnt(tmp_path_factory):
     """What tests/training/train_sharded.py computes on two processes with gloo, and alone."""
     output = tmp_path_factory.mktemp("sharded") / "learnt.pt"
-    program = str(Path(__file__).parents[1] / "training" / "train_sharded.py")
-    command = [sys.executable, "-m", "reward_finetuning.training.launch", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*command, program, str(output)], check=True, timeout=600, env=os.environ)
+    on_processes(2, run_program, Path(__file__).parents[1] / "training" / "train_sharded.py", output)
     return torch.load(output, weights_only=False)
 
 

@@ -71,6 +71,9 @@ print(json.dumps(answers | {"first": first, "second": second}))
 """
 
 
+ONE_WORKER = pytest.mark.xdist_group("hub-of-datasets")  # the fixture takes six seconds
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """What reads of a hub give, in a process of its own: the address of the hub is read when its client is imported."""
@@ -86,6 +89,7 @@ def answers(tmp_path_factory):
 
 
 @pytest.mark.slow
+@ONE_WORKER
 def test_a_column_of_a_split_is_read_with_the_commit_that_it_came_from(answers):
     train, test, table = answers["train"], answers["test"], answers["csv"]
 
@@ -96,6 +100,7 @@ def test_a_column_of_a_split_is_read_with_the_commit_that_it_came_from(answers):
 
 
 @pytest.mark.slow
+@ONE_WORKER
 def test_other_content_of_a_branch_is_another_prompt_set_and_a_commit_stays_as_it_is(answers):
     assert answers["moved"]["source"] == f"hf:owner/set@{answers['second']}[train].text"
     assert answers["moved"]["digest"] != answers["train"]["digest"]
@@ -103,6 +108,7 @@ def test_other_content_of_a_branch_is_another_prompt_set_and_a_commit_stays_as_i
 
 
 @pytest.mark.slow
+@ONE_WORKER
 def test_a_commit_that_was_read_needs_no_hub_and_a_branch_without_one_is_worth_a_retry_within_seconds(answers):
     assert answers["requests"] == []
     assert answers["pinned, no hub"] == answers["train"]
@@ -112,6 +118,7 @@ def test_a_commit_that_was_read_needs_no_hub_and_a_branch_without_one_is_worth_a
 
 
 @pytest.mark.slow
+@ONE_WORKER
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,11 @@ def _without_retries(spec: object) -> object:
 if __name__ == "__main__":
     from kfp import local
     from kfp.components import load_component_from_file
+    from kfp.local import subprocess_task_handler as handler
 
+    from reward_finetuning.pipelines.local.tasks import run_task
+
+    handler.run_local_subprocess = partial(run_task, handler.run_local_subprocess)  # forks, as `rft run` does
     folder = Path(sys.argv[1])
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "root"), raise_on_error=True)
     load_component_from_file(str(folder / "package.yaml"))(**json.loads((folder / "parameters.json").read_text()))

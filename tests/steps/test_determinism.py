@@ -1,13 +1,10 @@
 """Every objective: one seed, one policy, however the epochs are cut into tasks, and also after a SIGKILL."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from servers.forks import fork
 
 from reward_finetuning.config import load_config
 from reward_finetuning.steps.run_epochs import run_epochs
@@ -32,6 +29,7 @@ def made(tasks, name, objective, **loop):
         objective={"name": objective, **OBJECTIVES[objective]},
         sampling={"images_per_prompt": 4},
         training={"updates_per_epoch": 2},
+        tracking={"enabled": False},
         loop=loop,
     )
 
@@ -59,17 +57,14 @@ def killed_and_started_again(tasks, objective):
 
 
 def kill_in_epoch_2(one):
-    arguments = {"config": one.config, "plan": one.begin(), "policy": one.path("p"), "report": one.path("report.html")}
-    command = [sys.executable, "-m", "reward_finetuning.steps.run_epochs"]
-    command += [word for name, value in arguments.items() for word in (f"--{name}", value)]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    process = fork(run_epochs, one.config, one.begin(), one.path("p"), one.path("report.html"))
     deadline = time.monotonic() + 300
     while not any(name.startswith(("rollouts-", "rewards-")) for name in one.run.store.names("epochs/0002")):
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.exitcode is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 @pytest.mark.slow

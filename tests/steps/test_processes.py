@@ -1,20 +1,32 @@
-"""The steps on two processes: the same policy within rounding, and an error of one is the error of the step."""
+"""The steps on two processes: the same policy within rounding, and an error of one is the error of the step.
+
+torchrun starts the processes where the test is about an error, and of one successful epoch. It imports torch in each
+of them, so the other epochs are those of forked processes.
+"""
 
 import json
 import os
-import subprocess
 import sys
-import time
 
 import pytest
 from safetensors.torch import load_file
+from servers import forks
 
 from reward_finetuning.config import TrainingError, UserError
+from reward_finetuning.steps import run_epochs as fused
+from reward_finetuning.steps import train_epoch as split
 from reward_finetuning.steps.run_epochs import run_epochs
 
 pytestmark = pytest.mark.slow
 
 TRAINING = {"updates_per_epoch": 2, "max_grad_norm": 1e9}
+QUIET = {"tracking": {"enabled": False}, "sampling": {"num_steps": 2}}
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Lets the steps fork their processes from now on."""
+    return lambda: [monkeypatch.setattr(step, "start", forks.start) for step in (fused, split)]
 
 
 def weights(run, after):
@@ -25,13 +37,14 @@ def distance(one, other):
     return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
 
 
-def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks):
-    alone = tasks(name="alone", training=TRAINING)
+def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks, forked):
+    alone = tasks(name="alone", training=TRAINING, **QUIET)
     plan = alone.begin()
     first, second = (alone.epoch(plan, offset) for offset in range(2))
 
-    two = tasks(name="two", training={**TRAINING, "processes": 2})
+    two = tasks(name="two", training={**TRAINING, "processes": 2}, **QUIET)
     together = two.epoch(two.begin())  # train_epoch on two processes
+    forked()
     run_epochs(two.config, two.begin(), two.path("p"), two.path("report.html"))  # and run_epochs for the second epoch
 
     change = distance(weights(alone.run, first), weights(alone.run, second))
@@ -45,21 +58,22 @@ def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks)
     assert about["bit_exact"].startswith("no: 2 processes")
 
 
-def test_a_checkpoint_of_sharded_weights_resumes_on_one_process_and_the_other_way_round(tasks):
+def test_a_checkpoint_of_sharded_weights_resumes_on_one_process_and_the_other_way_round(tasks, forked):
+    forked()
     whole = {**TRAINING, "processes": 1, "ema_decay": 0.5}
     sharded = {**TRAINING, "processes": 2, "ema_decay": 0.5, "sharding": "fsdp"}
-    alone = tasks(name="alone", training=whole)
+    alone = tasks(name="alone", training=whole, **QUIET)
     plan = alone.begin()
     first, second = (alone.epoch(plan, offset) for offset in range(2))
     change = distance(weights(alone.run, first), weights(alone.run, second))
 
-    two = tasks(name="two", training=sharded)
+    two = tasks(name="two", training=sharded, **QUIET)
     together = two.epoch(two.begin())
-    then_one = tasks(name="two", training=whole)
+    then_one = tasks(name="two", training=whole, **QUIET)
     resumed = then_one.epoch(then_one.begin())
-    one = tasks(name="one", training=whole)
+    one = tasks(name="one", training=whole, **QUIET)
     one.epoch(one.begin())
-    then_two = tasks(name="one", training=sharded)
+    then_two = tasks(name="one", training=sharded, **QUIET)
     run_epochs(then_two.config, then_two.begin(), one.path("p"), one.path("report.html"))
 
     assert distance(weights(two.run, together), weights(alone.run, first)) <= 1e-3 * change
@@ -69,7 +83,7 @@ def test_a_checkpoint_of_sharded_weights_resumes_on_one_process_and_the_other_wa
 
 
 def test_what_stops_training_is_said_and_nothing_is_committed(tasks):
-    one = tasks(training={"processes": 2, "updates_per_epoch": 2, "learning_rate": 1e30})
+    one = tasks(training={"processes": 2, "updates_per_epoch": 2, "learning_rate": 1e30}, **QUIET)
     one.rollouts(one.begin())
 
     with pytest.raises(TrainingError, match="replayed log-probs are not finite"):
@@ -92,19 +106,13 @@ def test_one_failing_process_ends_the_step_with_its_error(tasks, tmp_path, monke
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     monkeypatch.syspath_prepend(str(tmp_path))
     one = tasks(
+        **QUIET,
         training={"processes": 2},
         reward={"weights": {"failing": 1.0}, "scorers": {"failing": {"use": "failing:reward"}}},
     )
-    arguments = {"config": one.config, "plan": one.begin(), "policy": one.path("p"), "report": one.path("r")}
-    command = [sys.executable, "-m", "reward_finetuning.steps.run_epochs"]
-    command += [word for name, value in arguments.items() for word in (f"--{name}", value)]
 
-    started = time.monotonic()
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    with pytest.raises(UserError, match="the second process has no such weights"):
+        run_epochs(one.config, one.begin(), one.path("p"), one.path("r"))
 
-    assert ended.returncode == UserError.exit_code
-    assert ended.stderr.splitlines()[-1].startswith("UserError: ")
-    assert "the second process has no such weights" in ended.stderr.splitlines()[-1]
     assert one.run.latest().epoch == 0
     assert not any(name.endswith("policy") for name in one.run.store.names("epochs/0001"))
-    print(time.monotonic() - started, ended.stderr)

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from reward_finetuning.config import ArtifactError, UserError
@@ -28,6 +30,33 @@ def test_a_run_is_not_continued_with_other_numbers_and_each_key_is_listed(run_co
 
     with pytest.raises(UserError, match=r"model.digest: run has 'm', config says 'x'; seed: run has 0, config says 5"):
         begun(run_config(seed=5), **{"model.digest": "x"})
+
+
+@pytest.mark.parametrize("place", ["disk", "gs", "s3"])
+def test_of_two_that_begin_at_once_with_other_numbers_one_wins_and_the_other_reads_what_differs(
+    run_config, place, request
+):
+    changes = {} if place == "disk" else {"run_root": f"{request.getfixturevalue(place).uri}/runs"}
+    configs = [run_config(seed=seed, **changes) for seed in (1, 2)]
+    both, errors = threading.Barrier(2), {}
+
+    def begin(config):
+        both.wait()
+        try:
+            begun(config)
+        except UserError as error:
+            errors[config.seed] = str(error)
+
+    threads = [threading.Thread(target=begin, args=(config,)) for config in configs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    seed = RunDirectory(configs[0]).describe()["config"]["seed"]
+    (other,) = {1, 2} - {seed}
+    assert errors.keys() == {other}
+    assert f"seed: run has {seed}, config says {other}" in errors[other]
 
 
 def test_a_run_is_not_continued_with_another_model_index(run_config):

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import time
 
 import pytest
 import requests
+from mlflow.tracking import MlflowClient
 
 from reward_finetuning.storage import RunDirectory
 
@@ -81,9 +83,10 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, free_port):
-    """A factory of servers on one store and one port; none is left behind."""
+def server(tmp_path, free_port, _migrated_store):
+    """A factory of servers on one store and one port, for a test that kills them; none is left behind."""
     started = []
+    shutil.copyfile(_migrated_store, tmp_path / "server.db")
 
     def start():
         started.append(Server(tmp_path, free_port))
@@ -94,3 +97,32 @@ def server(tmp_path, free_port):
     for each in started:
         if each.process.poll() is None:
             each.kill()
+
+
+@pytest.fixture(scope="session")
+def _session_server(tmp_path_factory, _migrated_store):
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(_migrated_store, folder / "server.db")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = Server(folder, port)
+    server.wait()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server_uri(_session_server):
+    """A server that lives as long as the session, without experiments and models of other tests.
+
+    Its tests are of the xdist_group "mlflow-server", so that one server is started.
+    """
+    yield _session_server.uri
+    client = MlflowClient(_session_server.uri)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    for experiment in client.search_experiments():
+        if experiment.name != "Default":
+            client.rename_experiment(experiment.experiment_id, f"{experiment.name} {experiment.experiment_id}")
+            client.delete_experiment(experiment.experiment_id)

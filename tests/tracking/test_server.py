@@ -53,9 +53,9 @@ def test_a_server_that_is_down_costs_neither_time_nor_points(begun, server, free
 
 
 @pytest.mark.slow
-def test_two_writers_at_once_and_a_resumed_run_end_in_one_run_with_every_point_once(begun, server, free_port):
-    server()
-    run = begun(tracking={"uri": f"http://127.0.0.1:{free_port}", "timeout_seconds": 30})
+@pytest.mark.xdist_group("mlflow-server")
+def test_two_writers_at_once_and_a_resumed_run_end_in_one_run_with_every_point_once(begun, server_uri):
+    run = begun(tracking={"uri": server_uri, "timeout_seconds": 30})
     config = run.config.model_dump_json()
 
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, config, name]) for name in ("sample", "train")]
@@ -76,12 +76,12 @@ def test_two_writers_at_once_and_a_resumed_run_end_in_one_run_with_every_point_o
 
 
 @pytest.mark.slow
-def test_pictures_pages_and_the_champion_go_through_the_server(nudged_run, server, free_port, tmp_path):
-    server()
+@pytest.mark.xdist_group("mlflow-server")
+def test_pictures_pages_and_the_champion_go_through_the_server(nudged_run, server_uri, tmp_path):
     run = nudged_run(
         {1: 0.5},
         model={"trainable": "lora"},
-        tracking={"uri": f"http://127.0.0.1:{free_port}", "timeout_seconds": 30},
+        tracking={"uri": server_uri, "timeout_seconds": 30},
         evaluation={"images_per_prompt": 8},
         promotion={"keep_on": []},
     )

@@ -21,8 +21,9 @@ def plugin(monkeypatch):
 
 
 @pytest.mark.slow
-def test_lineage_and_task_runs_are_linked_in_the_plugins_experiment(begun, server, free_port, plugin, monkeypatch):
-    uri = server().uri
+@pytest.mark.xdist_group("mlflow-server")
+def test_lineage_and_task_runs_are_linked_in_the_plugins_experiment(begun, server_uri, plugin, monkeypatch):
+    uri = server_uri
     client = MlflowClient(uri)
     experiment = client.create_experiment("of the pipelines")
     tasks = [client.create_run(experiment, run_name=name) for name in ("run-epochs-1", "run-epochs-2")]

@@ -1,12 +1,10 @@
 """Two processes learn what one does: in the gradient, in the update, and in every number that is reported."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from servers.forks import on_processes, run_program
 
 from reward_finetuning.config import TrainingError
 from reward_finetuning.objectives.two_pass import ALONE, Share
@@ -22,9 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two-processes")]
 def learnt(tmp_path_factory):
     """What `train_together.py` found on two processes, by rank, and alone."""
     output = tmp_path_factory.mktemp("together") / "learnt.pt"
-    program = str(Path(__file__).with_name("train_together.py"))
-    command = [sys.executable, "-m", "reward_finetuning.training.launch", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*command, program, str(output)], check=True, timeout=600, env=os.environ)
+    on_processes(2, run_program, Path(__file__).with_name("train_together.py"), output)
     return torch.load(output, weights_only=False)
 
 

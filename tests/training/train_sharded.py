@@ -1,4 +1,4 @@
-"""Run by torchrun: the gradient of sharded weights, and that of one process with whole weights, into one file."""
+"""Run on two processes: the gradient of sharded weights, and that of one process with whole weights, into one file."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run by torchrun: what all processes learn together, and what the first one learns alone, into one file.
+"""Run on two processes: what all processes learn together, and what the first one learns alone, into one file.
 
 Every objective on one small batch: the gradient in float64 and float32, and the weights after two updates in float32.
 """

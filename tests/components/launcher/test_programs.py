@@ -22,6 +22,10 @@ TWO_NODES = {
 }
 
 
+ONE_NODE = json.dumps(TWO_NODES | {"num_nodes": 1})
+"""Each process of a node imports torch, so only one job has two."""
+
+
 @pytest.fixture
 def job():
     return json.dumps(TWO_NODES)
@@ -30,7 +34,9 @@ def job():
 @pytest.mark.slow
 def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config, tmp_path, job, monkeypatch):
     server.executes = True
-    config = run_config(loop={"num_shards": 2, "granularity": "split"}, tracking={"enabled": False})
+    config = run_config(
+        loop={"num_shards": 2, "granularity": "split"}, sampling={"num_steps": 2}, tracking={"enabled": False}
+    )
     text, paths = config.model_dump_json(), {name: str(tmp_path / name) for name in ("policy", "next", "report")}
     begun = next_epochs(text, paths["policy"])
     scored = [str(tmp_path / f"rewards-{number}") for number in range(2)]
@@ -50,7 +56,7 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     assert server.made() == 1  # what is done is not launched again
 
     shown = {name: str(tmp_path / name) for name in ("report", "metrics", "summary")}
-    launch_run_epochs(text, next_epochs(text, paths["policy"]).plan, paths["next"], **shown, job=job)
+    launch_run_epochs(text, next_epochs(text, paths["policy"]).plan, paths["next"], **shown, job=ONE_NODE)
     assert "eval/train/reward/gain" in json.loads((tmp_path / "metrics").read_text())
     assert (tmp_path / "summary").read_text().startswith("#")
     assert run.latest().epoch == 2
@@ -58,16 +64,16 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
 
 
 @pytest.mark.slow
-def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(server, run_config, tmp_path, job):
+def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(server, run_config, tmp_path):
     server.executes = True
-    config = run_config()
+    config = run_config(tracking={"enabled": False})
     begun = next_epochs(config.model_dump_json(), str(tmp_path / "policy"))
     draw(begun.run, "1", "0", str(tmp_path / "rewards"))
     (latents,) = (tmp_path / "runs").glob("tiny/epochs/0001/rollouts-*/trajectories-00001.safetensors")
     latents.write_bytes(b"altered")
 
     with pytest.raises(UserError, match=r"trajectories-00001.safetensors"):
-        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job=job)
+        launch_train_epoch(begun.run, "1", str(tmp_path / "next"), job=ONE_NODE)
 
     assert RunDirectory(config).latest().epoch == 0
 

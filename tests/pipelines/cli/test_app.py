@@ -26,15 +26,15 @@ def rft(*arguments, cwd, **variables):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
+def write_run_file(config, folder):
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def run_file(tmp_path, run_config):
-    def make(**changes):
-        config = run_config(**changes).model_dump(mode="json")
-        path = tmp_path / "run.yaml"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        return path
-
-    return make
+    return lambda **changes: write_run_file(run_config(**changes), tmp_path)
 
 
 def bad_model(folder):
@@ -203,36 +203,56 @@ def test_windows_reads_in_one_line_what_is_missing(tmp_path):
     assert "Windows is not supported, because it has no POSIX file locks (fcntl)" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def first_run(run_config_in, tmp_path_factory):
+    """`rft run` of one epoch: its config, its folder, and how it ended."""
+    folder = tmp_path_factory.mktemp("first")
+    config = run_config_in(folder, loop={"epochs": 1, "evaluate_every": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return config, folder, rft("run", write_run_file(config, folder), cwd=folder)
+
+
+@pytest.fixture
+def first_run_here(first_run, tmp_path):
+    """The run file of a copy of that run in the test's own folder."""
+    config, folder, done = first_run
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    return write_run_file(config.model_copy(update={"run_root": str(tmp_path / "runs")}), tmp_path)
+
+
+ONE_RUN = pytest.mark.xdist_group("one-run-of-test-app")
+
+
 @pytest.mark.slow
-def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(run_file, tmp_path):
-    path = run_file()
+@ONE_RUN
+def test_a_run_through_kfp_local_is_done_once_and_goes_on_with_more_epochs(first_run, first_run_here, tmp_path):
+    *_, first = first_run
+    again = rft("run", first_run_here, cwd=tmp_path)
+    more = rft("run", first_run_here, "-o", "loop.epochs=2", cwd=tmp_path)
+    status = rft("status", first_run_here, "-o", "loop.epochs=2", cwd=tmp_path)
 
-    first = rft("run", path, cwd=tmp_path)
-    again = rft("run", path, cwd=tmp_path)
-    more = rft("run", path, "-o", "loop.epochs=3", cwd=tmp_path)
-    status = rft("status", path, "-o", "loop.epochs=3", cwd=tmp_path)
-
-    assert first.returncode == again.returncode == more.returncode == status.returncode == 0, first.stderr + more.stderr
-    assert "epoch 2: reward" in first.stdout
+    assert again.returncode == more.returncode == status.returncode == 0, again.stderr + more.stderr
+    assert "epoch 1: reward" in first.stdout
     assert "report.html" in first.stdout
-    assert "is done: 2 epochs are trained and evaluated; nothing was run" in again.stdout
-    assert "epoch 3: reward" in more.stdout
-    assert "epoch 2:" not in more.stdout
-    assert "epoch 3 of 3" in status.stdout
+    assert "is done: 1 epochs are trained and evaluated; nothing was run" in again.stdout
+    assert "epoch 2: reward" in more.stdout
+    assert "epoch 1:" not in more.stdout
+    assert "epoch 2 of 2" in status.stdout
     assert "pull of the reference" in status.stdout
     assert "<dt>Settings</dt>" in (tmp_path / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_an_altered_artifact_is_named_before_any_work(run_file, tmp_path):
-    path = run_file(loop={"epochs": 1, "evaluate_every": 1})
-    assert rft("run", path, cwd=tmp_path).returncode == 0
+@ONE_RUN
+def test_an_altered_artifact_is_named_before_any_work(first_run_here, tmp_path):
     weights = tmp_path / "runs" / "tiny" / "epochs" / "0001" / "policy" / "policy.safetensors"
     whole = weights.read_bytes()
 
     for damaged, message in ((whole[:-7], "truncated"), (whole[:-1] + b"\x01", "was altered")):
         weights.write_bytes(damaged)
-        done = rft("run", path, "-o", "loop.epochs=2", cwd=tmp_path)
+        done = rft("run", first_run_here, "-o", "loop.epochs=2", cwd=tmp_path)
         assert done.returncode == 2
         assert "policy.safetensors" in done.stderr
         assert message in done.stderr
@@ -241,7 +261,7 @@ def test_an_altered_artifact_is_named_before_any_work(run_file, tmp_path):
 
 @pytest.mark.slow
 def test_an_error_inside_a_task_reaches_the_user_with_its_exit_code(run_file, tmp_path):
-    path = run_file(objective={"clip_range": 1e-9})
+    path = run_file(objective={"clip_range": 1e-9}, tracking={"enabled": False})
 
     done = rft("run", path, cwd=tmp_path)
 

@@ -1,4 +1,4 @@
-"""A weighted sum of three scorers, ours, a plug-in and one over HTTP, through the compiled pipeline."""
+"""A weighted sum of three scorers: ours, a plug-in and one over HTTP. test_reward_sources.py runs one in a pipeline."""
 
 import json
 import os
@@ -10,6 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from reward_finetuning.config import RunConfig
+from reward_finetuning.steps.next_epochs import next_epochs
+from reward_finetuning.steps.run_epochs import run_epochs
 
 PLUGIN = """
 def brevity(images, prompts):
@@ -28,8 +32,10 @@ def served(scorer):
             process.kill()
 
 
-def rft_run(folder, url, **changes):
-    config = {
+def run_tree(folder, url):
+    (folder / "few.txt").write_text("a red circle\na blue square\n", encoding="utf-8")
+    (folder / "brief_rewards.py").write_text(PLUGIN, encoding="utf-8")
+    return {
         "name": "three", "run_root": str(folder / "runs"),
         "prompts": {"prompts_per_epoch": 2},
         "sampling": {"num_steps": 3, "guidance_scale": 3.0, "images_per_prompt": 3, "micro_batch_size": 4},
@@ -37,16 +43,17 @@ def rft_run(folder, url, **changes):
         "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
         "reward": {
             "weights": REWARD,
-            "scorers": {"brevity": {"use": "team_rewards:brevity"}, "far": {"url": url, "retries": 1}},
+            "scorers": {"brevity": {"use": "brief_rewards:brevity"}, "far": {"url": url, "retries": 1}},
         },
         "evaluation": {"prompt_sets": {"few": str(folder / "few.txt")}, "images_per_prompt": 1},
         "loop": {"epochs": 1, "granularity": "fused", "evaluate_every": 1},
-        **changes,
+        "tracking": {"enabled": False},
     }  # fmt: skip
+
+
+def rft_run(folder, url):
     path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    (folder / "few.txt").write_text("a red circle\na blue square\n", encoding="utf-8")
-    (folder / "team_rewards.py").write_text(PLUGIN, encoding="utf-8")
+    path.write_text(yaml.safe_dump(run_tree(folder, url)), encoding="utf-8")
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
@@ -56,11 +63,13 @@ def rft_run(folder, url, **changes):
 
 
 @pytest.mark.slow
-def test_a_run_on_three_scorers_trains_on_their_weighted_sum(tmp_path):
+def test_a_run_on_three_scorers_trains_on_their_weighted_sum(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
     with served("colourfulness") as url:
-        done = rft_run(tmp_path, url)
+        config = RunConfig.model_validate(run_tree(tmp_path, url)).model_dump_json()
+        plan = next_epochs(config, str(tmp_path / "before")).plan
+        run_epochs(config, plan, str(tmp_path / "after"), str(tmp_path / "report.html"))
 
-    assert done.returncode == 0, done.stderr
     epoch = tmp_path / "runs" / "three" / "epochs" / "0001"
     (path,) = epoch.glob("rewards-*/rewards.parquet")
     table = pq.read_table(path).to_pydict()
@@ -68,8 +77,8 @@ def test_a_run_on_three_scorers_trains_on_their_weighted_sum(tmp_path):
     assert np.allclose(table["reward"], sum(REWARD[name] * scores[name] for name in REWARD), rtol=0, atol=1e-15)
     assert all(values.std() > 0 for values in scores.values())
     run = json.loads((tmp_path / "runs" / "three" / "run.json").read_text())
-    assert run["fingerprint"]["reward.scorers.brevity.use"] == "team_rewards:brevity"
-    page = (tmp_path / "runs" / "three" / "report.html").read_text()
+    assert run["fingerprint"]["reward.scorers.brevity.use"] == "brief_rewards:brevity"
+    page = (tmp_path / "report.html").read_text()
     assert "0.5 × brevity, 0.25 × far, 1 × shapes" in page
 
 

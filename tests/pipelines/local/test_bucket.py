@@ -34,11 +34,11 @@ def on_disk(config, folder):
     return checksums(config)
 
 
-def rft(config, folder, cache, *command):
+def start(config, folder, cache):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-m", "reward_finetuning.pipelines.cli", command[0], str(path), *command[1:]],
+        [sys.executable, "-m", "reward_finetuning.pipelines.cli", "run", str(path)],
         cwd=folder,
         env=os.environ | {"RFT_CACHE": str(cache)},
         stdout=subprocess.PIPE,
@@ -81,19 +81,21 @@ def bad_network():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bucket", ["s3"], indirect=True)  # gs: the drill kills and resumes runs there
-def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(tmp_path, run_config, bucket, mlflow_store):
+def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(
+    tmp_path, run_config, bucket, mlflow_store, rft, monkeypatch
+):
     tracking = {"uri": f"sqlite:///{tmp_path}/runs/mlflow.db"}
     expected = on_disk(run_config(tracking={"enabled": False}), tmp_path)
     config = run_config(run_root=f"{bucket.uri}/team/runs", tracking=tracking)
     bucket.faults += [Fault(600.0, "upload", "epochs/0002/policy/manifest"), *bad_network()]
 
-    killed = rft(config, tmp_path, tmp_path / "one-machine", "run")
+    killed = start(config, tmp_path, tmp_path / "one-machine")
     wait_for(lambda: bucket.faults[0].times == 0, killed)  # all of epoch 2 is uploaded, only its manifest is not
     kill(killed)
     failed = sum(fault.times == 0 for fault in bucket.faults[1:])
     bucket.faults += bad_network()
     shutil.rmtree(tmp_path / "one-machine")
-    again = rft(config, tmp_path, tmp_path / "another-machine", "run")
+    again = start(config, tmp_path, tmp_path / "another-machine")
     said, _ = again.communicate(timeout=500)
 
     assert again.returncode == 0, said
@@ -105,10 +107,11 @@ def test_a_run_in_a_bucket_ends_in_the_bits_of_one_on_disk(tmp_path, run_config,
     assert f"page  {page.as_uri()}" in said
     assert page.stat().st_size > 1000
     assert len(list(page.parent.glob("pipeline/*/package.yaml"))) == 2  # one per attempt
-    for command in (["status"], ["report"], ["export", "--to", f"{bucket.uri}/exported"]):
-        reading = rft(config, tmp_path, tmp_path / "a-third-machine", *command)
-        said, _ = reading.communicate(timeout=300)
-        assert reading.returncode == 0, said
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RFT_CACHE", str(tmp_path / "a-third-machine"))
+    for command, *options in (["status"], ["report"], ["export", "--to", f"{bucket.uri}/exported"]):
+        done = rft(command, tmp_path / "run.yaml", *options)
+        assert done.code == 0, done.out + done.err
     assert [name for name in bucket.names() if name.startswith("exported/")]
 
 

@@ -13,12 +13,8 @@ from reward_finetuning.storage import RunDirectory
 RATES = (0.01, 0.5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["disk", "gs", "s3"])
-def test_one_of_two_runs_with_different_settings_wins_and_the_other_names_what_differs(
-    place, run_config, tmp_path, request
-):
-    changes = {} if place == "disk" else {"run_root": f"{request.getfixturevalue(place).uri}/runs"}
+@pytest.mark.slow  # on disk; in buckets: tests/storage/test_run_directory.py
+def test_one_of_two_runs_with_different_settings_wins_and_the_other_names_what_differs(run_config, tmp_path):
     loop = {"epochs": 1, "evaluate_every": 1}
     configs = {
         rate: run_config(
@@ -26,7 +22,6 @@ def test_one_of_two_runs_with_different_settings_wins_and_the_other_names_what_d
             loop=loop,
             tracking={"enabled": False},
             objective={"clip_range": 1.0},
-            **changes,
         )
         for rate in RATES
     }

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,15 @@ def command(body, *, component="draw", script=None):
 
 @pytest.fixture(scope="module", autouse=True)
 def server():
-    """A server that imports little, so that it starts at once."""
+    """A server that imports little, so that it starts at once; a process has one (tests/servers/forks.py)."""
     patch = pytest.MonkeyPatch()
     patch.setattr(tasks, "_IMPORTS", ["kfp.dsl.executor_main"])
     tasks._server.cache_clear()
+    forkserver._forkserver._stop()
     yield
     patch.undo()
     tasks._server.cache_clear()
+    forkserver._forkserver._stop()
 
 
 def refused(*_):
@@ -88,11 +91,11 @@ def test_the_exit_code_is_that_of_the_task(body, code):
 @pytest.mark.parametrize(
     "other",
     [
-        command("pass", component="next_epochs"),
+        command("pass", component="next_epoch"),
         command("pass", script="python3 -m pip install kfp && _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main"),
         ["sh", "-c", "true"],
     ],
-    ids=["a task without torch", "a task that installs packages", "another command"],
+    ids=["a component of others", "a task that installs packages", "another command"],
 )
 def test_other_commands_are_left_to_kfp(other):
     calls = []

@@ -82,9 +82,13 @@ def test_what_is_wrong_is_refused_before_any_run(run_file, tmp_path, options, me
 
 @pytest.mark.slow
 def test_a_search_runs_each_cell_once_and_writes_the_best_as_a_run_file(run_file, tmp_path):
-    first = rft("tune", run_file, "--cells", 1, "--epochs", 1, cwd=tmp_path)
+    prompts = tmp_path / "few.txt"
+    prompts.write_text("a red circle\na blue square\n", encoding="utf-8")
+    few = ("-o", f"prompts.train={prompts}")
+
+    first = rft("tune", run_file, *few, "--cells", 1, "--epochs", 1, cwd=tmp_path)
     results = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "tiny-tune").glob("prdp-*.json")}
-    again = rft("tune", run_file, "--cells", 2, "--epochs", 1, cwd=tmp_path)
+    again = rft("tune", run_file, *few, "--cells", 2, "--epochs", 1, cwd=tmp_path)
 
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     folder = tmp_path / "runs" / "tiny-tune"

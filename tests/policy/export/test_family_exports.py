@@ -1,8 +1,6 @@
 """A run of each UNet family, exported in every form, and drawn by stock diffusers in a process without ours."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,8 @@ from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import Reference, RunDirectory
+
+pytestmark = pytest.mark.xdist_group("stock")  # in one worker: the fixture `stock` imports diffusers
 
 PROMPT = "a red circle"
 STEPS, GUIDANCE = 3, 3.0
@@ -44,7 +44,6 @@ for form, folder in order["exports"].items():
         ).images
     drawn[f"{form}-checked"] = np.array(getattr(pipe, "safety_checker", None) is not None)
 np.savez(order["to"], **drawn)
-assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
 
 
@@ -78,7 +77,7 @@ def ours(run, reference, noise):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", TRAINABLE)
-def test_stock_diffusers_draws_the_policys_picture_from_every_export(family, family_folder, tmp_path):
+def test_stock_diffusers_draws_the_policys_picture_from_every_export(family, family_folder, stock, tmp_path):
     source, trainable = family_folder(family), TRAINABLE[family]
     run = run_epoch(tmp_path, source, trainable)
     policy = policy_of_epoch(run, 1)
@@ -106,11 +105,7 @@ def test_stock_diffusers_draws_the_policys_picture_from_every_export(family, fam
         "start": str(tmp_path / "start.npy"),
         "to": str(tmp_path / "drawn.npz"),
     }
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", STOCK, json.dumps(order)],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    stock.run(STOCK, json.dumps(order), cwd=tmp_path)
     drawn = np.load(tmp_path / "drawn.npz")
 
     latents, picture = ours(run, policy, torch.stack(noise, dim=1))

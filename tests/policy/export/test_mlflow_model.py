@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -25,6 +22,8 @@ from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import Reference, write_reference
 from reward_finetuning.tracking import MlflowTracker
 
+pytestmark = pytest.mark.xdist_group("stock")  # in one worker: the fixture `stock` imports diffusers
+
 PROMPT = "a red circle"
 PYFUNC = """
 import sys
@@ -41,7 +40,6 @@ optional = pd.DataFrame({"prompt": ["a red circle"] * 2, "prompt_id": [None, "x"
 by_text, other = model.predict(optional)
 (same,) = model.predict(pd.DataFrame({"prompt": ["a red circle"]}))
 assert by_text == same != other and same.startswith(b"\\x89PNG")
-assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
 DIFFUSERS = """
 import sys
@@ -59,16 +57,9 @@ drawn = pipe(
     generator=torch.Generator().manual_seed(0), output_type="latent",
 )
 np.save(to, drawn.images.numpy())
-assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
 SAMPLES = (Sample(0, Prompt("one", PROMPT), 0), Sample(1, Prompt("two", PROMPT), 3))
 SAMPLING = {"num_steps": 3, "guidance_scale": 2.0}
-
-
-def isolated(program, *arguments, cwd, **variables):
-    command = [sys.executable, "-I", "-W", "ignore", "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | variables, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def pictures(run, reference, **changes):
@@ -90,13 +81,13 @@ def assert_same(drawn, expected):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_store")
-def test_the_champion_draws_our_pictures_in_a_fresh_process(nudged_run, tmp_path):
+def test_the_champion_draws_our_pictures_in_a_fresh_process(nudged_run, stock, tmp_path):
     run = nudged_run({1: 0.5}, model={"trainable": "lora"}, sampling=SAMPLING, promotion={"keep_on": []})
     policy = policy_of_epoch(run, 1)
     write_reference(str(tmp_path / "policy"), policy)
     promote(run.config.model_dump_json(), str(tmp_path / "policy"))
 
-    isolated(PYFUNC, "models:/tiny@champion", tmp_path, cwd=tmp_path, MLFLOW_TRACKING_URI=MlflowTracker(run).uri)
+    stock.run(PYFUNC, "models:/tiny@champion", tmp_path, cwd=tmp_path, MLFLOW_TRACKING_URI=MlflowTracker(run).uri)
 
     assert_same(read(tmp_path, "default"), pictures(run, policy))
     assert_same(read(tmp_path, "seed"), pictures(run, policy, seed=7))
@@ -106,20 +97,20 @@ def test_the_champion_draws_our_pictures_in_a_fresh_process(nudged_run, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "trainable"), [("sd1", "full"), ("sd2", "lora"), ("sdxl", "lora")])
-def test_each_family_draws_our_pictures(family, trainable, nudged_run, family_folder, tmp_path):
+def test_each_family_draws_our_pictures(family, trainable, nudged_run, family_folder, stock, tmp_path):
     model = {"source": str(family_folder(family)), "trainable": trainable}
     reward = {"weights": {"colourfulness": 1.0}}
     run = nudged_run({1: 0.5}, model=model, sampling=SAMPLING, reward=reward, tracking={"enabled": False})
     policy, folder = policy_of_epoch(run, 1), tmp_path / "model"
 
     export_model(run, policy, folder)
-    isolated(PYFUNC, folder, tmp_path, cwd=tmp_path)
+    stock.run(PYFUNC, folder, tmp_path, cwd=tmp_path)
 
     assert_same(read(tmp_path, "default"), pictures(run, policy))
 
 
 @pytest.mark.slow
-def test_an_adapter_is_loaded_by_the_flavor_diffusers_and_draws_our_latents(nudged_run, tmp_path):
+def test_an_adapter_is_loaded_by_the_flavor_diffusers_and_draws_our_latents(nudged_run, stock, tmp_path):
     base = shutil.copytree(BUILT_IN, tmp_path / "base")
     model = {"source": str(base), "trainable": "lora", "lora": {"rank": 2, "alpha": 8}}
     run = nudged_run({1: 0.5}, model=model, sampling=SAMPLING, tracking={"enabled": False})
@@ -130,7 +121,7 @@ def test_an_adapter_is_loaded_by_the_flavor_diffusers_and_draws_our_latents(nudg
     np.save(tmp_path / "start.npy", noise[:, 0].numpy())
 
     export_model(run, policy, folder)
-    isolated(DIFFUSERS, folder, tmp_path / "drawn.npy", tmp_path / "start.npy", cwd=tmp_path)
+    stock.run(DIFFUSERS, folder, tmp_path / "drawn.npy", tmp_path / "start.npy", cwd=tmp_path)
 
     ours = policy_at(run, policy, keep_reference=False)
     latents = draw(ours.denoiser(), None, noise, ours.encode([PROMPT]), ours.grid).latents[:, -1].numpy()

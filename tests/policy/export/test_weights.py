@@ -1,8 +1,6 @@
 """Exports, read by stock diffusers in a process that cannot import this project."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,6 +18,8 @@ from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import Reference, write_reference
 from reward_finetuning.tracking import MlflowTracker
 
+pytestmark = pytest.mark.xdist_group("stock")  # in one worker: the fixture `stock` imports diffusers
+
 PROMPT = "a red circle"
 STOCK = """
 import json, sys
@@ -36,7 +36,6 @@ drawn = pipe(
     latents=torch.tensor(np.load(order["start"])), generator=torch.Generator().manual_seed(0), output_type="latent",
 )
 np.save(order["to"], drawn.images.numpy())
-assert not any(name.startswith(("reward_finetuning", "pipelines", "components")) for name in sys.modules)
 """
 
 
@@ -59,7 +58,7 @@ def noise(run_config):
 
 
 @pytest.fixture
-def stock(tmp_path, noise, run_config):
+def stock_latents(stock, tmp_path, noise, run_config):
     """Draw with stock diffusers in a process of its own, started where there is nothing of ours."""
 
     def pictures(pipeline, adapter=""):
@@ -75,9 +74,7 @@ def stock(tmp_path, noise, run_config):
             "start": str(tmp_path / "start.npy"),
             "to": str(tmp_path / "drawn.npy"),
         }
-        command = [sys.executable, "-I", "-c", STOCK, json.dumps(order)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-        assert done.returncode == 0, done.stderr
+        stock.run(STOCK, json.dumps(order), cwd=tmp_path)
         return np.load(tmp_path / "drawn.npy")
 
     return pictures
@@ -89,13 +86,15 @@ def header(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["full", "lora", "merged"])
-def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudged_run, tmp_path, noise, stock, form):
+def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(
+    nudged_run, tmp_path, noise, stock_latents, form
+):
     lora = {"rank": 2, "alpha": 8}  # unequal: whoever loses alpha draws another picture
     run = nudged_run({1: 0.5}, model={"trainable": "full" if form == "full" else "lora", "lora": lora})
     policy, folder = policy_of_epoch(run, None), tmp_path / "export"
 
     export_policy(run, policy, folder, merge=form == "merged")
-    drawn = stock(BUILT_IN, adapter=folder) if form == "lora" else stock(folder)
+    drawn = stock_latents(BUILT_IN, adapter=folder) if form == "lora" else stock_latents(folder)
 
     np.testing.assert_allclose(drawn, ours(run, policy, noise), atol=1e-5, rtol=0)
     assert np.abs(drawn - ours(run, Reference(epoch=0), noise)).max() > 1e-2
@@ -103,7 +102,7 @@ def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(nudge
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_store")
-def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, monkeypatch, noise, stock):
+def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path, monkeypatch, noise, stock_latents):
     run = nudged_run(
         {1: 0.5},
         model={"trainable": "lora"},
@@ -117,7 +116,7 @@ def test_the_registered_champion_draws_the_policys_picture(nudged_run, tmp_path,
     monkeypatch.setenv("MLFLOW_TRACKING_URI", MlflowTracker(run).uri)
     folder = download_artifacts("models:/tiny@champion", dst_path=str(tmp_path / "champion"))
 
-    np.testing.assert_allclose(stock(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(stock_latents(folder), ours(run, policy, noise), atol=1e-5, rtol=0)
 
 
 def test_the_matrices_of_an_adapter_are_the_whole_change_for_programs_that_read_no_metadata(nudged_run, tmp_path):

@@ -214,8 +214,12 @@ def test_d11_https_is_served_with_a_deadline_for_the_handshake_too(serving, cert
 
 @pytest.mark.slow
 def test_d11_sigterm_drains_within_20_seconds_whoever_holds_on(rft_serve, tmp_path):
+    drain_seconds = 2.0
     (tmp_path / "endless_scorer.py").write_text(
-        "import pathlib, time\ndef score(images, prompts): pathlib.Path(prompts[0]).touch(); time.sleep(600)\n"
+        "import pathlib, time\n"
+        "from reward_finetuning.rewards.remote import server\n"
+        f"server.DRAIN_SECONDS = {drain_seconds}\n"
+        "def score(images, prompts): pathlib.Path(prompts[0]).touch(); time.sleep(600)\n"
     )
     started_file = tmp_path / "started"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
@@ -236,7 +240,7 @@ def test_d11_sigterm_drains_within_20_seconds_whoever_holds_on(rft_serve, tmp_pa
         for client in idle:
             client.close()
 
-    assert seconds < 20
+    assert seconds - drain_seconds + server.DRAIN_SECONDS < 20
     assert process.returncode == 0
     assert "1 requests were cut off" in rest
 
@@ -246,7 +250,7 @@ def refused(scorer, prompts):
         scorer(IMAGES, prompts)
 
 
-HOSTILE_SECONDS = 20.0
+HOSTILE_SECONDS = 10.0
 
 
 @pytest.mark.slow
@@ -254,7 +258,6 @@ def test_d11_100_hostile_clients_take_neither_memory_nor_the_honest_ones_turn(rf
     over_the_limit = request([flat_png(4096, 4096)] * 5)
     one_too_large = request([flat_png(16_000, 16_000)])
     head = b"POST /v1/score HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
-    until = time.monotonic() + HOSTILE_SECONDS
 
     def post(body):
         def attack(client):
@@ -300,6 +303,7 @@ def test_d11_100_hostile_clients_take_neither_memory_nor_the_honest_ones_turn(rf
     waits = []
     with rft_serve("jpeg_compressibility") as (process, url):
         threading.Thread(target=process.stderr.read, daemon=True).start()
+        until = time.monotonic() + HOSTILE_SECONDS
         scorer = far(url, timeout_seconds=20, retries=4)
         threads = [threading.Thread(target=keep, args=(url, attack), daemon=True) for attack in attacks]
         for thread in threads:
@@ -311,8 +315,8 @@ def test_d11_100_hostile_clients_take_neither_memory_nor_the_honest_ones_turn(rf
             time.sleep(0.2)
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = next(int(line.split()[1]) / 1e6 for line in status.splitlines() if line.startswith("VmHWM"))
-        for thread in threads:
-            thread.join(10)
+    for thread in threads:  # their server is gone, and none of them waits for an answer
+        thread.join(10)
 
     print(f"peak memory {peak:.2f} GB, {len(waits)} honest requests, the longest {max(waits):.2f} s")
     assert peak < 1.5

@@ -74,7 +74,8 @@ def attempts(store, seed):
     return given
 
 
-@pytest.mark.parametrize("seed", range(30))
+# With these seeds every kind of fault happens to uploads, to reads and to metadata; 2 is without a fault.
+@pytest.mark.parametrize("seed", [2, 6, 11, 12, 20, 24, 26])
 def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(bucket, store, seed):
     chance = random.Random(seed)
     bucket.faults += [
