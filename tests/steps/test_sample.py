@@ -5,6 +5,7 @@ import errno
 import pytest
 import torch
 
+from reward_finetuning.config import RetryableError
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.records import Stream
@@ -44,6 +45,6 @@ def test_an_error_of_a_file_that_the_second_thread_writes_ends_sampling(tasks, m
 
     monkeypatch.setattr(sample_step, "write_micro_batch", on_a_full_disk)
 
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(RetryableError, match="No space left on device"):
         sample_step.sample(one.config, "1", "0", one.path("rollouts"))
     assert one.run.store.manifest(artifact_names.rollouts(1, 0, 2)) is None
