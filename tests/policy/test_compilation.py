@@ -92,6 +92,7 @@ def test_the_copy_that_is_the_reference_is_compiled_too(graphs, folder):
     assert graphs
 
 
+@pytest.mark.slow
 def test_a_compiled_epoch_reports_the_time_of_compiling_apart_and_saves_what_an_eager_one_saves(
     graphs, folder, run_config, tmp_path
 ):
