@@ -109,11 +109,16 @@ class OurSide:
         self._model, self._root = model, root
         self._sessions: dict[str, Session] = {}
 
+    def session(self, job: Job) -> Session:
+        """The session of a job's config, begun if there is none."""
+        run = config(self._model, self._root, job)
+        if run.name not in self._sessions:
+            self._sessions[run.name] = Session(RunDirectory(run))
+        return self._sessions[run.name]
+
     def prepare(self, job: Job) -> Work:
         """The work of a job."""
-        run = config(self._model, self._root, job)
-        session = self._sessions.get(run.name) or Session(RunDirectory(run))
-        self._sessions[run.name] = session
+        session = self.session(job)
         match job.kind:
             case "sampling":
                 return _sampling(session, job)

@@ -121,12 +121,13 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _sharded_weights_are_not_compiled(self) -> Self:
-        if self.training.sharding != "none" and self.model.compile:
-            raise ValueError(
-                f"model.compile is not supported with training.sharding={self.training.sharding}, which gathers "
-                "weights between blocks: set model.compile: false, or training.sharding: none"
-            )
+    def _sharded_weights_are_as_they_are_loaded(self) -> Self:
+        for setting in ("compile", "channels_last"):
+            if self.training.sharding != "none" and getattr(self.model, setting):
+                raise ValueError(
+                    f"model.{setting} is not supported with training.sharding={self.training.sharding}, which gathers "
+                    f"weights between blocks: set model.{setting}: false, or training.sharding: none"
+                )
         return self
 
     @model_validator(mode="after")

@@ -98,6 +98,11 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             [],
             r"model.compile is not supported with training.sharding=fsdp.*set model.compile: false",
         ),
+        (
+            "name: a\nmodel: {trainable: full, channels_last: true}\ntraining: {sharding: fsdp}\n",
+            [],
+            r"model.channels_last is not supported with training.sharding=fsdp.*set model.channels_last: false",
+        ),
         ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
         ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
     ],
