@@ -27,7 +27,7 @@ def made(tasks, name, objective, **loop):
     return tasks(
         name=name,
         objective={"name": objective, **OBJECTIVES[objective]},
-        sampling={"images_per_prompt": 4},
+        sampling={"images_per_prompt": 4, "num_steps": 2},
         training={"updates_per_epoch": 2},
         tracking={"enabled": False},
         loop=loop,

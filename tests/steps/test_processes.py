@@ -20,7 +20,7 @@ from reward_finetuning.steps.run_epochs import run_epochs
 pytestmark = pytest.mark.slow
 
 TRAINING = {"updates_per_epoch": 2, "max_grad_norm": 1e9}
-QUIET = {"tracking": {"enabled": False}, "sampling": {"num_steps": 2}}
+QUIET = {"tracking": {"enabled": False}}
 
 
 @pytest.fixture

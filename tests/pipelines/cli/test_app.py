@@ -257,15 +257,3 @@ def test_an_altered_artifact_is_named_before_any_work(first_run_here, tmp_path):
         assert "policy.safetensors" in done.stderr
         assert message in done.stderr
         assert "expected" in done.stderr
-
-
-@pytest.mark.slow
-def test_an_error_inside_a_task_reaches_the_user_with_its_exit_code(run_file, tmp_path):
-    path = run_file(objective={"clip_range": 1e-9}, tracking={"enabled": False})
-
-    done = rft("run", path, cwd=tmp_path)
-
-    assert done.returncode == 3
-    assert "replayed log-probs differ" in done.stderr
-    assert "a retry cannot help" in done.stderr
-    assert "log.txt" in done.stderr

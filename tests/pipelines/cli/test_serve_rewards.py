@@ -92,3 +92,4 @@ def test_a_served_scorer_that_is_gone_ends_the_run_with_code_75(tmp_path):
     assert done.returncode == 75, done.stderr
     assert f"the scorer at {url} failed 2 times, the last time: ConnectionRefusedError" in done.stderr
     assert "run the same command again to resume" in done.stderr
+    assert "log.txt" in done.stderr

@@ -74,9 +74,9 @@ def wait_for(happened, process):
 
 
 def bad_network():
-    """One request in eight fails in one of four ways."""
+    """One request in twelve fails in one of four ways."""
     actions = (503, "reset", 429, "lost")
-    return [Fault(actions[number % 4], after=number * 7 + 3) for number in range(60)]
+    return [Fault(actions[number % 4], after=number * 11 + 3) for number in range(60)]
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from rich.console import Console
 
+from reward_finetuning.failures import BUG
 from reward_finetuning.pipelines.local.folder import Attempt
-from reward_finetuning.pipelines.local.launch import run_once
+from reward_finetuning.pipelines.local.launch import Outcome, run_once
 from reward_finetuning.pipelines.local.runner import Runner
 from reward_finetuning.storage import RunDirectory
 
@@ -132,6 +133,14 @@ def test_a_killed_task_names_the_signal_and_the_likely_cause(attempt):
     assert "a task was killed by signal SIGKILL; most likely the machine had no memory left" in outcome.error
 
 
+def test_the_user_reads_whether_a_retry_can_help():
+    advice = {code: Outcome(code).advice for code in (2, 3, 75, 1)}
+
+    assert advice[2] == advice[3] == "a retry cannot help"
+    assert advice[75] == "run the same command again to resume"
+    assert advice[1] == BUG
+
+
 def test_two_attempts_of_a_run_share_no_file(run_config):
     attempts = [Attempt.begin(RunDirectory(run_config())) for _ in range(2)]
 
@@ -152,13 +161,23 @@ sys.exit(outcome.exit_code)
 """
 
 
+@pytest.fixture
+def without_torch(tmp_path):
+    """Path of modules that keep libraries out, so that the server that `draw` is forked from starts at once."""
+    folder = tmp_path / "without-torch"
+    folder.mkdir()
+    for library in ("diffusers", "mlflow", "torch", "transformers"):
+        (folder / f"{library}.py").write_text("raise ImportError\n")
+    return [str(folder), *sys.path]
+
+
 @pytest.mark.parametrize(
     ("body", "number"),
     [(works_on, signal.SIGTERM), (works_on, signal.SIGHUP), (draw, signal.SIGTERM), (draw, signal.SIGKILL)],
 )
-def test_tasks_end_with_the_launcher(attempt, tmp_path, body, number):
+def test_tasks_end_with_the_launcher(attempt, tmp_path, without_torch, body, number):
     made, pid_file = attempt(body), tmp_path / "pid"
-    environment = os.environ | {"PID_FILE": str(pid_file), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PID_FILE": str(pid_file), "PYTHONPATH": os.pathsep.join(without_torch)}
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test that nohup started ignores it, and so does its child
     launcher = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(made.folder)], stdout=subprocess.PIPE, text=True, env=environment
