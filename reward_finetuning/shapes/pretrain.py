@@ -140,7 +140,7 @@ def _train_on(
         loss_of = partial(flow_loss, pipeline.transformer, parts[1:])
     else:
         parts = [pipeline.unet, pipeline.text_encoder]
-        loss_of = partial(denoising_loss, *parts, pipeline.scheduler)
+        loss_of = partial(denoising_loss, pipeline.unet, pipeline.text_encoder, pipeline.scheduler)
     train(
         [parameter for part in parts for parameter in part.parameters()],
         loss_of,
