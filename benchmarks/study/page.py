@@ -115,12 +115,12 @@ def _slow(arms: Arms) -> Iterator[str]:
         return
     yield (
         "Added after these results, without a rule: online training at 3e-3, the lower learning rate of the grid, instead of 1e-2, on the two kinds on "
-        "which online training is below offline. It tells the settings from the method.\n"
+        "which online training is below offline. It does not help: the learning rate is not what holds them back.\n"
     )
     yield "| arm | seeds | gain, training prompts, by stage | gain at the end | unseen prompts |\n|---|---|---|---|---|"
     for name in rows:
         arm = arms[name]
-        stages = ", ".join(f"{arm.gain(epoch=stage).mean:+.3f}" for stage in (1, 2, 3, 4))
+        stages = ", ".join(f"{arm.gain(epoch=stage).mean:+.3f}" for stage in (1, 2, 3, 4)).replace("-", "−")
         yield f"| {name} | {len(arm.results)} | {stages} | {arm.gain()} | {arm.gain('unseen')} |"
     yield ""
 
