@@ -96,10 +96,11 @@ def _exchange(arms: Arms) -> Iterator[str]:
     if not set(rows.values()) <= arms.keys():
         return
     yield (
-        "Added after these results, without a rule: PRDP stopped in the epoch in which the reward of its rollouts has risen as far as that of "
-        "DDPO's in the last. It tells what β costs from what a larger gain costs.\n"
+        "Added after these results, without a rule: PRDP stopped in the epoch in which the reward of its rollouts has "
+        "risen as far as that of DDPO's in the last. It tells what β costs from what a larger gain costs.\n"
     )
-    yield "| arm | images | gain in colourfulness | change of the pixel reward | KL to the reference |\n|---|---|---|---|---|"
+    yield "| arm | images | gain in colourfulness | change of the pixel reward | KL to the reference |"
+    yield "|---|---|---|---|---|"
     for label, name in rows.items():
         arm = arms[name]
         images = 256 * len(arm.results[0].curve("reward/mean"))
@@ -114,8 +115,9 @@ def _slow(arms: Arms) -> Iterator[str]:
     if not set(rows) <= arms.keys():
         return
     yield (
-        "Added after these results, without a rule: online training at 3e-3, the lower learning rate of the grid, instead of 1e-2, on the two kinds on "
-        "which online training is below offline. It does not help: the learning rate is not what holds them back.\n"
+        "Added after these results, without a rule: online training at 3e-3, the lower learning rate of the grid, "
+        "instead of 1e-2, on the two kinds on which online training is below offline. It does not help: the learning "
+        "rate is not what holds them back.\n"
     )
     yield "| arm | seeds | gain, training prompts, by stage | gain at the end | unseen prompts |\n|---|---|---|---|---|"
     for name in rows:
