@@ -121,23 +121,6 @@ MODELS: dict[str, Model] = {
             "v2.1; its scores are not comparable with v2.0",
         ),
         Model(
-            "hpsv3",
-            {
-                "weights": PublishedFile("HPSv3.safetensors", _HPSV3, 16_600_000_000),
-                "config": PublishedFile("config.json", _QWEN2_VL, 1_200),
-                "vocabulary": PublishedFile("tokenizer.json", _QWEN2_VL, 7_000_000),
-                # The text that asks for a score is published in the code alone.
-                "instruction": PublishedFile(
-                    "data_collator_qwen.py",
-                    _HPSV3_PACKAGE,
-                    8_574,
-                    sha256="b0f936e89f8df652c67d470412e1d9afd27aa711dec85724c19989ac91e7a3e3",
-                    package="hpsv3/dataset/data_collator_qwen.py",
-                ),
-            },
-            "v3, Qwen2-VL-7B; needs about 17 GB in bfloat16",
-        ),
-        Model(
             "image_reward",
             {
                 "weights": PublishedFile("ImageReward.pt", _IMAGE_REWARD, 1_786_880_927),
@@ -158,5 +141,23 @@ MODELS: dict[str, Model] = {
             },
         ),
         Model("clip_score", {**_CLIP_L_FILES, **_CLIP_L_TEXT}),
+        # The last one: what is fetched without a name has the others before it needs the package.
+        Model(
+            "hpsv3",
+            {
+                "weights": PublishedFile("HPSv3.safetensors", _HPSV3, 16_600_000_000),
+                "config": PublishedFile("config.json", _QWEN2_VL, 1_200),
+                "vocabulary": PublishedFile("tokenizer.json", _QWEN2_VL, 7_000_000),
+                # The text that asks for a score is published in the code alone.
+                "instruction": PublishedFile(
+                    "data_collator_qwen.py",
+                    _HPSV3_PACKAGE,
+                    8_574,
+                    sha256="b0f936e89f8df652c67d470412e1d9afd27aa711dec85724c19989ac91e7a3e3",
+                    package="hpsv3/dataset/data_collator_qwen.py",
+                ),
+            },
+            "v3, Qwen2-VL-7B; needs about 17 GB in bfloat16",
+        ),
     )
 }

@@ -15,6 +15,7 @@ def program(step, *arguments):
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | ENVIRONMENT, check=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning:runpy")
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_is_a_program_with_help(step, monkeypatch, capsys):
     for name, value in ENVIRONMENT.items():

@@ -27,8 +27,8 @@ def test_fetch_weights_says_what_from_where_how_big_and_under_which_licence(rft,
     for model in MODELS.values():
         for file in model.files.values():
             assert file.name in done.stdout
-            assert f"{file.repository.name}@{(file.repository.revision or 'main')[:12]}" in done.stdout
-            assert file.repository.licence in done.stdout
+            revision = "" if file.package else f"@{(file.repository.revision or 'main')[:12]}"
+            assert f"{file.repository.name}{revision}  licence: {file.repository.licence}" in done.stdout
     assert "image_reward: 1.79 GB" in done.stdout
     assert "rft fetch-weights --to weights --download" in done.stdout
     assert not (tmp_path / "weights").exists()
