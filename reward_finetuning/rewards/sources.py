@@ -183,6 +183,9 @@ def _check_hub(model: Model, settings: ScorerConfig) -> None:
         raise UserError(
             f"{where}: there is no folder {settings.source}; a hub id needs a revision, the commit of 40 hex digits"
         )
+    for file in model.files.values():
+        if file.package is not None:
+            _of_package(model, file, file.package)
 
 
 def _pinned(model: Model, file: PublishedFile, settings: ScorerConfig) -> tuple[str, str | None]:

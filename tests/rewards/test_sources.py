@@ -125,11 +125,12 @@ from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.scorer import check_scorers, scorer_digests
 from reward_finetuning.rewards.catalogue import MODELS
-check_scorers(RewardConfig(weights=dict.fromkeys(MODELS, 1.0)))
-try:
-    check_scorers(RewardConfig(weights={{"image_reward_official": 1}}))
-except UserError:
-    pass  # its package is not here
+check_scorers(RewardConfig(weights=dict.fromkeys(MODELS.keys() - {{"hpsv3"}}, 1.0)))
+for name in ("image_reward_official", "hpsv3"):
+    try:
+        check_scorers(RewardConfig(weights={{name: 1}}))
+    except UserError:
+        pass  # its package is not here
 config = RewardConfig(weights={{"image_reward": 1}}, scorers={{"image_reward": ScorerConfig(source={str(tmp_path)!r})}})
 scorer_digests(config)
 print([name for name in ("torch", "transformers", "PIL", "safetensors", "huggingface_hub") if name in sys.modules])

@@ -15,7 +15,7 @@ from reward_finetuning.config.sections.reward import RewardConfig, ScorerConfig
 from reward_finetuning.rewards.catalogue import MODELS
 from reward_finetuning.rewards.models import hpsv3
 from reward_finetuning.rewards.models.fetching import fetch
-from reward_finetuning.rewards.scorer import check_prompts
+from reward_finetuning.rewards.scorer import check_prompts, check_scorers
 
 SIZES = ((64, 64), (512, 512), (300, 200), (448, 448), (97, 640))
 PROMPTS = ["a red cat", "two dogs {and} a café", "", "a frog " * 20, "a  cat\n猫"]
@@ -104,6 +104,11 @@ def test_without_the_package_the_command_that_installs_it_is_named(folder, tmp_p
 
     with pytest.raises(UserError, match=r"pip install --no-deps hpsv3==1.0.0, or put the file into the folder"):
         fetch(MODELS["hpsv3"], tmp_path, from_hub=True, report=print)
+
+
+def test_without_a_folder_the_package_is_asked_for_before_anything_is_downloaded():
+    with pytest.raises(UserError, match=r"pip install --no-deps hpsv3==1.0.0"):
+        check_scorers(RewardConfig(weights={"hpsv3": 1.0}))
 
 
 def test_the_instruction_is_copied_from_the_package_which_is_not_imported(folder, tmp_path, monkeypatch):
