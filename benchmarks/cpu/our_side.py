@@ -12,6 +12,7 @@ from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from jobs import CLIP_RANGE, GUIDANCE, IMAGES_PER_PROMPT, LEARNING_RATE, PROMPTS, RANK, STEPS, Job, Work, serve
@@ -202,11 +203,11 @@ def _network_share(session: Session) -> dict[str, Any]:
         return timed_call
 
     start = time.process_time()
-    network.forward, engine.backward = timed(network.forward), timed(engine.backward)  # type: ignore[method-assign]
-    try:
+    with (
+        patch.object(network, "forward", timed(network.forward)),
+        patch.object(engine, "backward", timed(engine.backward)),
+    ):
         session.epoch()
-    finally:
-        del network.forward, engine.backward
     return {"share": spent[0] / (time.process_time() - start)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from random_pipelines import Model, build
-from stopwatch import flops, tensor_float_32, timed
+from stopwatch import flops, timed
 from torch.profiler import ProfilerActivity, profile
 
 from reward_finetuning.config import RunConfig
@@ -17,6 +17,7 @@ from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.networks import tensor_float_32
 from reward_finetuning.records import Batch, Conditioning, Prompt, Rollouts, Sample
 from reward_finetuning.training.engine import Engine
 from reward_finetuning.training.learner import Learner

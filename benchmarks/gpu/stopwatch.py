@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from reward_finetuning.policy.networks import tensor_float_32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,3 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, *, tf32: bool, size: i
     with tensor_float_32(allowed=tf32):
         timing = timed(lambda: left @ right, device, repeats=10)
     return 2 * size**3 / timing.fastest
-
-
-@contextmanager
-def tensor_float_32(*, allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in matrix products and convolutions."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (matmul.allow_tf32, cudnn.allow_tf32)
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before

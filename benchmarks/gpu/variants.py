@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from gpu_measurements import Case, noise_of, policy_of, prompts_of
 from random_pipelines import build
-from stopwatch import tensor_float_32, timed
+from stopwatch import timed
 
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import step_means
 from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.policy.load import Policy
+from reward_finetuning.policy.networks import tensor_float_32
 
 
 def log_probs(policy: Policy, count: int) -> torch.Tensor:

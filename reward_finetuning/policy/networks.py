@@ -32,15 +32,18 @@ class Precision:
 
     def backward(self) -> AbstractContextManager[None]:
         """A context for backward passes, whose types are those of the forward pass."""
-        return _tf32() if self.tf32 else nullcontext()
+        return tensor_float_32(allowed=True) if self.tf32 else nullcontext()
 
 
 @contextmanager
-def _tf32() -> Iterator[None]:
-    """Allow TF32, and restore what was allowed before: scorers, text encoders and VAE compute in float32."""
+def tensor_float_32(*, allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 in matrix products and convolutions, and restore what was allowed before.
+
+    Scorers, text encoders and the VAE compute in float32.
+    """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32)
-    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
     try:
         yield
     finally:

@@ -145,10 +145,8 @@ MODELS: dict[str, Model] = {
         Model(
             "hpsv3",
             {
-                "weights": PublishedFile("HPSv3.safetensors", _HPSV3, 16_600_000_000),
-                "config": PublishedFile("config.json", _QWEN2_VL, 1_200),
-                "vocabulary": PublishedFile("tokenizer.json", _QWEN2_VL, 7_000_000),
-                # The text that asks for a score is published in the code alone.
+                # The text that asks for a score is published in the code alone. First, so that a missing package is
+                # known before 17 GB are downloaded.
                 "instruction": PublishedFile(
                     "data_collator_qwen.py",
                     _HPSV3_PACKAGE,
@@ -156,6 +154,9 @@ MODELS: dict[str, Model] = {
                     sha256="b0f936e89f8df652c67d470412e1d9afd27aa711dec85724c19989ac91e7a3e3",
                     package="hpsv3/dataset/data_collator_qwen.py",
                 ),
+                "weights": PublishedFile("HPSv3.safetensors", _HPSV3, 16_600_000_000),
+                "config": PublishedFile("config.json", _QWEN2_VL, 1_200),
+                "vocabulary": PublishedFile("tokenizer.json", _QWEN2_VL, 7_000_000),
             },
             "v3, Qwen2-VL-7B; needs about 17 GB in bfloat16",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -68,6 +69,27 @@ def fill(make: Callable[[], Network], state: Mapping[str, Tensor], path: Path, d
     cast = {name: value.to(dtype) for name, value in state.items()}
     network.load_state_dict(cast, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def read_config(path: Path, model_type: str, name: str) -> dict[str, Any]:
+    """The content of transformers' config.json.
+
+    Args:
+        path: the file.
+        model_type: of the model that the scorer needs; a config without one passes.
+        name: of the model, for the error message.
+
+    Raises:
+        UserError: it is no JSON, or another model's.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): download it again") from error
+    if not isinstance(tree, dict) or tree.get("model_type", model_type) != model_type:
+        kind = tree.get("model_type") if isinstance(tree, dict) else type(tree).__name__
+        raise UserError(f"{path} describes a {kind}; this scorer needs a {name} model (model_type: {model_type})")
+    return tree
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> State:

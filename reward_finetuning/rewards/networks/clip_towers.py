@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.reward import ScorerConfig
 from reward_finetuning.rewards.networks.batching import features_in_micro_batches, score_in_micro_batches
-from reward_finetuning.rewards.networks.checkpoints import State, fill
+from reward_finetuning.rewards.networks.checkpoints import State, fill, read_config
 from reward_finetuning.rewards.networks.devices import torch_device, torch_dtype
 from reward_finetuning.rewards.networks.preprocessing import Preprocess
 from reward_finetuning.rewards.networks.text_cache import TextCache
@@ -103,14 +102,7 @@ def clip_config(path: Path) -> Any:
     """
     from transformers import CLIPConfig
 
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): download it again") from error
-    if not isinstance(tree, Mapping) or tree.get("model_type", "clip") != "clip":
-        kind = tree.get("model_type") if isinstance(tree, Mapping) else type(tree).__name__
-        raise UserError(f"{path} describes a {kind}; this scorer needs a CLIP model (model_type: clip)")
-    return CLIPConfig.from_dict(dict(tree))
+    return CLIPConfig.from_dict(read_config(path, "clip", "CLIP"))
 
 
 def check_logit_scale(state: Mapping[str, Tensor], path: Path) -> None:

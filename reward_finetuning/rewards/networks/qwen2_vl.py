@@ -6,8 +6,7 @@ Differences from Qwen2-VL as transformers runs it: every token has its index as 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reward_finetuning.config.errors import UserError
-from reward_finetuning.rewards.networks.checkpoints import State
+from reward_finetuning.rewards.networks.checkpoints import State, read_config
 
 MICRO_BATCH = 4
 """Pictures per forward pass: each has about 800 tokens."""
@@ -105,14 +103,7 @@ def qwen2_vl_config(path: Path, vocabulary: int) -> Any:
     """
     from transformers import Qwen2VLConfig
 
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): download it again") from error
-    kind = tree.get("model_type") if isinstance(tree, Mapping) else type(tree).__name__
-    if kind != "qwen2_vl":
-        raise UserError(f"{path} describes a {kind}; this scorer needs Qwen2-VL (model_type: qwen2_vl)")
-    config = Qwen2VLConfig.from_dict(dict(tree))
+    config = Qwen2VLConfig.from_dict(read_config(path, "qwen2_vl", "Qwen2-VL"))
     config.text_config.vocab_size = vocabulary
     return config
 

@@ -106,6 +106,14 @@ def test_without_the_package_the_command_that_installs_it_is_named(folder, tmp_p
         fetch(MODELS["hpsv3"], tmp_path, from_hub=True, report=print)
 
 
+def test_another_models_config_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+
+    with pytest.raises(UserError, match=r"config.json describes a qwen3; this scorer needs a Qwen2-VL model"):
+        hpsv3.load(ScorerConfig(source=str(tmp_path), device="cpu"))
+
+
 def test_without_a_folder_the_package_is_asked_for_before_anything_is_downloaded():
     with pytest.raises(UserError, match=r"pip install --no-deps hpsv3==1.0.0"):
         check_scorers(RewardConfig(weights={"hpsv3": 1.0}))
