@@ -12,6 +12,9 @@ _NOT_THE_ENTRY = {401, 403}
 """Statuses that refuse the client, whatever it sends."""
 
 
+_ATTEMPTS = 3
+
+
 def is_refusal(error: Exception) -> bool:
     """Whether sending the same entry again gives the same error, while other entries may be accepted."""
     from mlflow.exceptions import MlflowException
@@ -26,6 +29,28 @@ def is_refusal(error: Exception) -> bool:
         # (connections, disks, timeouts) is an OSError.
         return isinstance(error, UserError | TypeError | ValueError | KeyError) and not isinstance(error, OSError)
     return not is_retryable(status) and status not in _NOT_THE_ENTRY
+
+
+def confirm_refusal(send: Callable[[], object]) -> None:
+    """Send, and send again if the server refuses it: only a refusal that stays is one of the entry.
+
+    Two tasks that send the same entry at once can collide in the database of the server, which answers one of them with
+    400 (UNIQUE constraint failed). The next attempt finds the points of the other task, and is accepted.
+
+    Raises:
+        Exception: what the last attempt raises, or the first error that is not a refusal by the server.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            send()
+        except MlflowException as error:
+            if not is_refusal(error):
+                raise
+        else:
+            return
+    send()
 
 
 def within(seconds: float, work: Callable[[], object]) -> None:

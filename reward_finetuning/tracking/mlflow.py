@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reward_finetuning.server_errors import one_line
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.uri import in_bucket
 from reward_finetuning.tracking.database import ensure_database, sqlite_uri
-from reward_finetuning.tracking.failures import is_refusal, within
+from reward_finetuning.tracking.failures import confirm_refusal, is_refusal, within
 from reward_finetuning.tracking.journal import Entry, Journal
 from reward_finetuning.tracking.lineage import DeletedError, Lineage
 from reward_finetuning.tracking.sender import Sender
@@ -127,7 +128,7 @@ class MlflowTracker:
         for name in self._journal.unsent(refused=again):
             try:
                 entry = self._journal.read(name)
-                sender.send(entry)
+                confirm_refusal(partial(sender.send, entry))
                 if task is not None:
                     task.link(lineage.client, lineage.run_id, self._run)
                     task.log(lineage.client, entry, time.monotonic() - self._started)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from reward_finetuning.evaluation.reports import evaluation_entry
 from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import write_reference
 from reward_finetuning.tracking import Entry, MlflowTracker
+from reward_finetuning.tracking.journal import Journal
 
 WRITER = """
 import sys
@@ -22,7 +24,8 @@ from reward_finetuning.tracking import Entry, MlflowTracker
 
 run = RunDirectory(parse_config(sys.argv[1]))
 for epoch in range(1, 6):
-    MlflowTracker(run).log(Entry(sys.argv[2], epoch, {f"{sys.argv[2]}/value": float(epoch), "both": float(epoch)}))
+    both = epoch + (0.5 if sys.argv[2] == "train" else 0.0)  # equal points of one millisecond would be one point
+    MlflowTracker(run).log(Entry(sys.argv[2], epoch, {f"{sys.argv[2]}/value": float(epoch), "both": both}))
 """
 
 
@@ -71,8 +74,27 @@ def test_two_writers_at_once_and_a_resumed_run_end_in_one_run_with_every_point_o
     (only,) = client.search_runs([client.get_experiment_by_name("reward-finetuning").experiment_id])
     assert points(run, "train/value") == [(epoch, float(epoch)) for epoch in range(1, 7)]
     assert points(run, "sample/value") == [(epoch, float(epoch)) for epoch in range(1, 6)]
-    assert len(points(run, "both")) == 10  # each writer's own point; they bear different times
+    assert points(run, "both") == [(epoch, epoch + part) for epoch in range(1, 6) for part in (0.0, 0.5)]
     assert only.info.run_id == MlflowTracker(run).run_id
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("mlflow-server")
+def test_tasks_that_send_the_same_entry_at_once_do_not_make_it_a_refused_one(begun, server_uri):
+    run = begun(tracking={"uri": server_uri, "timeout_seconds": 30})
+    MlflowTracker(run).flush()
+    for epoch in range(1, 7):  # two entries of one millisecond with a point in common
+        Journal(run).add(Entry("sample", epoch, {"both": float(epoch)}))
+        entry = run.store.read_json(f"journal/{epoch:04d}-sample.json")
+        metrics = {"both": float(epoch)} | {f"train/{index}": float(epoch) for index in range(30)}
+        run.store.create_json(f"journal/{epoch:04d}-train.json", {**entry, "metrics": metrics})
+    trackers = [MlflowTracker(run) for _ in range(4)]
+
+    with ThreadPoolExecutor(len(trackers)) as threads:
+        assert all(threads.map(MlflowTracker.flush, trackers))
+
+    assert [name for name in run.store.names("journal") if name.endswith(".refused")] == []
+    assert points(run, "train/29") == [(epoch, float(epoch)) for epoch in range(1, 7)]
 
 
 @pytest.mark.slow
