@@ -79,7 +79,12 @@ def merge_file(pipeline: Any, model: ModelConfig) -> None:
         UserError: the file does not fit the model.
     """
     path = adapter_file(model)
-    _read(pipeline, path)
+    weights, _ = _read(pipeline, path)
+    if 0 < sum(".lora_A." in name or ".lora_B." in name for name in weights) < len(weights):
+        raise UserError(
+            f"model.adapter {path} has weights named lora_A/lora_B and weights named lora.down/lora.up, of which "
+            "diffusers would load one kind: export the LoRA again, or use it with model.trainable=lora"
+        )
     try:
         pipeline.load_lora_weights(path.parent, weight_name=path.name)
         pipeline.fuse_lora()

@@ -80,6 +80,16 @@ def test_full_finetuning_begins_at_the_base_with_the_adapter_merged(exported):
     assert not any("lora" in name for name in policy.trainable())
 
 
+def test_a_file_with_two_kinds_of_names_is_refused_where_diffusers_would_load_half_of_it(exported):
+    path = exported[1] / "pytorch_lora_weights.safetensors"
+    weights = load_file(path)
+    other = {key: key.replace("lora.down", "lora_A").replace("lora.up", "lora_B") for key in weights if "to_q" in key}
+    save_file({other.get(key, key): weight for key, weight in weights.items()}, path)
+
+    with pytest.raises(UserError, match=r"named lora_A/lora_B and weights named lora\.down/lora\.up"):
+        load_policy(ModelConfig(adapter=str(path)), SAMPLING, seed=0)
+
+
 @pytest.mark.parametrize(
     ("lora", "message"),
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
@@ -123,7 +124,6 @@ def _file_metadata(pipeline: Any) -> dict[str, str]:
 
 
 def _save_adapter(pipeline: Any, folder: Path) -> None:
-    from diffusers.utils import convert_state_dict_to_diffusers
     from peft import get_peft_model_state_dict
 
     # alpha / rank is multiplied into the weights, and alpha = rank. Programs that read no metadata, or no `alpha` keys,
@@ -136,6 +136,17 @@ def _save_adapter(pipeline: Any, folder: Path) -> None:
     settings["lora_alpha"] = settings["r"]
     layers = get_peft_model_state_dict(network)
     layers = {layer: weight.detach().cpu() * (scale if ".lora_B." in layer else 1) for layer, weight in layers.items()}
-    layers = convert_state_dict_to_diffusers(layers)
+    layers = _with_names_of_one_kind(layers, is_unet=name == "unet")
     named = {f"{name}_lora_layers": layers, f"{name}_lora_adapter_metadata": settings}
     pipeline.save_lora_weights(folder, **named)
+
+
+def _with_names_of_one_kind(layers: dict[str, Tensor], *, is_unet: bool) -> dict[str, Tensor]:
+    """diffusers' names for the attention of a UNet, which most programs know; where other layers are too, peft's.
+
+    diffusers renames four projections alone, and of a file with both kinds of names it reads one kind.
+    """
+    from diffusers.utils import convert_state_dict_to_diffusers
+
+    renamed: dict[str, Tensor] = convert_state_dict_to_diffusers(layers)
+    return renamed if is_unet and not any(".lora_A." in name for name in renamed) else layers

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.evaluation.exports import export_policy, policy_of_epoch
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import Reference, write_reference
@@ -85,16 +85,20 @@ def header(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["full", "lora", "merged"])
+@pytest.mark.parametrize("form", ["full", "lora", "lora of more layers", "merged"])
 def test_stock_diffusers_draws_the_policys_picture_and_not_the_base_models(
     nudged_run, tmp_path, noise, stock_latents, form
 ):
     lora = {"rank": 2, "alpha": 8}  # unequal: whoever loses alpha draws another picture
+    if (
+        form == "lora of more layers"
+    ):  # diffusers has names of its own for to_q, and none for proj_in, which comes first
+        lora["targets"] = ["proj_in", "to_q"]
     run = nudged_run({1: 0.5}, model={"trainable": "full" if form == "full" else "lora", "lora": lora})
     policy, folder = policy_of_epoch(run, None), tmp_path / "export"
 
     export_policy(run, policy, folder, merge=form == "merged")
-    drawn = stock_latents(BUILT_IN, adapter=folder) if form == "lora" else stock_latents(folder)
+    drawn = stock_latents(BUILT_IN, adapter=folder) if form.startswith("lora") else stock_latents(folder)
 
     np.testing.assert_allclose(drawn, ours(run, policy, noise), atol=1e-5, rtol=0)
     assert np.abs(drawn - ours(run, Reference(epoch=0), noise)).max() > 1e-2
