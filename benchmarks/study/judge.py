@@ -62,9 +62,11 @@ def _stability(name: str, *, stable: bool) -> Callable[[Mapping[str, Arms]], lis
     return judged
 
 
-def _compared(statement: str, first: str, second: str, *, above: bool) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+def _compared(
+    statement: str, first: str, second: str, *, above: bool, claim: str = "b"
+) -> Callable[[Mapping[str, Arms]], list[Finding]]:
     def judged(found: Mapping[str, Arms]) -> list[Finding]:
-        ours, theirs = found["b"][first], found["b"][second]
+        ours, theirs = found[claim][first], found[claim][second]
         gap = difference(ours, theirs)
         holds = gap.low > 0 if above else gap.low >= -EQUAL
         return [_finding(statement, f"{ours.gain()} and {theirs.gain()}; difference {gap}", holds, ours, theirs)]
@@ -192,6 +194,15 @@ def _on_set(kind: str) -> Callable[[Mapping[str, Arms]], list[Finding]]:
     return judged
 
 
+def _each_seed(statement: str, prompt_set: str, bound: float) -> Callable[[Mapping[str, Arms]], list[Finding]]:
+    def judged(found: Mapping[str, Arms]) -> list[Finding]:
+        arm = found["g"]["prdp"]
+        gains = [result.gain(prompt_set) for result in arm.results]
+        return [_finding(statement, "; ".join(map(str, gains)), all(gain.low >= bound for gain in gains), arm)]
+
+    return judged
+
+
 _JUDGES: dict[str, list[Callable[[Mapping[str, Arms]], list[Finding]]]] = {
     "a": [
         _stability("prdp-unclipped-small", stable=False),
@@ -231,4 +242,10 @@ _JUDGES: dict[str, list[Callable[[Mapping[str, Arms]], list[Finding]]]] = {
     ],
     "e": [_of_kind(kind) for kind in KINDS],
     "f": [_on_set(kind) for kind in KINDS],
+    "g": [
+        _each_seed("On training prompts the lower bound of PRDP's gain is above 0.05 on each seed", "train", 0.05),
+        _each_seed("On held-out prompts it is not below -0.02 on any seed", "unseen", -0.02),
+        _compared("PRDP matches DDPO, 256 × 1", "prdp", "ddpo", above=False, claim="g"),
+        _compared("PRDP matches GRPO-like, 32 × 8", "prdp", "grpo-like", above=False, claim="g"),
+    ],
 }

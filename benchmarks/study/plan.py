@@ -80,12 +80,17 @@ def tasks(study: Mapping[str, Any]) -> list[Task]:
     """All runs in the order in which they are done: each group of claims after the grids that its arms need."""
     ordered: dict[Path, Task] = {}
     for claims in study["order"]:
-        arms = [(claim, arm, described) for claim in claims for arm, described in arms_of(study["claims"][claim])]
-        for method in dict.fromkeys(described["tuned"] for _, _, described in arms):
+        stated = [(claim, study["claims"][claim]) for claim in claims]
+        arms = [
+            (claim, arm, described, seeds_of(its, described))
+            for claim, its in stated
+            for arm, described in arms_of(its)
+        ]
+        for method in dict.fromkeys(described["tuned"] for _, _, described, _ in arms):
             ordered |= {task.result: task for task in (_tuning_task(study, cell) for cell in grid_of(study, method))}
-        for seed in sorted({seed for claim in claims for seed in study["claims"][claim]["seeds"]}):
-            for claim, arm, described in arms:
-                if seed in study["claims"][claim]["seeds"]:
+        for seed in sorted({seed for *_, seeds in arms for seed in seeds}):
+            for claim, arm, described, seeds in arms:
+                if seed in seeds:
                     task = Task(claim, arm, seed, _settings(study, described))
                     ordered[task.result] = task
     return list(ordered.values())
@@ -105,6 +110,11 @@ def arms_of(stated: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for arm, described in stated["arms_per_kind"].items():
             if kind in described.get("kinds", stated["kinds"]):
                 yield f"{arm}-{kind}", {**described, "settings": _of_kind(kind, described)}
+
+
+def seeds_of(stated: Mapping[str, Any], described: Mapping[str, Any]) -> list[int]:
+    """The seeds of an arm: its own, else its claim's."""
+    return list(described.get("seeds", stated["seeds"]))
 
 
 def _of_kind(kind: str, described: Mapping[str, Any]) -> dict[str, Any]:

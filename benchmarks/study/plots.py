@@ -110,6 +110,15 @@ def _f(figure: Figure, found: Mapping[str, Arms]) -> None:
     axes.axhline(0, color="#9ca3af", linewidth=0.8)
 
 
+def _g(figure: Figure, found: Mapping[str, Arms]) -> None:
+    curves, train, unseen = figure.subplots(1, 3)
+    arms = {"PRDP": found["g"]["prdp"], "DDPO": found["g"]["ddpo"], "GRPO-like": found["g"]["grpo-like"]}
+    _reward_curves(curves, arms)
+    for axes, prompt_set in ((train, "train"), (unseen, "unseen")):
+        _bars(axes, arms, prompt_set)
+        axes.set_title(f"gain, {prompt_set} prompts")
+
+
 def _reward_curves(axes: Any, arms: Mapping[str, Arm]) -> None:
     for (label, arm), colour in zip(arms.items(), _COLOURS, strict=False):
         curves = [dict(result.curve("reward/mean")) for result in arm.results]
@@ -164,4 +173,5 @@ _DRAWN: dict[str, Callable[[Figure, Mapping[str, Arms]], None]] = {
     "d": _d,
     "e": _e,
     "f": _f,
+    "g": _g,
 }
