@@ -167,11 +167,12 @@ def _measure_speed(scale: Scale, workers: Mapping[str, Worker], result: Result) 
 def _measure_memory(scale: Scale, start: Start, result: Result) -> Iterator[None]:
     """The highest memory of two epochs of the built-in model, and of an epoch's training by images and T."""
     job = Job("epoch", scale.images, 8, 8)
-    peaks = {}
+    spent = {}
     for side in (OURS, TRL):
         with start(side, "memory") as fresh:
-            peaks[side] = max(fresh.measure(job)["memory"] for _ in range(2))
-    result["memory of an epoch"] = peaks
+            spent[side] = [fresh.measure(job) for _ in range(2)]
+    for name, key in (("memory of an epoch", "memory"), ("memory of the process", "process")):
+        result[name] = {side: max(each[key] for each in epochs) for side, epochs in spent.items()}
     yield
     result["memory by images and T"] = list(memory.measure(scale.memory_images, scale.memory_steps))
     yield

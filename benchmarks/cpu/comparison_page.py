@@ -60,11 +60,15 @@ def _costs(group: dict[str, list[dict[str, float]]]) -> list[str]:
 def _memory(result: Result) -> list[str]:
     head = ("images", "T", "latents, MB", "idle program, MB", "peak above it, MB")
     rows = (tuple(f"{value:.0f}" for value in row.values()) for row in result["memory by images and T"])
-    peaks = ", ".join(f"{side} {peak:.0f} MB" for side, peak in result["memory of an epoch"].items())
+    peaks, whole = (
+        ", ".join(f"{side} {peak:.0f} MB" for side, peak in result[f"memory of {part}"].items())
+        for part in ("an epoch", "the process")
+    )
     return [
         *_table(head, rows),
         "",
         f"Two epochs of the built-in model, 8 per batch, above the loaded program: {peaks}.",
+        f"The process with it: {whole}; ours contains MLflow, pandas and pyarrow, in which it reports and stores.",
     ]
 
 

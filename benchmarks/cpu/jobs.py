@@ -72,6 +72,7 @@ def serve(prepare: Callable[[Job], Work]) -> None:
             "cpu": _cpu_seconds() - cpu,
             "wall": time.monotonic() - wall,
             "memory": max(0.0, _resident("VmHWM") - idle),
+            "process": _resident("VmHWM"),
         }
         print(json.dumps(spent | figures), file=answers, flush=True)
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from reward_finetuning.config import RunConfig
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.records import Rewards, Trajectories
 from reward_finetuning.steps.next_epochs import begin
 from reward_finetuning.steps.plan import cut, shards_of

@@ -107,6 +107,8 @@ class OurSide:
     """Prepares jobs; those of one config share a session."""
 
     def __init__(self, model: str, root: Path) -> None:
+        import mlflow  # noqa: F401  a run reports its beginning, so the program has it before its first epoch
+
         self._model, self._root = model, root
         self._sessions: dict[str, Session] = {}
 

@@ -23,7 +23,7 @@ class Worker:
         self._process, self._name = process, name
 
     def measure(self, job: Job) -> dict[str, Any]:
-        """What the job cost: `cpu` and `wall` in seconds, `memory` in MB above what was resident before it.
+        """The cost: `cpu`, `wall` in seconds; `memory` in MB above what was resident before, `process` with that.
 
         Raises:
             RuntimeError: the worker ended.

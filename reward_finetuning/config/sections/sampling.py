@@ -71,7 +71,7 @@ class SamplingConfig(Frozen):
     flow: FlowConfig = FlowConfig()
     """Used with flow models."""
 
-    kl_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    kl_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Share of the denoising steps at which the reference is evaluated while images are drawn, for a method that does
     not read its log-probs: DDPO, RWR, PPOD with `reference: stage_start`, DPOK with `kl_weight: 0`. At least one step
     per epoch. The logged `sample/kl_to_reference` is the mean of the exact KL over these steps. Other methods evaluate
