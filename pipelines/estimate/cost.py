@@ -242,13 +242,13 @@ class _Estimator:
             f"{speed}the share is an assumption that no run of this project on a GPU has checked: --utilisation sets "
             "another one, --calibrate measures"
         )
-        small = ("the built-in model does not fill a GPU, which takes longer than that",)
+        small = ("a built-in model does not fill a GPU, which takes longer than that",)
         return (
             f"{forward}{self._branches} branches per step; a backward pass counts {backward} a forward pass",
             assumed,
             "training is an upper bound: clipped cells need no backward pass, and stages of PPOD can converge earlier",
             "memory: memory-efficient attention of PyTorch; accurate to about 30 %",
             "one GPU at a time: several GPUs need the same GPU hours in less time, plus waiting times",
-            *(small if self._network is NETWORKS["shapes"] else ()),
+            *(small if self._network in (NETWORKS["shapes"], NETWORKS["shapes-flow"]) else ()),
             *self._missing_sets,
         )

@@ -18,8 +18,8 @@ class Network:
 
     A forward pass of one branch on P latent cells takes `fixed + linear P + quadratic P^2` FLOPs (a multiply-add is
     two): convolutions and linear layers grow with P, self-attention with P^2. A transformer's text tokens (333 of SD 3,
-    512 of FLUX) are in `fixed`, and their attention to the image in `linear`. The values were counted on the real
-    architectures with torch.utils.flop_counter on the meta device. A test repeats the count.
+    512 of FLUX, 17 of shapes-flow) are in `fixed`, and their attention to the image in `linear`. The values were
+    counted on the real architectures with torch.utils.flop_counter on the meta device. A test repeats the count.
     """
 
     size: int
@@ -70,6 +70,20 @@ _FLUX_FROZEN = 123_060_480 + T5_PARAMETERS + 83_819_683
 NETWORKS: dict[Family, Network] = {
     "shapes": Network(
         32, 739_492, 704_512, 522_240, 48, (12_088, 9_679), 2_976, 454_647, factor=4, decoding=(1_538_976, 0)
+    ),
+    "shapes-flow": Network(
+        32,
+        909_616,
+        9_742_080.0,
+        165_760.0,
+        80.0,
+        (16_164, 8_296),
+        2_560,
+        479_639,
+        factor=4,
+        blocks=4,
+        quantized_parameters=838_400,
+        decoding=(1_538_976, 0),
     ),
     "sd1": Network(
         512, 859_520_964, 3.007775e9, 165_471_440, 7301.25, (456_384, 389_049), 199_296, 123_060_480 + 83_653_863
@@ -224,13 +238,17 @@ def _transformer(model: ModelConfig, config: dict[str, Any], *, is_flux: bool) -
     else:
         dual = config.get("dual_attention_layers") or ()
         shape = (config.get("num_layers", 18), config.get("num_attention_heads", 18), len(dual))
-        families = {(24, 24, 0): "sd3", (24, 24, 13): "sd3.5-medium", (38, 38, 0): "sd3.5-large"}
+        families = {
+            (4, 4, 0): "shapes-flow",
+            (24, 24, 0): "sd3",
+            (24, 24, 13): "sd3.5-medium",
+            (38, 38, 0): "sd3.5-large",
+        }
     if shape not in families:
         raise UserError(f"{_unknown(model)}; this transformer has numbers of blocks and heads {list(shape)}")
     return NETWORKS[families[shape]]
 
 
 def _unknown(model: ModelConfig) -> str:
-    return (
-        f"the cost of {model.source} is unknown: rft estimate supports Stable Diffusion 1.x to 3.5, FLUX.1 and shapes"
-    )
+    supported = "Stable Diffusion 1.x to 3.5, FLUX.1 and the built-in models"
+    return f"the cost of {model.source} is unknown: rft estimate supports {supported}"

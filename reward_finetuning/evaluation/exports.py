@@ -11,6 +11,7 @@ from reward_finetuning.evaluation.reports import read_scores, report_name
 from reward_finetuning.policy.export.card import Provenance, ShownPair, model_card
 from reward_finetuning.policy.export.mlflow_model import begin_model, finish_model
 from reward_finetuning.policy.export.weights import Exported, export_weights, form_of
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN_MODELS
 from reward_finetuning.policy.pretrained.source import locate
 from reward_finetuning.prompts import read_prompts
 from reward_finetuning.records import EvaluatedSamples
@@ -70,7 +71,7 @@ def export_model(run: RunDirectory, policy: Reference, folder: Path) -> None:
 def _is_only_here(model: ModelConfig) -> bool:
     """Whether diffusers cannot load the base model by its name: the built-in one, a bucket's, a single file."""
     where = locate(model)
-    return where is not None and (model.source == "shapes" or in_bucket(model.source) or where.is_file())
+    return where is not None and (model.source in BUILT_IN_MODELS or in_bucket(model.source) or where.is_file())
 
 
 def provenance(run: RunDirectory, policy: Reference, *, averaged: bool, folder: Path | None = None) -> Provenance:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reward_finetuning.config.externals import Config, Kind, Setting, replace_external
 from reward_finetuning.config.locations import HUB, PROMPT_FORMATS, without_column
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN_MODELS
 from reward_finetuning.prompts.built_in import built_in
 from reward_finetuning.storage.uri import in_bucket
 
@@ -31,7 +32,7 @@ class Place(Enum):
 def place_of(setting: Setting) -> Place:
     """Where the value leads, as seen from this machine: a folder that is there is meant before a hub id."""
     kind, (_, name, _) = setting.external.kind, _split(setting)
-    if kind is Kind.PLUGIN or (kind is Kind.MODEL and name == "shapes"):
+    if kind is Kind.PLUGIN or (kind is Kind.MODEL and name in BUILT_IN_MODELS):
         return Place.INSTALLED
     if kind is Kind.SERVICE or (kind is Kind.TRACKING and "://" in name):
         return Place.NETWORK

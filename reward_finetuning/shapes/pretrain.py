@@ -7,7 +7,7 @@ On a machine with other load, set OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive, 
 
 Example:
     python -m reward_finetuning.shapes.pretrain --seed 0 --output reward_finetuning/shapes/weights
-    python -m reward_finetuning.shapes.pretrain --family flow --output shapes-flow
+    python -m reward_finetuning.shapes.pretrain --family flow --output reward_finetuning/shapes/flow_weights
 """
 
 import argparse
@@ -34,7 +34,10 @@ from reward_finetuning.shapes.unet import build_scheduler, build_unet, denoising
 from reward_finetuning.shapes.vae import build_vae, encode, train_vae
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the pipeline in this package."""
+"""Folder of the UNet's pipeline in this package."""
+
+FLOW_WEIGHTS = Path(__file__).parent / "flow_weights"
+"""Folder of the flow model."""
 
 RECORD = "pretrained.json"
 _HELDOUT_PICTURES = 2048

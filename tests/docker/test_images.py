@@ -68,7 +68,7 @@ def test_no_weights_are_inside_but_the_built_in_models(image, images, docker_out
     found = docker_output("run", "--rm", "--network=none", images[image], *command)
 
     assert found.split()
-    assert all("/reward_finetuning/shapes/weights/" in path for path in found.split())
+    assert all(re.search("/reward_finetuning/shapes/(flow_)?weights/", path) for path in found.split())
 
 
 def test_the_light_image_has_no_torch(images, docker_output):

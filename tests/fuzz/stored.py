@@ -20,8 +20,8 @@ from reward_finetuning.events import EventFile
 from reward_finetuning.failures import failure_in
 from reward_finetuning.policy.pretrained import folder as model_folder
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
-from reward_finetuning.policy.pretrained.source import BUILT_IN
 from reward_finetuning.records import Sample
 from reward_finetuning.steps.attempts.memory import Marks
 from reward_finetuning.steps.begin_retraining import Retraining

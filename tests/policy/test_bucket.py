@@ -7,7 +7,8 @@ from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.pretrained.source import BUILT_IN, check_model, model_digest
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
+from reward_finetuning.policy.pretrained.source import check_model, model_digest
 
 SAMPLING = SamplingConfig(num_steps=3)
 

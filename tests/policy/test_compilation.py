@@ -11,7 +11,7 @@ from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy import compilation
 from reward_finetuning.policy.compilation import compile_time
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
 from reward_finetuning.steps.next_epochs import next_epochs

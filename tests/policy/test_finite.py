@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from reward_finetuning.config import TrainingError
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.prompts import read_prompts, samples_of
 from reward_finetuning.records import Stream

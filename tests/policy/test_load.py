@@ -12,7 +12,8 @@ from reward_finetuning.config import ArtifactError, UserError
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.load import load_policy
-from reward_finetuning.policy.pretrained.source import BUILT_IN, check_model, model_digest, model_digests
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
+from reward_finetuning.policy.pretrained.source import check_model, model_digest, model_digests
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
 from reward_finetuning.records import Prompt, Sample, Stream

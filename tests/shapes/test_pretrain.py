@@ -109,6 +109,22 @@ def test_the_shipped_model_draws_as_well_as_its_record_says_good_but_not_perfect
     assert reward == pytest.approx(record["measured"]["train"]["reward"], abs=0.12)
 
 
+def test_the_shipped_flow_model_draws_as_well_as_its_record_says():
+    without_t5 = {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(pretrain.FLOW_WEIGHTS, **without_t5)
+    pipeline.set_progress_bar_config(disable=True)
+    record = json.loads((pretrain.FLOW_WEIGHTS / pretrain.RECORD).read_text())
+    prompts = [describe(scene) for scene in prompt_sets.train()] * 2
+
+    pictures = sample_pictures(pipeline, prompts, generator=torch.Generator().manual_seed(1))
+    reward = np.mean([score.reward for score in judge(pictures, prompts)])
+
+    assert 0.4 <= record["measured"]["train"]["reward"] <= 0.65
+    assert reward == pytest.approx(record["measured"]["train"]["reward"], abs=0.12)
+    options = pretrain.parser().parse_args(record["command"].split("pretrain ", 1)[1].split())
+    assert options == pretrain.parser().parse_args(["--output", "DIR", "--family", "flow"])
+
+
 def test_the_record_says_how_to_train_the_shipped_weights_again():
     record = json.loads((pretrain.WEIGHTS / pretrain.RECORD).read_text())
 

@@ -14,8 +14,9 @@ import yaml
 from reward_finetuning.config import RunConfig
 from reward_finetuning.policy.export.weights import SINGLE_FILE, Exported, scheduler_changes
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN_MODELS
 from reward_finetuning.policy.pretrained.published_models import PUBLISHED_MODELS
-from reward_finetuning.policy.pretrained.source import BUILT_IN, locate, pinned_revision
+from reward_finetuning.policy.pretrained.source import locate, pinned_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +165,17 @@ def _use(config: RunConfig, exported: Exported) -> str:
 
 def _loading(config: RunConfig, exported: Exported) -> str:
     name = exported.pipeline
+    without_t5 = "" if config.model.t5 else ", text_encoder_3=None, tokenizer_3=None"
     if exported.form == "pipeline":
-        return f'pipe = {name}.from_pretrained("THIS_FOLDER")'
+        return f'pipe = {name}.from_pretrained("THIS_FOLDER"{without_t5})'
     changes = ", ".join(f"{key}={value!r}" for key, value in scheduler_changes(config.sampling).items())
     set_scheduler = f"pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, {changes})"
-    base = "THE_BUILT_IN_MODEL" if config.model.source == "shapes" else config.model.source
+    base = "THE_BUILT_IN_MODEL" if config.model.source in BUILT_IN_MODELS else config.model.source
     if exported.form == "file":
         loading = f'pipe = {name}.from_single_file("THIS_FOLDER/{SINGLE_FILE}", config={base!r})'
         return f"{loading}\n{set_scheduler}"
     revision = f", revision={pinned_revision(config.model)!r}" if locate(config.model) is None else ""
-    loading = f"pipe = {name}.from_pretrained({base!r}{revision})"
+    loading = f"pipe = {name}.from_pretrained({base!r}{revision}{without_t5})"
     steps = [loading] if ARCHITECTURES[name].is_flow else [loading, set_scheduler]
     return "\n".join([*steps, 'pipe.load_lora_weights("THIS_FOLDER")'])
 
@@ -223,7 +225,7 @@ def _limitations(config: RunConfig, exported: Exported) -> str:
         "The model was evaluated on the prompt sets above. Results for other prompts are unknown.",
         "The biases and limitations of the base model remain.",
     ]
-    if exported.form == "adapter" and config.model.source == "shapes":
+    if exported.form == "adapter" and config.model.source in BUILT_IN_MODELS:
         limits.append("Only reward-finetuning contains its base model: export with --merge to share the model.")
     if exported.form != "adapter" and not exported.safety_checker:
         limits.append("This folder contains no safety checker: add one before you show pictures to others.")
@@ -235,12 +237,13 @@ def _limitations(config: RunConfig, exported: Exported) -> str:
 
 
 def _base(config: RunConfig) -> str:
-    return "The built-in model of coloured shapes" if config.model.source == "shapes" else f"`{config.model.source}`"
+    source = config.model.source
+    return f"The built-in model of coloured shapes, `{source}`" if source in BUILT_IN_MODELS else f"`{source}`"
 
 
 def _base_licence(config: RunConfig) -> str | None:
     folder = locate(config.model)
-    if folder == BUILT_IN:
+    if folder in BUILT_IN_MODELS.values():
         return "apache-2.0"
     if folder is None:
         published = PUBLISHED_MODELS.get(config.model.source)

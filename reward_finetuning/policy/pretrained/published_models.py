@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["shapes", "sd1", "sd2", "sdxl", "sd3", "sd3.5-medium", "sd3.5-large", "flux"]
+Family = Literal["shapes", "shapes-flow", "sd1", "sd2", "sdxl", "sd3", "sd3.5-medium", "sd3.5-large", "flux"]
 
 
 @dataclass(frozen=True, slots=True)

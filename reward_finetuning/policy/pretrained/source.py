@@ -13,6 +13,7 @@ from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.pretrained.architecture import check_fit, check_guidance, geometry
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN_MODELS, check_built_in
 from reward_finetuning.policy.pretrained.folder import (
     architecture_of,
     check_folder,
@@ -27,7 +28,6 @@ from reward_finetuning.storage.entries import Entries
 from reward_finetuning.storage.files import Stamp, files_below, stamp
 from reward_finetuning.storage.folders import in_bucket, local_path
 
-BUILT_IN = Path(__file__).parents[2] / "shapes" / "weights"
 MODEL, INDEX = "model.digest", "model.index"
 """Keys of the fingerprint. model_index.json names the classes that load the parts; SDXL's says more."""
 
@@ -42,7 +42,7 @@ def locate(model: ModelConfig) -> Path | None:
     Raises:
         UserError: the folder is no pipeline saved by diffusers, or the source is neither a folder, a file nor a hub id.
     """
-    path = BUILT_IN if model.source == "shapes" else _on_this_machine(model.source)
+    path = BUILT_IN_MODELS.get(model.source) or _on_this_machine(model.source)
     if path.is_file():
         _check_single_file(model, path)
         return path
@@ -156,6 +156,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig) -> None:
     Raises:
         UserError: the model is not there, is not whole, or its scheduler has no grid for `sampling`.
     """
+    check_built_in(model)
     if model.adapter is not None:
         adapter_file(model)
     configs = configs_of(model)

@@ -14,7 +14,7 @@ import yaml
 from reward_finetuning.failures import BUG
 from reward_finetuning.pipelines.cli import app
 from reward_finetuning.pipelines.cli.group import COMMANDS
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 
 ROOT = Path(__file__).parents[3]
 RUN = str(ROOT / "pipelines" / "runs" / "shapes-prdp.yaml")

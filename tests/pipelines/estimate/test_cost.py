@@ -7,7 +7,7 @@ from reward_finetuning.config import RunConfig, UserError
 from reward_finetuning.pipelines.cli.app import app
 from reward_finetuning.pipelines.estimate.cost import estimate
 from reward_finetuning.pipelines.estimate.networks import ACCELERATORS, NETWORKS, UTILISATION
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 
 SD = {"source": "CompVis/stable-diffusion-v1-4"}
 STEP = 2 * NETWORKS["sd1"].flops(64 * 64)
@@ -108,7 +108,7 @@ def test_an_unknown_model_is_refused(tmp_path):
     config = json.loads((model / "unet" / "config.json").read_text())
     (model / "unet" / "config.json").write_text(json.dumps(config | {"cross_attention_dim": 49}))
 
-    with pytest.raises(UserError, match=r"rft estimate supports Stable Diffusion 1.x to 3.5, FLUX.1 and shapes"):
+    with pytest.raises(UserError, match=r"supports Stable Diffusion 1.x to 3.5, FLUX.1 and the built-in models"):
         estimate(run(tmp_path, model={"source": str(model)}), H100)
 
 
@@ -210,6 +210,7 @@ TRANSFORMERS = {
         "dual_attention_layers": tuple(range(13)),
     },
     "flux": {"guidance_embeds": True},
+    "shapes-flow": {},
 }
 
 
@@ -220,12 +221,18 @@ def test_the_transformers_costs_are_those_that_torch_counts_on_the_real_architec
     from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
     from torch.utils.flop_counter import FlopCounterMode
 
+    from reward_finetuning.shapes.flow import build_transformer
+
+    cells = 8 * 16 if family == "shapes-flow" else 48 * 64  # its positions end at 16 x 16
     with torch.device("meta"), torch.no_grad():
         if family == "flux":
             transformer = FluxTransformer2DModel(**TRANSFORMERS[family])
             tokens, text = torch.empty(1, 24 * 32, 64), torch.empty(1, 512, 4096)
             ids = {"img_ids": torch.empty(24 * 32, 3), "txt_ids": torch.empty(512, 3), "guidance": torch.empty(1)}
             pooled = torch.empty(1, 768)
+        elif family == "shapes-flow":
+            transformer, ids = build_transformer(), {}
+            tokens, text, pooled = torch.empty(1, 4, 8, 16), torch.empty(1, 17, 80), torch.empty(1, 80)
         else:
             transformer = SD3Transformer2DModel(
                 sample_size=128, patch_size=2, in_channels=16, out_channels=16, attention_head_dim=64,
@@ -240,7 +247,7 @@ def test_the_transformers_costs_are_those_that_torch_counts_on_the_real_architec
     blocks = [child for child in transformer.children() if isinstance(child, torch.nn.ModuleList)]
     linear = [layer for block in blocks for layer in block.modules() if isinstance(layer, torch.nn.Linear)]
     assert sum(layer.weight.numel() for layer in linear) == network.quantized_parameters
-    assert counted.get_total_flops() == pytest.approx(network.flops(48 * 64), rel=1e-6)
+    assert counted.get_total_flops() == pytest.approx(network.flops(cells), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from reward_finetuning.pipelines.local.containers import (
     needs_network,
     passed_environment,
 )
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.rewards.catalogue import MODELS
 
 

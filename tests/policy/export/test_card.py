@@ -6,7 +6,7 @@ import yaml
 
 from reward_finetuning.policy.export.card import Provenance, ShownPair, model_card
 from reward_finetuning.policy.export.weights import Drawing, Exported, form_of
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 
 DRAWING = Drawing(grid=None, image_size=(32, 32), latent_shape=(4, 8, 8))
 RESULTS = [("prompt set", "reward", "before", "after"), ("a|b", "shapes", "0.5", "0.7")]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from reward_finetuning.diffusion.rollout import draw
 from reward_finetuning.evaluation.exports import export_model, policy_of_epoch
-from reward_finetuning.policy.pretrained.source import BUILT_IN
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.restore import policy_at
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.prompts import read_prompts

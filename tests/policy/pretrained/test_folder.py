@@ -11,7 +11,8 @@ from reward_finetuning.config import UserError
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.policy.pipeline import load_pipeline
-from reward_finetuning.policy.pretrained.source import BUILT_IN, check_model
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
+from reward_finetuning.policy.pretrained.source import check_model
 
 SAMPLING = SamplingConfig(num_steps=3)
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}

@@ -23,10 +23,11 @@ def read(text, tmp_path):
 
 
 @pytest.mark.usefixtures("_folder")
-def test_without_a_terminal_the_built_in_model_is_trained_as_in_the_demo(capsys):
-    init("mine")
+@pytest.mark.parametrize(("model", "run"), [(None, "shapes-prdp"), ("shapes-flow", "shapes-flow-prdp")])
+def test_without_a_terminal_a_built_in_model_is_trained_as_in_its_run_file(model, run, capsys):
+    init("mine", model)
 
-    mine, demo = (load_config(path).numbers() for path in ("mine.yaml", packaged()["shapes-prdp"]))
+    mine, demo = (load_config(path).numbers() for path in ("mine.yaml", packaged()[run]))
     assert {key for key in mine.keys() & demo.keys() if mine[key] != demo[key]} == set()
     assert "  rft run mine.yaml" in capsys.readouterr().out
 
