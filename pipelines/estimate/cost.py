@@ -186,7 +186,8 @@ class _Estimator:
         width = 2 if self._half else 4
         quantized = network.quantized_parameters if config.model.quantization == "int8" else 0
         unet = quantized + (network.parameters - quantized) * (4 if full else width)
-        t5 = 0 if config.model.t5 else T5_PARAMETERS
+        has_t5 = self._network.frozen_parameters > T5_PARAMETERS
+        t5 = T5_PARAMETERS if has_t5 and not config.model.t5 else 0
         frozen = (network.frozen_parameters - t5) * width
         trained = network.parameters if full else network.lora_parameters * config.model.lora.rank
         moments = _MOMENTS[config.training.optimizer]

@@ -41,7 +41,7 @@ def user() -> str:
 
 
 def code_version() -> str:
-    """Git commit of the code, in an image from RFT_CODE_VERSION; else the package's version."""
+    """Git commit of the code with `-dirty` if tracked files differ, in an image RFT_CODE_VERSION; else the version."""
     if commit := os.environ.get("RFT_CODE_VERSION"):
         return commit
     if git := shutil.which("git"):
@@ -50,5 +50,6 @@ def code_version() -> str:
         tracked = subprocess.run([*here, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
         answer = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         if tracked.returncode == answer.returncode == 0:
-            return answer.stdout.strip()
+            differs = subprocess.run([*here, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode
+            return answer.stdout.strip() + ("-dirty" if differs else "")
     return version("reward-finetuning")

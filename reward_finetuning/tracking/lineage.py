@@ -224,7 +224,7 @@ class Lineage:
             "run_directory": self._run.uri,
             "fingerprint": self._run.fingerprint,
             "git_commit": commit,
-            "mlflow.source.git.commit": commit,
+            "mlflow.source.git.commit": commit.removesuffix("-dirty"),
             "mlflow.source.name": "reward_finetuning",
             "mlflow.user": user(),
             "mlflow.note.content": (

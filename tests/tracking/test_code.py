@@ -18,7 +18,23 @@ def test_an_image_says_which_commit_it_was_built_from(monkeypatch):
 def test_a_checkout_is_its_commit_and_an_installed_package_its_version(monkeypatch):
     monkeypatch.delenv("RFT_CODE_VERSION", raising=False)
 
-    assert re.fullmatch("[0-9a-f]{40}", code_version()) or code_version() == version("reward-finetuning")
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", code_version()) or code_version() == version("reward-finetuning")
+
+
+def test_uncommitted_changes_are_marked(tmp_path, monkeypatch):
+    monkeypatch.delenv("RFT_CODE_VERSION", raising=False)
+    copy = tmp_path / "code.py"
+    shutil.copyfile(code.__file__, copy)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "code.py"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(code, "__file__", str(copy))
+
+    committed = code_version()
+    copy.write_text("changed")
+
+    assert re.fullmatch("[0-9a-f]{40}", committed)
+    assert code_version() == f"{committed}-dirty"
 
 
 def test_an_installed_package_in_a_repository_of_the_user_is_its_version(tmp_path, monkeypatch):

@@ -25,9 +25,9 @@ class ModelConfig(Frozen):
     """The pretrained text-to-image model."""
 
     source: Location = "shapes"
-    """`shapes` (the built-in model), a folder saved by diffusers (Stable Diffusion 1.x, 2.x, XL, 3.x or FLUX.1; in a
-    bucket gs://BUCKET/PREFIX or s3://BUCKET/PREFIX), a hub id, or one .safetensors file in the original Stable
-    Diffusion format."""
+    """A built-in model (`shapes`, a UNet, or `shapes-flow`, a flow model), a folder saved by diffusers (Stable
+    Diffusion 1.x, 2.x, XL, 3.x or FLUX.1; in a bucket gs://BUCKET/PREFIX or s3://BUCKET/PREFIX), a hub id, or one
+    .safetensors file in the original Stable Diffusion format."""
 
     revision: str | None = None
     """Commit of a hub id, 40 hex digits; the one that is known here when not given."""

@@ -250,6 +250,15 @@ def test_the_transformers_costs_are_those_that_torch_counts_on_the_real_architec
     assert counted.get_total_flops() == pytest.approx(network.flops(cells), rel=1e-6)
 
 
+def test_the_built_in_flow_model_has_no_t5_that_could_be_left_out():
+    from reward_finetuning.config import load_config
+    from reward_finetuning.pipelines.cli.run_files import packaged
+
+    found = estimate(load_config(packaged()["shapes-flow-prdp"]), H100)
+
+    assert all(0 < role.memory < 5 for role in found.roles.values())
+
+
 @pytest.mark.parametrize(
     ("name", "memory"), [("sd35-medium-prdp", 40), ("sd35-medium-prdp-geneval-like", 40), ("flux-dev-prdp", 80)]
 )
