@@ -9,7 +9,10 @@ from judge import OFFSETS, Arms, at_offset
 from plan import TUNING, grid_of, selection, tasks, tuning_scale
 from results import difference
 
-_NAMES = {"prdp": "PRDP", "ddpo": "DDPO", "ppod": "PPOD", "dpok": "DPOK", "rwr": "RWR"}
+_NAMES = {
+    "prdp": "PRDP", "ddpo": "DDPO", "ppod": "PPOD", "dpok": "DPOK", "rwr": "RWR",
+    "prdp-flow": "PRDP, flow model", "ddpo-flow": "DDPO, flow model",
+}  # fmt: skip
 
 
 def answers(study: Mapping[str, Any], found: Mapping[str, Arms]) -> str:

@@ -33,7 +33,7 @@ _SHAPES = {
 
 _SHAPES_FLOW = _SHAPES | {
     "steps": 6, "spacing": "leading", "flow": "\n  flow: {sampler: cps, eta: 0.9}",
-    "clip_range": "3.0e-3", "learning_rate": "1.0e-2", "epochs": 48,
+    "kl_weight": "1.0", "updates": 1, "learning_rate": "1.0e-2",
 }  # fmt: skip
 """The settings of shapes-flow-prdp.yaml."""
 
