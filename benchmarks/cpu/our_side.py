@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -107,8 +108,7 @@ class OurSide:
     """Prepares jobs; those of one config share a session."""
 
     def __init__(self, model: str, root: Path) -> None:
-        import mlflow  # noqa: F401  a run reports its beginning, so the program has it before its first epoch
-
+        import_module("mlflow")  # a run reports its beginning, so the program has it before its first epoch
         self._model, self._root = model, root
         self._sessions: dict[str, Session] = {}
 

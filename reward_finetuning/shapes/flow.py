@@ -23,7 +23,8 @@ def build_flow_pipeline(vae: Any, tokenizer: Any) -> Any:
     from diffusers import StableDiffusion3Pipeline
 
     first, second = (build_text_encoder(tokenizer, width=width, projection=True) for width in _TEXT_WIDTHS)
-    vae.register_to_config(shift_factor=0.0)  # this pipeline class adds it
+    # This pipeline class adds shift_factor. The path that the VAE was loaded from belongs to this machine.
+    vae.register_to_config(shift_factor=0.0, _name_or_path="")
     return StableDiffusion3Pipeline(
         transformer=build_transformer(),
         scheduler=build_flow_scheduler(),
