@@ -9,9 +9,11 @@ need MLflow, and a task with torch follows.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +39,13 @@ _CALL = f"_KFP_RUNTIME=true {sys.executable} -m kfp.dsl.executor_main"
 _FUNCTION = "--function_to_execute"
 _GPUS = ("/dev/nvidiactl", "/dev/kfd")
 _LONGEST_TMPDIR = 70
+
+_PROCESSES = threading.Lock()
+"""Held while a process is started or asked for its exit code, which the server sends once.
+
+kfp.local runs tasks in threads, and starting a process asks all others for theirs. Of two threads that ask at once, one
+would read the code and the other the end of the stream, which multiprocessing takes for 255.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +92,11 @@ def run_task(run: Callable[..., int], full_command: list[str], env_vars: dict[st
     if not _is_forked() or task is None or task.component not in ROLE_OF_COMPONENT:
         return int(run(full_command, env_vars))
     process = _server().Process(target=task.run, args=(env_vars or {},), name=task.component)
-    process.start()
-    process.join()
-    return process.exitcode or 0
+    with _PROCESSES:
+        process.start()
+    multiprocessing.connection.wait([process.sentinel])
+    with _PROCESSES:
+        return process.exitcode or 0
 
 
 def _is_forked() -> bool:

@@ -93,7 +93,7 @@ def test_rwr_goes_on_learning_from_the_rollouts_of_the_pretrained_model(tasks):
 def test_offline_ppod_that_has_converged_does_no_update_in_a_further_pass(tasks):
     one = tasks(
         objective=PpodConfig(
-            kl_weight=30.0, clip_range=1e-2, pairs_per_update=2, convergence={"check_every": 1, "patience": 1}
+            kl_weight=30.0, clip_range=10.0, pairs_per_update=2, convergence={"check_every": 1, "patience": 1}
         ),
         sampling={"rollouts": "offline", "images_per_prompt": 4},
         training={"updates_per_epoch": 20},

@@ -1,8 +1,11 @@
 """Tasks that are forked from a server: what kfp's command says is what runs."""
 
 import json
+import random
 import signal
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -86,6 +89,20 @@ def test_a_task_runs_in_a_process_of_its_own_with_its_variables(tmp_path):
 )
 def test_the_exit_code_is_that_of_the_task(body, code):
     assert run_task(refused, command(body)) == code
+
+
+def test_a_task_that_ends_while_another_starts_keeps_its_exit_code(monkeypatch):
+    read = forkserver.read_signed
+
+    def slow(stream):
+        time.sleep(random.uniform(0, 0.05))  # several threads have seen that there is something to read
+        return read(stream)
+
+    monkeypatch.setattr(forkserver, "read_signed", slow)
+    with ThreadPoolExecutor(4) as threads:
+        codes = list(threads.map(lambda _: run_task(refused, command("import sys; sys.exit(75)")), range(40)))
+
+    assert codes == [75] * 40
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,7 +28,8 @@ def test_a_pickle_is_converted_once_and_scores_the_same(image_reward_files, pict
     assert (folder / "ImageReward.safetensors").stat() == converted
     assert len([line for line in told if line.endswith("ImageReward.safetensors exists")]) == 1
     scores = [image_reward.load(ScorerConfig(source=str(each)))(*pictures) for each in (folder, image_reward_files)]
-    assert (scores[0] == scores[1]).all()
+    # The last bits may depend on where in its file a tensor begins: on some processors MKL sums aligned memory otherwise.
+    np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
 def test_what_the_state_dict_was_nested_in_is_left_behind(hpsv2_files, tmp_path):
