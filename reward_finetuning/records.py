@@ -180,6 +180,16 @@ class Batch:
     prompt_keys: Tensor
     """[B] int64 digest of the id of the prompt, equal in every epoch."""
 
+    def of_rows(self, rows: Tensor) -> Batch:
+        """The part of some image rows [R]."""
+        return Batch(
+            self.log_probs_old[rows],
+            self.log_probs_ref[rows],
+            self.rewards[rows],
+            self.prompt_index[rows],
+            self.prompt_keys[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Cells:

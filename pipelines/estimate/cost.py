@@ -169,15 +169,20 @@ class _Estimator:
         # The first update after sampling uses the stored log-probs.
         stored = epochs if config.sampling.rollouts == "online" else 1
         gate = config.training.num_gate_cells(self._images * steps)
-        # DDPO and DPOK need no pass without gradient (except in float16).
-        is_separable = isinstance(objective, DdpoConfig | DpokConfig) and config.model.dtype != "float16"
-        replayed = stored * gate + (0 if is_separable else (epochs * updates - stored) * images * steps)
+        replayed = stored * gate + (0 if self._is_one_pass() else (epochs * updates - stored) * images * steps)
         if config.training.old_log_probs == "replay":
             replayed += stored * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:
             checks = epochs * updates / objective.convergence.check_every
             replayed += int(checks * objective.convergence.heldout_share * self._images * steps)
         return learning + replayed * step
+
+    def _is_one_pass(self) -> bool:
+        """Whether updates need no pass without gradient: as objectives/one_pass.py decides it."""
+        config = self._config
+        by_cell = isinstance(config.objective, DdpoConfig | DpokConfig)
+        prompt_fits = config.sampling.images_per_prompt * config.sampling.num_steps <= config.training.cells_per_batch
+        return config.model.dtype != "float16" and (by_cell or prompt_fits)
 
     def _memory(self) -> dict[str, float]:
         """GB per role; activations of other data types are a share of those in float32."""

@@ -28,7 +28,7 @@ from reward_finetuning.records import Batch
 class Ddpo(Objective):
     """DDPO-IS as an Objective."""
 
-    is_separable = True
+    separable_by = "cell"
 
     def __init__(self, config: DdpoConfig) -> None:
         self._config = config

@@ -33,7 +33,7 @@ from reward_finetuning.records import Batch, Cells
 class Dpok(Objective):
     """DPOK as an Objective."""
 
-    is_separable = True
+    separable_by = "cell"
 
     def __init__(self, config: DpokConfig) -> None:
         self.clip_range = config.clip_range if config.clipping else float("inf")

@@ -1,12 +1,13 @@
-"""The exact gradient of a loss that is separable by cell, from one forward pass.
+"""The exact gradient of a separable loss, from one forward pass.
 
-Each g_it = dL/dlog_prob_it depends on log_prob_it alone, so it is computed from the forward pass that is
-backpropagated. `two_pass` evaluates every cell once more before that.
+Where g_it = dL/dlog_prob_it depends on log_prob_it alone, or on the log-probs of the images of its prompt and a batch
+holds all of these, it is computed from the forward pass that is backpropagated. `two_pass` evaluates every cell once
+more before that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +15,48 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.two_pass import ALONE, Share, zero_loss
+from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, zero_loss
 from reward_finetuning.records import Batch
+
+
+def is_one_pass(objective: Objective, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> bool:
+    """Whether a batch of cells is enough for the coefficients of a part of the loss.
+
+    Args:
+        objective: whose loss it is.
+        prompt_index: [B].
+        num_steps: T.
+        cells_per_batch: at most so many cells are evaluated at once.
+    """
+    if objective.separable_by == "prompt":
+        return int(torch.bincount(prompt_index).max()) * num_steps <= cells_per_batch
+    return objective.separable_by == "cell"
+
+
+def whole_prompts(order: Tensor, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> Sequence[Tensor]:
+    """The cells in `order` in batches of whole prompts, as many as fit; prompts in the order of their first cell.
+
+    A batch's cells are sorted by image, then by step.
+    """
+    ascending = order.sort().values
+    prompts = prompt_index[ascending // num_steps]
+    by_prompt = prompts.argsort(stable=True)
+    names, counts = prompts[by_prompt].unique_consecutive(return_counts=True)
+    cells = dict(zip(names.tolist(), ascending[by_prompt].split(counts.tolist()), strict=True))
+    shuffled = [cells[prompt] for prompt in dict.fromkeys(prompt_index[order // num_steps].tolist())]
+    return [torch.cat(batch).sort().values for batch in _packed(shuffled, cells_per_batch)]
+
+
+def _packed(parts: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """`parts` one after another in groups of at most `size` elements; a larger part is a group of its own."""
+    group: list[Tensor] = []
+    for part in parts:
+        if group and sum(map(len, group)) + len(part) > size:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
 
 
 def backpropagate_once(
@@ -32,13 +73,13 @@ def backpropagate_once(
     """Accumulate grad L of the cells in `order` (flat indices into [B, T]); `backward` is called once a batch of cells.
 
     Each process accumulates the gradient of its share, as in `two_pass.backpropagate`. Cells with g = 0 are evaluated
-    too, for their log-probs are not known before.
+    too, for their log-probs are not known before. The caller has seen that it `is_one_pass`.
 
     Returns:
         [B, T] log-probs on the CPU before the step, whole on every process; NaN for cells that are not in `order`.
     """
     own = torch.zeros(source.shape, dtype=source.dtype).view(-1)
-    for cells, num_cells in share.rounds(order, cells_per_batch):
+    for cells, num_cells in share.rounds(_batches(objective, source, order, cells_per_batch)):
         advance(num_cells)
         if not len(cells):
             if share.in_lockstep:
@@ -48,7 +89,7 @@ def backpropagate_once(
         assert evaluated.mean is not None
         log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
         own[cells] = log_probs.detach().cpu()
-        coefficients = objective.cell_coefficients(own[cells], cells, batch)
+        coefficients = _coefficients(objective, own[cells], cells, batch)
         loss = (objective.gradient_unit(*_size(source)) * coefficients.to(log_probs) * log_probs).sum()
         backward(loss + objective.cell_loss(evaluated) if objective.has_cell_loss else loss)
     if objective.has_cell_loss:
@@ -56,6 +97,21 @@ def backpropagate_once(
     log_probs = torch.full_like(own, float("nan"))
     log_probs[order] = share.total(own)[order]
     return log_probs.view(source.shape)
+
+
+def _batches(objective: Objective, source: CellSource, order: Tensor, cells_per_batch: int) -> Sequence[Tensor]:
+    if objective.separable_by == "prompt":
+        return whole_prompts(order, source.prompt_index, source.shape[1], cells_per_batch)
+    return batches_of(order, cells_per_batch)
+
+
+def _coefficients(objective: Objective, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
+    """g [M] of a batch of cells."""
+    if objective.separable_by == "cell":
+        return objective.cell_coefficients(log_probs, cells, batch)
+    num_steps = batch.log_probs_old.shape[1]
+    rows = cells[::num_steps] // num_steps
+    return objective.prompt_coefficients(log_probs.view(-1, num_steps), rows, batch).view(-1)
 
 
 def _size(source: CellSource) -> tuple[int, int]:

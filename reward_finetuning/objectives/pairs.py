@@ -26,6 +26,11 @@ class Pairs:
         """Every image of a pair, once, ascending [R]."""
         return torch.unique(torch.cat([self.winners, self.losers]))
 
+    def among(self, rows: Tensor) -> Pairs:
+        """The pairs whose winners are among `rows` [R] (ascending, with their losers), as places in `rows`."""
+        kept = torch.isin(self.winners, rows)
+        return Pairs(*(torch.searchsorted(rows, side[kept]) for side in (self.winners, self.losers)))
+
 
 def draw_pairs(rewards: Tensor, prompt_index: Tensor, rows: Tensor, num: int, rng: np.random.Generator) -> Pairs:
     """`num` pairs, each of a random prompt, and of that prompt any pair as likely as any other; repeats may occur.

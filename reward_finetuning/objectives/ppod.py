@@ -88,6 +88,8 @@ def ppod_grad(
 class Ppod(Objective):
     """PPOD as an Objective; an epoch is a stage."""
 
+    separable_by = "prompt"
+
     def __init__(self, config: PpodConfig) -> None:
         self._config = config
         self.clip_range = config.clip_range if config.clipping else float("inf")
@@ -131,26 +133,33 @@ class Ppod(Objective):
         return config.kl_weight * num_steps if is_weighed else None
 
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
-        """g [B, T] float64.
+        """g [B, T] float64, after `check_update`."""
+        self.check_update(log_probs, batch)
+        rows, g = self._pairs.rows, torch.zeros(log_probs.shape, dtype=torch.float64)
+        g[rows] = self.prompt_coefficients(log_probs[rows], rows, batch)
+        return g
 
-        Raises:
-            TrainingError: every step of the update's images has left the band: there is no gradient any more.
-        """
+    def check_update(self, log_probs: Tensor, batch: Batch) -> None:
+        """Raise a TrainingError if every step of the update's images has left the band: there is no gradient then."""
         ratios = self._log_ratios(log_probs, batch)
         if not (ratios[self._pairs.rows].abs() <= self.clip_range).any():
             raise TrainingError(
                 f"no step of the {len(self._pairs.rows)} images is within clip_range={self.clip_range:g} of the "
                 "reference: nothing can be learnt; raise it, or set objective.reference: stage_start"
             )
-        settings = self._config
-        return ppod_grad(
-            ratios,
-            batch.rewards,
-            self._pairs,
-            loss=settings.loss,
-            kl_weight=settings.kl_weight,
+
+    def prompt_coefficients(self, log_probs: Tensor, rows: Tensor, batch: Batch) -> Tensor:
+        """g [R, T] float64 of all images of some prompts that the update's pairs hold."""
+        part, pairs = batch.of_rows(rows), self._pairs.among(rows)
+        g = ppod_grad(
+            self._log_ratios(log_probs, part),
+            part.rewards,
+            pairs,
+            loss=self._config.loss,
+            kl_weight=self._config.kl_weight,
             clip_range=self.clip_range,
         )
+        return g * (len(pairs.winners) / len(self._pairs.winners))  # a mean over all pairs of the update
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
         """Loss and accuracy on the update's pairs; share of live steps, now and at the stage's first update."""

@@ -110,6 +110,8 @@ def _differences(ratio: Tensor, clipped: Tensor, rewards: Tensor, kl_weight: flo
 class Prdp(Objective):
     """PRDP as an Objective: the mean over the prompts that have a pair of `prdp_loss`."""
 
+    separable_by = "prompt"
+
     def __init__(self, config: PrdpConfig) -> None:
         self._kl_weight = config.kl_weight
         self.clip_range = config.clip_range if config.clipping else float("inf")
@@ -125,10 +127,14 @@ class Prdp(Objective):
 
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """g [B, T] float64; rows of a prompt whose rewards are all equal are 0."""
-        groups = _groups_with_pairs(batch)
-        g = torch.zeros(log_probs.shape, dtype=torch.float64)
-        for rows in groups:
-            g[rows] = self._of_prompt(prdp_grad, rows, log_probs, batch).double() / len(groups)
+        return self.prompt_coefficients(log_probs, torch.arange(len(log_probs)), batch)
+
+    def prompt_coefficients(self, log_probs: Tensor, rows: Tensor, batch: Batch) -> Tensor:
+        """g [R, T] float64 of all images of some prompts."""
+        part, g = batch.of_rows(rows), torch.zeros(log_probs.shape, dtype=torch.float64)
+        num_prompts = _num_prompts_with_pairs(batch)
+        for members in _groups_with_pairs(part):
+            g[members] = self._of_prompt(prdp_grad, members, log_probs, part).double() / num_prompts
         return g
 
     def metrics(self, log_probs: Tensor, batch: Batch) -> Mapping[str, float]:
@@ -152,6 +158,16 @@ class Prdp(Objective):
             kl_weight=self._kl_weight,
             precision=self._precision,
         )
+
+
+def _num_prompts_with_pairs(batch: Batch) -> int:
+    """Number of prompts whose rewards are not all equal."""
+    _, prompts = torch.unique(batch.prompt_index, return_inverse=True)
+    rewards, empty = batch.rewards.double(), torch.zeros(int(prompts.max()) + 1, dtype=torch.float64)
+    highest, lowest = (
+        empty.scatter_reduce(0, prompts, rewards, reduce=extreme, include_self=False) for extreme in ("amax", "amin")
+    )
+    return int((highest > lowest).sum())
 
 
 def _groups_with_pairs(batch: Batch) -> list[Tensor]:

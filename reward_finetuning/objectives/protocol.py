@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -49,9 +49,10 @@ class Objective(Protocol):
     needs_reference: bool = False
     """Whether `cell_loss` reads `Cells.mean_ref`. Log-probs of rollouts: see `reads_reference` of its config."""
 
-    is_separable: bool = False
-    """Whether g_it depends on log_prob_it alone once the epoch has begun: then `cell_coefficients` gives it, and an
-    update is one pass. A loss that compares images (PRDP, PPOD) is not separable."""
+    separable_by: Literal["cell", "prompt"] | None = None
+    """What g_it depends on once the update has begun: on log_prob_it alone ("cell": `cell_coefficients` gives it), on
+    the log-probs of its prompt's images ("prompt": `prompt_coefficients`), or on all (None). An update of a separable
+    loss is one pass where a batch holds such a part."""
 
     def gradient_unit(self, num_steps: int, num_elements: int) -> float:
         """What `coefficients` are multiplied by before they are backpropagated (docs/decisions/0007).
@@ -99,8 +100,29 @@ class Objective(Protocol):
         ...
 
     def cell_coefficients(self, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
-        """`coefficients` of flat `cells` [M] alone, at their `log_probs` [M]: [M] float64. If `is_separable`."""
-        raise NotImplementedError(f"{type(self).__name__} is not separable, but got {len(cells)} cells")
+        """`coefficients` of flat `cells` [M] alone, at their `log_probs` [M]: [M] float64. If separable by cell."""
+        raise NotImplementedError(f"{type(self).__name__} is not separable by cell, but got {len(cells)} cells")
+
+    def prompt_coefficients(self, log_probs: Tensor, rows: Tensor, batch: Batch) -> Tensor:
+        """`coefficients` of some image rows alone, if separable by prompt.
+
+        Args:
+            log_probs: [R, T] of these rows.
+            rows: [R] ascending; of each of their prompts, all rows that the update looks at.
+            batch: the whole epoch's.
+
+        Returns:
+            [R, T] float64.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not separable by prompt, but got {len(rows)} images")
+
+    def check_update(self, log_probs: Tensor, batch: Batch) -> None:
+        """Refuse to take a step at `log_probs` [B, T], NaN in rows that the update does not look at.
+
+        Raises:
+            TrainingError: the loss has no gradient at them any more.
+        """
+        return
 
     def cell_loss(self, cells: Cells) -> Tensor:
         """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""

@@ -7,7 +7,7 @@ backpropagates sum g_it log_prob_it a few cells at a time. Cells of different st
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,19 +35,23 @@ class Share:
     in_lockstep: bool = False
     """Whether a process without a batch takes part in the passes of the others, as sharded weights need it."""
 
-    def rounds(self, order: Tensor, cells_per_batch: int) -> Iterator[tuple[Tensor, int]]:
-        """Batches of `order` for this process, each with the number of cells that all processes do meanwhile.
+    def rounds(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
+        """Those of `batches` for this process, each with the number of cells that all processes do meanwhile.
 
         The last batch is empty where there is none left for this process.
         """
-        batches = order.split(cells_per_batch) if len(order) else ()
         for start in range(0, len(batches), self.count):
             together = batches[start : start + self.count]
-            own = together[self.rank] if self.rank < len(together) else order[:0]
+            own = together[self.rank] if self.rank < len(together) else together[0][:0]
             yield own, sum(len(batch) for batch in together)
 
 
 ALONE = Share()
+
+
+def batches_of(order: Tensor, cells_per_batch: int) -> Sequence[Tensor]:
+    """`order` in batches of at most `cells_per_batch`."""
+    return order.split(cells_per_batch) if len(order) else ()
 
 
 def replay(
@@ -65,7 +69,7 @@ def replay(
     """
     flat = torch.zeros(source.shape, dtype=source.dtype).view(-1)
     with torch.no_grad():
-        for cells, num_cells in share.rounds(order, cells_per_batch):
+        for cells, num_cells in share.rounds(batches_of(order, cells_per_batch)):
             if len(cells):
                 flat[cells] = source.log_probs(denoise, cells).cpu()
             elif share.in_lockstep:
@@ -110,7 +114,7 @@ def backpropagate(
     flat = coefficients.reshape(-1)
     kept = with_gradient(objective, coefficients, order)
     advance(len(order) - len(kept))
-    for cells, num_cells in share.rounds(kept, cells_per_batch):
+    for cells, num_cells in share.rounds(batches_of(kept, cells_per_batch)):
         advance(num_cells)
         if not len(cells):
             if share.in_lockstep:

@@ -1,4 +1,4 @@
-"""The updates of one epoch: one pass over its cells each if the loss is separable by cell, else two."""
+"""The updates of one epoch: one pass over its cells each if the loss is separable, else two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once
+from reward_finetuning.objectives.one_pass import backpropagate_once, is_one_pass
 from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
@@ -44,11 +44,15 @@ def learn(
     """
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
-    replays = objective.uses_log_probs and (learner.policy.dtype == torch.float16 or not objective.is_separable)
     checks = on_policy and objective.uses_log_probs
+    # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
+    in_one_pass = learner.policy.dtype != torch.float16 and is_one_pass(
+        objective, batch.prompt_index, source.shape[1], training.cells_per_batch
+    )
+    replays = objective.uses_log_probs and not in_one_pass
     work = _work(training, batch.log_probs_old.numel(), replays=replays, on_policy=on_policy, checks=checks)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:
-        updates = _Updates(learner, source, training, config.seed, epoch, progress.advance)
+        updates = _Updates(learner, source, training, (config.seed, epoch), progress.advance, in_one_pass=in_one_pass)
         floor = None
         if on_policy and objective.uses_log_probs:
             batch, floor = updates.check_log_probs(batch)
@@ -77,16 +81,16 @@ class _Updates:
         learner: Learner,
         source: CellSource,
         training: TrainingConfig,
-        seed: int,
-        epoch: int,
+        key: tuple[int, int],
         advance: Callable[[int], None],
+        *,
+        in_one_pass: bool,
     ) -> None:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
         self._processes, self._share = learner.engine.processes, learner.engine.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
-        # In float16, the loss scale is chosen from the coefficients of all cells.
-        self._is_one_pass = learner.objective.is_separable and not self._is_half
+        self._in_one_pass = in_one_pass
         self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -94,7 +98,7 @@ class _Updates:
             reference=policy.reference_denoiser() if learner.objective.needs_reference else None,
         )
         self._source, self._training, self._advance = source, training, advance
-        self._key = (seed, epoch)
+        self._key = key
         self._trained = policy.trainable()
         self._best: Snapshot | None = None
         self._best_accuracy = 0.0
@@ -125,8 +129,9 @@ class _Updates:
             self._advance(num_cells - len(order))  # what this update does not look at is done
             log_probs, is_known = batch.log_probs_old, on_policy and update == 0
             self.probe.watches_gradient = is_known and objective.uses_log_probs
-            if self._is_one_pass and not is_known:
+            if self._in_one_pass and not is_known:
                 log_probs = self._backpropagate_once(batch, order)
+                objective.check_update(log_probs, batch)
                 norms.append(self._engine.step())
             else:
                 if objective.uses_log_probs and not is_known:

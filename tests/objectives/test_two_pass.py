@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PrdpConfig
+from reward_finetuning.config.sections.objective import DdpoConfig, DpokConfig, PpodConfig, PrdpConfig, RwrConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.diffusion.rollout import draw, step_means
@@ -13,8 +15,10 @@ from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once
+from reward_finetuning.objectives.one_pass import backpropagate_once, is_one_pass, whole_prompts
+from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
+from reward_finetuning.objectives.rwr import Rwr
 from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.records import Batch
@@ -151,6 +155,10 @@ def test_an_objectives_own_term_is_added_to_the_gradient(case):
     ids=["ddpo", "dpok"],
 )
 def test_one_pass_gives_the_gradient_of_two_passes(case, objective):
+    check_one_pass(case, objective, cells_per_batch=7)
+
+
+def check_one_pass(case, objective, cells_per_batch):
     built, tolerance, *_ = case
     calls = []
 
@@ -161,21 +169,79 @@ def test_one_pass_gives_the_gradient_of_two_passes(case, objective):
     networks = Denoisers(counted, reference=lambda x, t, prompts: x)
     order = torch.randperm(2 * K * T, generator=torch.Generator().manual_seed(1))
     objective.begin_epoch(built.batch, built.source, np.random.default_rng(0))
-    arguments = (order, 7, torch.Tensor.backward, lambda _: None)
-    log_probs = replay(built.denoise, built.source, order, 7, lambda _: None)
+    order = built.source.of_images(objective.begin_update(1), order)
+    arguments = (order, cells_per_batch, torch.Tensor.backward, lambda _: None)
+    log_probs = replay(built.denoise, built.source, order, cells_per_batch, lambda _: None)
     g = objective.coefficients(log_probs, built.batch)
-    assert 0 < (g == 0).sum() < g.numel(), "the case must have clipped and unclipped cells"
-    objective.begin_update(1)
+    moved = (log_probs - built.batch.log_probs_old).abs() > SETTINGS.clip_range
+    assert 0 < moved.sum() < g.numel(), "the case must have clipped and unclipped cells"
+    g *= objective.gradient_unit(T, built.source.num_elements)
     backpropagate(objective, Denoisers(built.denoise, reference=networks.reference), built.source, g, *arguments)
     expected, metrics = built.gradient(), objective.metrics(log_probs, built.batch)
 
-    objective.begin_update(1)
+    if objective.has_cell_loss:
+        objective.begin_update(1)  # it forgets what it has counted
     evaluated = backpropagate_once(objective, networks, built.source, built.batch, *arguments)
 
     gradient = built.gradient()
     assert (gradient - expected).norm() <= tolerance * expected.norm()
     assert objective.metrics(evaluated, built.batch) == pytest.approx(metrics, rel=1e-4)
-    assert sum(calls) == 2 * K * T
+    assert sum(calls) == len(order)
+    assert max(calls) <= cells_per_batch
+
+
+@pytest.mark.parametrize("cells_per_batch", [K * T, 2 * K * T - 1, 2 * K * T])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Prdp(SETTINGS),
+        Ppod(PpodConfig(clip_range=SETTINGS.clip_range, kl_weight=300.0, pairs_per_update=5)),
+        Ppod(PpodConfig(clip_range=SETTINGS.clip_range, kl_weight=300.0, pairs_per_update=1)),
+    ],
+    ids=["prdp", "ppod", "ppod-one-prompt"],
+)
+def test_one_pass_over_whole_prompts_gives_the_gradient_of_two_passes(case, objective, cells_per_batch):
+    assert is_one_pass(objective, case[0].batch.prompt_index, T, cells_per_batch)
+    check_one_pass(case, objective, cells_per_batch)
+
+
+def test_one_pass_of_prdp_gives_the_gradient_of_the_full_graph(case):
+    built, tolerance, expected, log_probs = case
+    order = torch.randperm(2 * K * T, generator=torch.Generator().manual_seed(1))
+    objective, networks = Prdp(SETTINGS), Denoisers(built.denoise)
+
+    evaluated = backpropagate_once(
+        objective, networks, built.source, built.batch, order, K * T, torch.Tensor.backward, lambda _: None
+    )
+
+    unit = objective.gradient_unit(T, built.source.num_elements)
+    assert (built.gradient() - unit * expected).norm() <= tolerance * unit * expected.norm()
+    torch.testing.assert_close(evaluated, log_probs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cells_per_batch", "fits"), [(K * T - 1, False), (K * T, True)])
+def test_a_prompt_that_does_not_fit_into_a_batch_takes_two_passes(cells_per_batch, fits):
+    prompt_index = torch.tensor([4, 4, *[7] * K])
+
+    assert is_one_pass(Prdp(SETTINGS), prompt_index, T, cells_per_batch) is fits
+    assert is_one_pass(Ddpo(DdpoConfig()), prompt_index, T, 1)
+    assert not is_one_pass(Rwr(RwrConfig()), prompt_index, T, cells_per_batch)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 40), st.randoms())
+def test_batches_of_whole_prompts_hold_every_cell_once(prompt_index, num_steps, cells_per_batch, random):
+    index = torch.tensor(prompt_index)
+    rows = [0, *(row for row in range(1, len(prompt_index)) if random.random() < 0.8)]
+    cells = [row * num_steps + step for row in rows for step in range(num_steps)]
+    random.shuffle(cells)
+
+    batches = whole_prompts(torch.tensor(cells), index, num_steps, cells_per_batch)
+
+    assert sorted(torch.cat(batches).tolist()) == sorted(cells)
+    prompts = [set(index[batch // num_steps].tolist()) for batch in batches]
+    assert sum(map(len, prompts)) == len(set(index[rows].tolist())), "a prompt is in one batch"
+    assert all(len(batch) <= cells_per_batch or len(of) == 1 for batch, of in zip(batches, prompts, strict=True))
+    assert int(index[cells[0] // num_steps]) in prompts[0]
 
 
 def test_cells_without_a_coefficient_cost_no_forward_pass():

@@ -70,7 +70,7 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(tasks, monkeypat
     training = {"updates_per_epoch": 3, "cells_per_batch": 5, "learning_rate": 1e-4, "gate_cells": 5}
     separable = tasks(name="one", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
     after = separable.epoch(separable.begin())
-    monkeypatch.setattr(Ddpo, "is_separable", False)
+    monkeypatch.setattr(Ddpo, "separable_by", None)
     twice = tasks(name="two", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
 
     expected = twice.epoch(twice.begin())

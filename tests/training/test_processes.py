@@ -7,7 +7,7 @@ import torch
 from servers.forks import on_processes, run_program
 
 from reward_finetuning.config import TrainingError
-from reward_finetuning.objectives.two_pass import ALONE, Share
+from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of
 from reward_finetuning.training.processes import Processes
 
 OBJECTIVES = ["ddpo", "dpok", "ppod", "prdp", "rwr"]
@@ -68,7 +68,7 @@ def reproducible(metrics):
 @pytest.mark.parametrize("num_cells", [0, 1, 7, 24])
 def test_every_cell_has_one_process_and_progress_counts_all(num_cells):
     order = torch.randperm(num_cells)
-    shares = [list(Share(rank, 3).rounds(order, 5)) for rank in range(3)]
+    shares = [list(Share(rank, 3).rounds(batches_of(order, 5))) for rank in range(3)]
 
     visited = torch.cat([order[:0], *(own for rounds in shares for own, _ in rounds)])
     assert sorted(visited.tolist()) == list(range(num_cells))
@@ -79,7 +79,7 @@ def test_every_cell_has_one_process_and_progress_counts_all(num_cells):
 def test_one_process_takes_every_batch_in_order():
     order = torch.randperm(24)
 
-    rounds = list(ALONE.rounds(order, 5))
+    rounds = list(ALONE.rounds(batches_of(order, 5)))
 
     assert torch.equal(torch.cat([own for own, _ in rounds]), order)
     assert [count for _, count in rounds] == [5, 5, 5, 5, 4]

@@ -37,7 +37,10 @@ class TrainingConfig(Frozen):
     """The gradient is scaled down to this norm."""
 
     cells_per_batch: PositiveInt = 64
-    """(image, step) cells per forward and backward pass: memory grows with this, not with T."""
+    """(image, step) cells per forward and backward pass: memory grows with this, not with T.
+
+    PRDP and PPOD save a pass where it is at least images_per_prompt times the steps that are trained.
+    """
 
     uncond_gradient: bool = True
     """Whether the gradient flows through guidance's unconditional branch too (exact), or not (faster)."""

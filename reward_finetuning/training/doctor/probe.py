@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import Objective
-from reward_finetuning.objectives.two_pass import Share
+from reward_finetuning.objectives.two_pass import Share, batches_of
 from reward_finetuning.records import Batch
 from reward_finetuning.training.doctor.measures import (
     GradientPart,
@@ -47,7 +47,7 @@ class Probe:
         if not self.watches_gradient or share.in_lockstep:  # the gradient of sharded weights is that of all processes
             yield lambda: None
             return
-        sizes = [len(own) for own, _ in share.rounds(cells, self._training.cells_per_batch) if len(own)]
+        sizes = [len(own) for own, _ in share.rounds(batches_of(cells, self._training.cells_per_batch)) if len(own)]
         halves = _Halves(self._engine.policy.trainable(), sizes)
         yield halves.after_batch
         self._parts = halves.parts(scale)

@@ -59,6 +59,10 @@ def test_a_small_run_by_hand(tmp_path):
             },
             3 * 3 * 40 + 1,
         ),
+        (  # a batch that holds the 40 cells of a prompt
+            {"training": {"gate_cells": 1, "cells_per_batch": 40, "updates_per_epoch": 3}},
+            3 * 3 * 40 + 40,
+        ),
         ({"model": SD | {"trainable": "lora"}}, 2 * 40 + 1),
         ({"training": {"gate_cells": 1, "cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40 + 1),
         ({"training": {"gate_cells": 1, "cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),

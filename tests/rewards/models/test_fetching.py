@@ -28,7 +28,7 @@ def test_a_pickle_is_converted_once_and_scores_the_same(image_reward_files, pict
     assert (folder / "ImageReward.safetensors").stat() == converted
     assert len([line for line in told if line.endswith("ImageReward.safetensors exists")]) == 1
     scores = [image_reward.load(ScorerConfig(source=str(each)))(*pictures) for each in (folder, image_reward_files)]
-    # The last bits may depend on where in its file a tensor begins: on some processors MKL sums aligned memory otherwise.
+    # Last bits may depend on where in its file a tensor begins: on some processors, sums depend on memory alignment.
     np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
