@@ -5,15 +5,15 @@ python benchmarks/study/page.py
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from afterwards import AFTERWARDS
 from answers import answers
-from judge import KINDS, Arms, Finding, judge
+from judge import Arms, Finding, judge
 from plan import HERE, RESULTS, TUNING, arms_of, grid_of, read_study, seeds_of, selection
 from plots import draw
-from results import Arm, difference, over_seeds, read_results
+from results import read_results
 
 _HEAD = """\
 # The papers' claims on the built-in world
@@ -74,8 +74,8 @@ def _section(claim: str, stated: Mapping[str, Any], found: Mapping[str, Arms]) -
     plot = HERE / "plots" / f"{claim}.svg"
     lines = [f"## Claim {claim}\n", f"**{stated['says']}** ({stated['source']})\n", f"Rule: {stated['rule']}\n"]
     lines += list(_findings(judge(claim, found)))
-    if claim in _AFTERWARDS:
-        lines += list(_AFTERWARDS[claim](found.get(claim, {})))
+    if claim in AFTERWARDS:
+        lines += list(AFTERWARDS[claim](found.get(claim, {})))
     if draw(claim, found, plot):
         lines.append(f"![Claim {claim}](plots/{plot.name})\n")
     lines += list(_runs(found.get(claim, {})))
@@ -91,88 +91,6 @@ def _findings(findings: list[Finding]) -> Iterator[str]:
         verdict = {True: "yes", False: "**no**", None: "open: seeds are missing"}[finding.holds]
         yield f"| {finding.statement} | {finding.figure} | {verdict} |"
     yield ""
-
-
-def _exchange(arms: Arms) -> Iterator[str]:
-    """Arms that were added after the others: they count for no verdict."""
-    rows = {"DDPO": "ddpo", "PRDP, β = 1": "beta-1-stopped", "PRDP, β = 0.1": "beta-0.1-stopped"}
-    if not set(rows.values()) <= arms.keys():
-        return
-    yield (
-        "Added after these results, without a rule: PRDP stopped in the epoch in which the reward of its rollouts has "
-        "risen as far as that of DDPO's in the last. It tells what β costs from what a larger gain costs.\n"
-    )
-    yield "| arm | images | gain in colourfulness | change of the pixel reward | KL to the reference |"
-    yield "|---|---|---|---|---|"
-    for label, name in rows.items():
-        arm = arms[name]
-        images = 256 * len(arm.results[0].curve("reward/mean"))
-        kl = arm.last("sample/kl_to_reference")
-        yield f"| {label} | {images} | {arm.gain()} | {arm.gain(reward='shapes')} | {kl:.3f} |"
-    yield ""
-
-
-def _other_settings(arms: Arms) -> Iterator[str]:
-    """Arms that were added after the others: they count for no verdict."""
-    variants = {
-        "colour": ("offline", "online", "online-slow"),
-        "location": ("offline", "online", "online-slow", "online-kept", "online-near"),
-    }
-    rows = [f"{name}-{kind}" for kind, names in variants.items() for name in names]
-    beyond = ["beyond-kl-weight", "beyond-clip-range", "beyond-learning-rate"]
-    if not {*rows, *beyond} <= arms.keys():
-        return
-    yield (
-        "Added after these results, without a rule: other settings on the two kinds on which online training is below "
-        "offline. `slow` has the learning rate 3e-3 instead of 1e-2. `kept` trains till convergence, and keeps the "
-        "best weights of a stage by held-out pairs. `near` has the kl_weight 300 instead of 30 and the clip_range "
-        "3e-3 instead of 3e-2, so that a stage moves the policy less. None of the three helps.\n"
-    )
-    yield _STAGES
-    yield from (_stages(arms[name]) for name in rows)
-    yield from _stage_start(arms)
-    yield (
-        "\nThe selected cell of PPOD's grid lies in a corner (kl_weight 30, clip_range 3e-2, learning rate 1e-2; gain "
-        "+0.121). One step beyond it, on the seed and the prompts of the grid, the gain is lower in each direction: "
-        "kl_weight 3, clip_range 0.1, learning rate 3e-2.\n"
-    )
-    yield _STAGES
-    yield from (_stages(arms[name]) for name in beyond)
-    yield ""
-
-
-def _stage_start(arms: Arms) -> Iterator[str]:
-    """The option `objective.reference: stage_start`, on the seeds that it has."""
-    if not {f"online-stage-start-{kind}" for kind in KINDS} <= arms.keys():
-        return
-    yield (
-        "\nAn option that the paper does not have is higher on each kind, on location with an interval above 0: "
-        "`objective.reference: stage_start` takes log-ratios "
-        "to the policy that drew the images of the stage, and not to the pretrained model. With the pretrained model, "
-        "some of the steps are outside of the clip range before a stage begins, and train nothing. On the same seeds:\n"
-    )
-    yield "| kind | steps inside at the start of stage 4 | gain | with `stage_start` | difference |"
-    yield "|---|---|---|---|---|"
-    for kind in KINDS:
-        paper, option = arms[f"online-{kind}"], arms[f"online-stage-start-{kind}"]
-        gains = paper.gains()
-        same = over_seeds([gains[seed] for seed in option.gains()])
-        there = [result for result in paper.results if result.seed in option.gains()]
-        live = [dict(result.curve("train/live_share_at_start"))[4] for result in there]
-        yield f"| {kind} | {sum(live) / len(live):.0%} | {same} | {option.gain()} | {difference(option, paper)} |"
-
-
-_STAGES = "| arm | seeds | gain, training prompts, by stage | gain at the end | unseen prompts |\n|---|---|---|---|---|"
-
-
-def _stages(arm: Arm) -> str:
-    gains = (arm.gain(epoch=stage).mean for stage in (1, 2, 3, 4))
-    stages = ", ".join(f"{gain:+.3f}" for gain in gains if not math.isnan(gain)).replace("-", "−")
-    return f"| {arm.name} | {len(arm.results)} | {stages} | {arm.gain()} | {arm.gain('unseen')} |"
-
-
-_AFTERWARDS = {"c": _exchange, "d": _other_settings}
-"""Claim -> what was looked at after its results."""
 
 
 def _runs(arms: Arms) -> Iterator[str]:

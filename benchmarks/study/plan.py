@@ -31,6 +31,9 @@ class Task:
     settings: dict[str, Any] | None
     """None: it awaits the results of a tuning grid."""
 
+    option: str = ""
+    """Of PRDP, by its name in options.py."""
+
     @property
     def result(self) -> Path:
         """Where its result is committed."""
@@ -91,7 +94,7 @@ def tasks(study: Mapping[str, Any]) -> list[Task]:
         for seed in sorted({seed for *_, seeds in arms for seed in seeds}):
             for claim, arm, described, seeds in arms:
                 if seed in seeds:
-                    task = Task(claim, arm, seed, _settings(study, described))
+                    task = Task(claim, arm, seed, _settings(study, described), described.get("option", ""))
                     ordered[task.result] = task
     return list(ordered.values())
 

@@ -91,7 +91,8 @@ class _Queue:
 
 
 def _same_run(task: Task, other: Task) -> bool:
-    return task.settings is not None and (task.settings, task.seed) == (other.settings, other.seed)
+    same = (task.settings, task.seed, task.option) == (other.settings, other.seed, other.option)
+    return task.settings is not None and same
 
 
 def run_task(task: Task, *, folder: Path = RESULTS) -> int:

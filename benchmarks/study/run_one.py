@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import options
 from plan import Task
 
 from reward_finetuning.config import RunConfig, TrainingError
@@ -28,6 +29,8 @@ def main() -> None:
     """Read a task as JSON from standard input and write its result below the folder given."""
     task = Task(**json.load(sys.stdin))
     config = task.config()
+    if task.option:
+        options.use(task.option)
     started = time.monotonic()
     error = _run(config)
     result = _result(task, config, error, time.monotonic() - started)
@@ -64,6 +67,7 @@ def _result(task: Task, config: RunConfig, error: str, seconds: float) -> dict[s
         "cpu_seconds": round(time.process_time(), 1),
         "code_version": code_version(),
         "settings": task.settings,
+        "option": task.option,
         "curves": kept,
         "evaluations": evaluated,
     }
