@@ -178,6 +178,13 @@ def _measure_memory(scale: Scale, start: Start, result: Result) -> Iterator[None
     yield
 
 
+def processor() -> str:
+    """Vendor, family and model of the processor, whose name a virtual machine may hide."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return "-".join(fields[key] for key in ("vendor_id", "cpu family", "model") if key in fields) or platform.machine()
+
+
 def machine(trl_python: Path) -> dict[str, Any]:
     """What the figures depend on."""
     packages = ("torch", "diffusers", "transformers", "accelerate", "peft")
@@ -192,7 +199,7 @@ def machine(trl_python: Path) -> dict[str, Any]:
         return numbers
 
     return {
-        "hardware": f"{os.cpu_count()}-cores",
+        "hardware": f"{os.cpu_count()}-cores-{processor()}",
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
