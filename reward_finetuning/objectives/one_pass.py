@@ -19,18 +19,22 @@ from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, zero
 from reward_finetuning.records import Batch
 
 
-def is_one_pass(objective: Objective, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> bool:
-    """Whether a batch of cells is enough for the coefficients of a part of the loss.
+def one_pass_size(objective: Objective, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> int | None:
+    """Cells per batch with which an update is one pass; None where a batch cannot hold a part of the loss.
 
     Args:
         objective: whose loss it is.
         prompt_index: [B].
         num_steps: T.
         cells_per_batch: at most so many cells are evaluated at once.
+
+    Returns:
+        For a loss that is separable by prompt, a multiple of the K T cells of the prompt that has most images.
     """
     if objective.separable_by == "prompt":
-        return int(torch.bincount(prompt_index).max()) * num_steps <= cells_per_batch
-    return objective.separable_by == "cell"
+        part = int(torch.bincount(prompt_index).max()) * num_steps
+        return cells_per_batch // part * part or None
+    return cells_per_batch if objective.separable_by == "cell" else None
 
 
 def whole_prompts(order: Tensor, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> Sequence[Tensor]:
@@ -73,7 +77,7 @@ def backpropagate_once(
     """Accumulate grad L of the cells in `order` (flat indices into [B, T]); `backward` is called once a batch of cells.
 
     Each process accumulates the gradient of its share, as in `two_pass.backpropagate`. Cells with g = 0 are evaluated
-    too, for their log-probs are not known before. The caller has seen that it `is_one_pass`.
+    too, for their log-probs are not known before. The caller has seen that there is a `one_pass_size`.
 
     Returns:
         [B, T] log-probs on the CPU before the step, whole on every process; NaN for cells that are not in `order`.

@@ -15,7 +15,7 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once, is_one_pass
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size
 from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
@@ -45,10 +45,11 @@ def learn(
     training, objective = config.training, learner.objective
     source = _source(learner, rollouts, batch)
     checks = on_policy and objective.uses_log_probs
+    size = one_pass_size(objective, batch.prompt_index, source.shape[1], training.cells_per_batch)
     # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
-    in_one_pass = learner.policy.dtype != torch.float16 and is_one_pass(
-        objective, batch.prompt_index, source.shape[1], training.cells_per_batch
-    )
+    in_one_pass = size is not None and learner.policy.dtype != torch.float16
+    if in_one_pass:  # every pass has the shapes of its batches, so the noise floor is measured at them
+        training = training.model_copy(update={"cells_per_batch": size})
     replays = objective.uses_log_probs and not in_one_pass
     work = _work(training, batch.log_probs_old.numel(), replays=replays, on_policy=on_policy, checks=checks)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:

@@ -15,7 +15,7 @@ from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once, is_one_pass, whole_prompts
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size, whole_prompts
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.rwr import Rwr
@@ -201,7 +201,7 @@ def check_one_pass(case, objective, cells_per_batch):
     ids=["prdp", "ppod", "ppod-one-prompt"],
 )
 def test_one_pass_over_whole_prompts_gives_the_gradient_of_two_passes(case, objective, cells_per_batch):
-    assert is_one_pass(objective, case[0].batch.prompt_index, T, cells_per_batch)
+    assert one_pass_size(objective, case[0].batch.prompt_index, T, cells_per_batch) is not None
     check_one_pass(case, objective, cells_per_batch)
 
 
@@ -219,13 +219,13 @@ def test_one_pass_of_prdp_gives_the_gradient_of_the_full_graph(case):
     torch.testing.assert_close(evaluated, log_probs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cells_per_batch", "fits"), [(K * T - 1, False), (K * T, True)])
-def test_a_prompt_that_does_not_fit_into_a_batch_takes_two_passes(cells_per_batch, fits):
+@pytest.mark.parametrize(("cells_per_batch", "size"), [(K * T - 1, None), (K * T, K * T), (3 * K * T - 1, 2 * K * T)])
+def test_a_batch_of_one_pass_holds_whole_prompts_and_one_that_does_not_fit_takes_two_passes(cells_per_batch, size):
     prompt_index = torch.tensor([4, 4, *[7] * K])
 
-    assert is_one_pass(Prdp(SETTINGS), prompt_index, T, cells_per_batch) is fits
-    assert is_one_pass(Ddpo(DdpoConfig()), prompt_index, T, 1)
-    assert not is_one_pass(Rwr(RwrConfig()), prompt_index, T, cells_per_batch)
+    assert one_pass_size(Prdp(SETTINGS), prompt_index, T, cells_per_batch) == size
+    assert one_pass_size(Ddpo(DdpoConfig()), prompt_index, T, 1) == 1
+    assert one_pass_size(Rwr(RwrConfig()), prompt_index, T, cells_per_batch) is None
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 40), st.randoms())

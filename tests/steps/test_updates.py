@@ -10,6 +10,8 @@ from reward_finetuning.config import TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.ddpo import Ddpo
+from reward_finetuning.objectives.ppod import Ppod
+from reward_finetuning.objectives.prdp import Prdp
 from reward_finetuning.objectives.two_pass import replay
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
@@ -66,12 +68,30 @@ def test_a_short_epoch_has_one_batch_of_each_shape_replayed(num_cells, replayed)
 
 
 @pytest.mark.slow
-def test_one_pass_trains_as_two_passes_do_and_measures_the_same(tasks, monkeypatch):
-    training = {"updates_per_epoch": 3, "cells_per_batch": 5, "learning_rate": 1e-4, "gate_cells": 5}
-    separable = tasks(name="one", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
+@pytest.mark.parametrize(
+    ("method", "objective", "cells_per_batch", "learning_rate"),
+    [
+        (Ddpo, {"name": "ddpo", "clip_range": 1e-3}, 5, 1e-4),
+        (Prdp, {"name": "prdp", "clip_range": 1e-3, "kl_weight": 0.1}, 9, 1e-6),
+        (Ppod, {"name": "ppod", "clip_range": 3e-3, "kl_weight": 30.0, "convergence": None}, 9, 1e-6),
+    ],
+    ids=["ddpo", "prdp", "ppod"],
+)
+def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
+    tasks, monkeypatch, method, objective, cells_per_batch, learning_rate
+):
+    training = {
+        "updates_per_epoch": 3,
+        "cells_per_batch": cells_per_batch,
+        "learning_rate": learning_rate,
+        "gate_cells": cells_per_batch,
+    }
+    separable = tasks(name="one", objective=objective, training=training)
+    calls = counted(monkeypatch, "backpropagate_once")
     after = separable.epoch(separable.begin())
-    monkeypatch.setattr(Ddpo, "separable_by", None)
-    twice = tasks(name="two", objective={"name": "ddpo", "clip_range": 1e-3}, training=training)
+    assert len(calls) == 2  # the first update's log-probs are known
+    monkeypatch.setattr(method, "separable_by", None)
+    twice = tasks(name="two", objective=objective, training=training)
 
     expected = twice.epoch(twice.begin())
 
@@ -79,6 +99,14 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(tasks, monkeypat
     assert wanted["train/clip_fraction"] > 0
     for name in ("train/loss", "train/clip_fraction", "train/grad_norm", "doctor/log_prob_move"):
         assert metrics[name] == pytest.approx(wanted[name], rel=1e-2), name
+    assert len(calls) == 2
+
+
+def counted(monkeypatch, name):
+    """A list that grows with every call of a function of the updates."""
+    calls, function = [], getattr(update, name)
+    monkeypatch.setattr(update, name, lambda *arguments: calls.append(name) or function(*arguments))
+    return calls
 
 
 def test_a_ppod_stage_keeps_the_weights_of_the_best_look(tasks):

@@ -10,7 +10,7 @@ from train_together import CELLS_PER_BATCH, MODEL, OBJECTIVES, SAMPLING, K, N, T
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.cells import CellSource, Denoisers
-from reward_finetuning.objectives.one_pass import backpropagate_once, is_one_pass
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size
 from reward_finetuning.objectives.two_pass import backpropagate, replay
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.sharding import is_sharded
@@ -38,7 +38,7 @@ def gradient(config, processes, drawn, batch):
     objective.begin_epoch(batch, source, np.random.default_rng(0))
     order = torch.randperm(N * K * T, generator=torch.Generator().manual_seed(2))
     order = source.of_images(objective.begin_update(0), order)
-    if is_one_pass(objective, batch.prompt_index, T, CELLS_PER_BATCH):
+    if one_pass_size(objective, batch.prompt_index, T, CELLS_PER_BATCH) is not None:
         log_probs = backpropagate_once(
             objective, networks, source, batch, order, CELLS_PER_BATCH, engine.backward, lambda _: None, share
         )
