@@ -31,7 +31,12 @@ PIPELINES = {
     "fused": {"loop": {"granularity": "fused"}},
     "split": {"loop": {"granularity": "split", "num_shards": 2}, "evaluation": {"num_shards": 2}},
     "staged": {"loop": {"granularity": "staged", "epochs": 2}},
-    "offline": {"loop": {"granularity": "split"}, "sampling": {"rollouts": "offline"}, "objective": PPOD},
+    "offline": {
+        "loop": {"granularity": "split"},
+        # Rewards of few images may all be equal: then there is no pair to learn from.
+        "sampling": {"rollouts": "offline", "images_per_prompt": 16},
+        "objective": PPOD,
+    },
 }
 TASKS = {
     "fused": {"next-epochs", "run-epochs"},
