@@ -26,7 +26,7 @@ import commands
 import memory
 from comparison_page import page
 from goals import best_batch
-from jobs import Job
+from jobs import IMAGES_PER_PROMPT, STEPS, Job
 from workers import FOLDER, Worker, worker
 
 ROOT = FOLDER.parents[1]
@@ -110,8 +110,10 @@ def epoch_arms(scale: Scale, result: Result, updates: int) -> Arms:
         return Job("epoch", images, sample_batch, train_batch, updates)
 
     arms = {OURS: (OURS, job(OURS)), TRL: (TRL, job(TRL))}
-    for variant in ("ddpo-least", "prdp"):
-        arms[f"{OURS}, {variant}"] = (OURS, replace(job(OURS), variant=variant))
+    arms[f"{OURS}, ddpo-least"] = (OURS, replace(job(OURS), variant="ddpo-least"))
+    # From the second update on, PRDP needs one pass where a batch holds the cells of a prompt.
+    size = max(job(OURS).train_batch, IMAGES_PER_PROMPT * STEPS) if updates > 1 else job(OURS).train_batch
+    arms[f"{OURS}, prdp"] = (OURS, replace(job(OURS), variant="prdp", train_batch=size))
     return arms
 
 

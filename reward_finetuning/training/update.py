@@ -158,7 +158,7 @@ class _Updates:
             TrainingError: training diverged; such a policy is never committed.
         """
         check_weights(self._policy.trainable(), self._policy.network_name)
-        cells = self._order(0)[: self._training.cells_per_batch]
+        cells = self._order(0)[: -(-self._training.cells_per_batch // 4)]
         ahead = replay(self._networks.policy, self._source, cells, len(cells), lambda _: None, self._share)
         self._check_outputs("log-probs after the update", ahead.view(-1)[cells])
         self.probe.after_update(ahead, batch, on_policy=on_policy)
