@@ -1,4 +1,4 @@
-"""The maths of learning: one file per method, the exact gradient in one or two passes. `build_objective` is the registry."""
+"""The maths of learning: one file per method, and the exact gradient. `build_objective` is the registry."""
 
 from __future__ import annotations
 

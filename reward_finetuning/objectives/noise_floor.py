@@ -24,6 +24,13 @@ class NoiseFloor:
     clipped_share: float
     """Share of the cells that noise alone carries beyond the clip range."""
 
+    def finding(self, clip_range: float) -> str:
+        """What was measured, as the beginning of a message."""
+        return (
+            f"replayed log-probs differ from the stored ones by up to {self.max_gap:.2g} nats, clip_range is "
+            f"{clip_range:g} ({self.clipped_share:.1%} of cells clip from noise alone)"
+        )
+
 
 def measure_noise_floor(
     denoise: Denoiser,

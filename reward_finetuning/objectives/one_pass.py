@@ -8,6 +8,7 @@ more before that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,6 +36,27 @@ def one_pass_size(objective: Objective, prompt_index: Tensor, num_steps: int, ce
         part = int(torch.bincount(prompt_index).max()) * num_steps
         return cells_per_batch // part * part or None
     return cells_per_batch if objective.separable_by == "cell" else None
+
+
+@dataclass(slots=True)
+class Passes:
+    """How many passes an update takes: two leave out the backward pass of cells that the clip has stopped.
+
+    Two cost 1 + (1 + b)(1 - s) forward passes of all cells, one costs 1 + b (docs/decisions/0011).
+    """
+
+    one_is_possible: bool
+
+    num_backward: int
+    """b, what a backward pass costs in forward passes."""
+
+    stopped_share: float = 0.0
+    """s, the share of cells with g = 0 at the newest log-probs."""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one pass is possible and costs less."""
+        return self.one_is_possible and self.stopped_share * (1 + self.num_backward) < 1
 
 
 def whole_prompts(order: Tensor, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> Sequence[Tensor]:

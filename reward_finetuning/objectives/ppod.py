@@ -133,20 +133,20 @@ class Ppod(Objective):
         return config.kl_weight * num_steps if is_weighed else None
 
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
-        """g [B, T] float64, after `check_update`."""
-        self.check_update(log_probs, batch)
-        rows, g = self._pairs.rows, torch.zeros(log_probs.shape, dtype=torch.float64)
-        g[rows] = self.prompt_coefficients(log_probs[rows], rows, batch)
-        return g
+        """g [B, T] float64.
 
-    def check_update(self, log_probs: Tensor, batch: Batch) -> None:
-        """Raise a TrainingError if every step of the update's images has left the band: there is no gradient then."""
-        ratios = self._log_ratios(log_probs, batch)
-        if not (ratios[self._pairs.rows].abs() <= self.clip_range).any():
+        Raises:
+            TrainingError: every step of the update's images has left the band: there is no gradient any more.
+        """
+        rows = self._pairs.rows
+        if not (self._log_ratios(log_probs, batch)[rows].abs() <= self.clip_range).any():
             raise TrainingError(
-                f"no step of the {len(self._pairs.rows)} images is within clip_range={self.clip_range:g} of the "
+                f"no step of the {len(rows)} images is within clip_range={self.clip_range:g} of the "
                 "reference: nothing can be learnt; raise it, or set objective.reference: stage_start"
             )
+        g = torch.zeros(log_probs.shape, dtype=torch.float64)
+        g[rows] = self.prompt_coefficients(log_probs[rows], rows, batch)
+        return g
 
     def prompt_coefficients(self, log_probs: Tensor, rows: Tensor, batch: Batch) -> Tensor:
         """g [R, T] float64 of all images of some prompts that the update's pairs hold."""

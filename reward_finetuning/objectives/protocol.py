@@ -96,7 +96,11 @@ class Objective(Protocol):
         return None
 
     def coefficients(self, log_probs: Tensor, batch: Batch) -> Tensor:
-        """g = dL/dlog_probs, [B, T] float64, at `log_probs` [B, T]; 0 in rows that the update does not look at."""
+        """g = dL/dlog_probs, [B, T] float64, at `log_probs` [B, T]; 0 in rows that the update does not look at.
+
+        Raises:
+            TrainingError: the loss has no gradient at them any more.
+        """
         ...
 
     def cell_coefficients(self, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
@@ -115,14 +119,6 @@ class Objective(Protocol):
             [R, T] float64.
         """
         raise NotImplementedError(f"{type(self).__name__} is not separable by prompt, but got {len(rows)} images")
-
-    def check_update(self, log_probs: Tensor, batch: Batch) -> None:
-        """Refuse to take a step at `log_probs` [B, T], NaN in rows that the update does not look at.
-
-        Raises:
-            TrainingError: the loss has no gradient at them any more.
-        """
-        return
 
     def cell_loss(self, cells: Cells) -> Tensor:
         """That term's share of the given cells (scalar, with gradient); over the update's cells the shares add up."""

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.objectives import Objective, build_objective
+from reward_finetuning.objectives.cells import CellSource
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import AVERAGED, WEIGHTS, policy_at
 from reward_finetuning.policy.save import load_tensors, restore_weights, save_tensors
+from reward_finetuning.records import Batch, Rollouts
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.documents import contents_of, entry, from_text
 from reward_finetuning.training.engine import Engine
@@ -34,6 +36,18 @@ class Learner:
         self.engine = engine
         self.objective = objective
         self.average = average
+
+    def cells(self, rollouts: Rollouts, batch: Batch) -> CellSource:
+        """An epoch's cells, their prompts encoded."""
+        texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
+        return CellSource(
+            latents=rollouts.latents,
+            prompts=self.policy.encode(texts),
+            prompt_index=batch.prompt_index,
+            grid=self.policy.grid.stochastic_part(),
+            device=self.policy.device,
+            x_0=rollouts.x_0,
+        )
 
     def save(self, folder: Path | None, about: dict[str, Any]) -> str:
         """Write the checkpoint's files, with whole tensors; returns the sha256 of the weights file.

@@ -15,7 +15,7 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size
+from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size
 from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
@@ -43,19 +43,19 @@ def learn(
             not agree on what they learnt.
     """
     training, objective = config.training, learner.objective
-    source = _source(learner, rollouts, batch)
-    checks = on_policy and objective.uses_log_probs
+    source = learner.cells(rollouts, batch)
     size = one_pass_size(objective, batch.prompt_index, source.shape[1], training.cells_per_batch)
     # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
-    in_one_pass = size is not None and learner.policy.dtype != torch.float16
-    if in_one_pass:  # every pass has the shapes of its batches, so the noise floor is measured at them
+    num_backward = 1 + (config.model.trainable == "full") + training.gradient_checkpointing
+    passes = Passes(size is not None and learner.policy.dtype != torch.float16, num_backward)
+    if passes.one_is_possible:  # every pass has the shapes of its batches, so the noise floor is measured at them
         training = training.model_copy(update={"cells_per_batch": size})
-    replays = objective.uses_log_probs and not in_one_pass
-    work = _work(training, batch.log_probs_old.numel(), replays=replays, on_policy=on_policy, checks=checks)
+    uses_log_probs = objective.uses_log_probs
+    work = _work(training, batch.log_probs_old.numel(), uses_log_probs=uses_log_probs, on_policy=on_policy)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:
-        updates = _Updates(learner, source, training, (config.seed, epoch), progress.advance, in_one_pass=in_one_pass)
+        updates = _Updates(learner, source, training, (config.seed, epoch), passes, progress.advance)
         floor = None
-        if on_policy and objective.uses_log_probs:
+        if on_policy and uses_log_probs:
             batch, floor = updates.check_log_probs(batch)
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
@@ -83,15 +83,14 @@ class _Updates:
         source: CellSource,
         training: TrainingConfig,
         key: tuple[int, int],
+        passes: Passes,
         advance: Callable[[int], None],
-        *,
-        in_one_pass: bool,
     ) -> None:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
         self._processes, self._share = learner.engine.processes, learner.engine.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
-        self._in_one_pass = in_one_pass
+        self._passes = passes
         self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -127,12 +126,13 @@ class _Updates:
             if self._look(update, batch):
                 break
             order = self._source.of_images(objective.begin_update(update), self._order(update))
-            self._advance(num_cells - len(order))  # what this update does not look at is done
             log_probs, is_known = batch.log_probs_old, on_policy and update == 0
+            num_passes = 1 if is_known or not objective.uses_log_probs else 2
+            self._advance(num_passes * (num_cells - len(order)))  # what this update does not look at is done
             self.probe.watches_gradient = is_known and objective.uses_log_probs
-            if self._in_one_pass and not is_known:
+            if self._passes.is_one and not is_known:
                 log_probs = self._backpropagate_once(batch, order)
-                objective.check_update(log_probs, batch)
+                self._coefficients(log_probs, batch, order)
                 norms.append(self._engine.step())
             else:
                 if objective.uses_log_probs and not is_known:
@@ -167,8 +167,7 @@ class _Updates:
         objective = self._objective
         coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
         if objective.uses_log_probs:
-            # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
-            coefficients = self._unit * self._processes.agreed(objective.coefficients(log_probs, batch))
+            coefficients = self._coefficients(log_probs, batch, order)
         if not torch.isfinite(coefficients).all():
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
@@ -189,6 +188,12 @@ class _Updates:
             if objective.has_cell_loss:
                 objective.begin_update(update)
         return self._engine.step(wanted * self._backoff)
+
+    def _coefficients(self, log_probs: Tensor, batch: Batch, order: Tensor) -> Tensor:
+        # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
+        coefficients = self._unit * self._processes.agreed(self._objective.coefficients(log_probs, batch))
+        self._passes.stopped_share = float((coefficients.view(-1)[order] == 0).double().mean())
+        return coefficients
 
     def _overflows(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> bool:
         """Backpropagate with the loss scaled; whether the gradient was not finite, and was cleared."""
@@ -220,10 +225,16 @@ class _Updates:
 
     def _backpropagate_once(self, batch: Batch, order: Tensor) -> Tensor:
         """Accumulate the update's gradient; its log-probs [B, T]."""
-        size = self._training.cells_per_batch
-        backward, advance = self._engine.backward, self._advance
         log_probs = backpropagate_once(
-            self._objective, self._networks, self._source, batch, order, size, backward, advance, self._share
+            self._objective,
+            self._networks,
+            self._source,
+            batch,
+            order,
+            self._training.cells_per_batch,
+            self._engine.backward,
+            lambda num_cells: self._advance(2 * num_cells),  # in the place of two passes
+            self._share,
         )
         self._check_outputs("replayed log-probs", log_probs.view(-1)[order])
         return log_probs
@@ -265,10 +276,7 @@ class _Updates:
             advance=self._advance,
             share=self._share,
         )
-        finding = (
-            f"replayed log-probs differ from the stored ones by up to {floor.max_gap:.2g} nats, clip_range is "
-            f"{clip_range:g} ({floor.clipped_share:.1%} of cells clip from noise alone)"
-        )
+        finding = floor.finding(clip_range)
         match verdict(floor, clip_range):
             case "fail":
                 raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
@@ -281,20 +289,8 @@ def _no_progress(num_cells: int) -> None:
     del num_cells
 
 
-def _source(learner: Learner, rollouts: Rollouts, batch: Batch) -> CellSource:
-    texts = list({s.prompt.id: s.prompt.text for s in rollouts.samples}.values())
-    return CellSource(
-        latents=rollouts.latents,
-        prompts=learner.policy.encode(texts),
-        prompt_index=batch.prompt_index,
-        grid=learner.policy.grid.stochastic_part(),
-        device=learner.policy.device,
-        x_0=rollouts.x_0,
-    )
-
-
-def _work(training: TrainingConfig, num_cells: int, *, replays: bool, on_policy: bool, checks: bool) -> int:
-    """Cells that `learn` goes over at most, all passes together."""
-    passes = training.updates_per_epoch + replays * (training.updates_per_epoch - on_policy)
+def _work(training: TrainingConfig, num_cells: int, *, uses_log_probs: bool, on_policy: bool) -> int:
+    """Cells that `learn` goes over at most, all passes together; one pass in the place of two counts twice."""
+    passes = training.updates_per_epoch + uses_log_probs * (training.updates_per_epoch - on_policy)
     gate = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
-    return passes * num_cells + checks * gate
+    return passes * num_cells + (on_policy and uses_log_probs) * gate

@@ -15,7 +15,7 @@ from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
-from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size, whole_prompts
+from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size, whole_prompts
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.rwr import Rwr
@@ -226,6 +226,18 @@ def test_a_batch_of_one_pass_holds_whole_prompts_and_one_that_does_not_fit_takes
     assert one_pass_size(Prdp(SETTINGS), prompt_index, T, cells_per_batch) == size
     assert one_pass_size(Ddpo(DdpoConfig()), prompt_index, T, 1) == 1
     assert one_pass_size(Rwr(RwrConfig()), prompt_index, T, cells_per_batch) is None
+
+
+@pytest.mark.parametrize(
+    ("num_backward", "stopped_share", "is_one"),
+    [(1, 0.0, True), (1, 0.49, True), (1, 0.5, False), (2, 0.33, True), (2, 0.34, False), (3, 0.26, False)],
+)
+def test_one_pass_is_taken_while_it_costs_less_than_two(num_backward, stopped_share, is_one):
+    two = 1 + (1 + num_backward) * (1 - stopped_share)
+    assert (1 + num_backward < two) is is_one
+
+    assert Passes(one_is_possible=True, num_backward=num_backward, stopped_share=stopped_share).is_one is is_one
+    assert not Passes(one_is_possible=False, num_backward=num_backward).is_one
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 40), st.randoms())

@@ -10,6 +10,7 @@ from reward_finetuning.config import TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.ddpo import Ddpo
+from reward_finetuning.objectives.one_pass import Passes
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp
 from reward_finetuning.objectives.two_pass import replay
@@ -88,6 +89,7 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
     }
     separable = tasks(name="one", objective=objective, training=training)
     calls = counted(monkeypatch, "backpropagate_once")
+    monkeypatch.setattr(Passes, "is_one", property(lambda passes: passes.one_is_possible))
     after = separable.epoch(separable.begin())
     assert len(calls) == 2  # the first update's log-probs are known
     monkeypatch.setattr(method, "separable_by", None)
@@ -100,6 +102,23 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
     for name in ("train/loss", "train/clip_fraction", "train/grad_norm", "doctor/log_prob_move"):
         assert metrics[name] == pytest.approx(wanted[name], rel=1e-2), name
     assert len(calls) == 2
+
+
+def test_an_update_takes_two_passes_where_the_clip_has_stopped_many_cells(tasks, monkeypatch):
+    def passes(clip_range):
+        one = tasks(
+            name=f"clip-{clip_range:g}",
+            objective={"name": "ppod", "clip_range": clip_range, "kl_weight": 1.0, "convergence": None},
+            training={"updates_per_epoch": 3, "cells_per_batch": 9, "learning_rate": 1e-6, "gate_cells": 9},
+        )
+        calls.clear()
+        one.epoch(one.begin())
+        return len(calls)
+
+    calls = counted(monkeypatch, "backpropagate_once")
+
+    assert passes(10.0) == 2
+    assert passes(2e-4) == 1
 
 
 def counted(monkeypatch, name):
@@ -135,7 +154,7 @@ def heldout_accuracy(learner, one):
     )
     rewards = np.concatenate([read_rewards(one.run.open(read_reference(path))[0])[1].combined for path in one.scored])
     batch = train_epoch._batch(rollouts, Rewards({}, rewards))
-    source = update._source(learner, rollouts, batch)
+    source = learner.cells(rollouts, batch)
     ppod = build_objective(one.run.config.objective)
     ppod.begin_epoch(batch, source, np.random.default_rng(0))
     cells = source.of_images(ppod.heldout_rows(0, is_last=False), torch.arange(batch.log_probs_old.numel()))

@@ -99,7 +99,7 @@ def two_updates(config, processes, drawn, batch):
     )
     learner = Learner(policy, Engine(policy, training, processes), build_objective(config))
     before = torch.cat([weight.detach().flatten() for weight in policy.trainable().values()])
-    run = SimpleNamespace(training=training, seed=0)
+    run = SimpleNamespace(model=MODEL, training=training, seed=0)
     metrics = learn(learner, drawn, batch, run, 1, on_policy=True)
     after = torch.cat([weight.detach().flatten() for weight in policy.trainable().values()])
     return {"before": before, "after": after, "metrics": metrics, "state": learner.objective.state_dict()}
