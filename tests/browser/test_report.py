@@ -218,16 +218,19 @@ def test_the_schemes_differ(visit, report):
     assert colours == ["rgb(255, 255, 255)", "rgb(19, 20, 23)"]
 
 
-def test_it_works_inside_the_sandboxed_frame_of_kubeflow(visit, report, tmp_path):
+@pytest.mark.parametrize("first_width", [1000, 10], ids=["laid out before", "laid out after the script"])
+def test_it_works_inside_the_sandboxed_frame_of_kubeflow(visit, report, tmp_path, first_width):
     frame = html.escape(report.read_text(encoding="utf-8"), quote=True)
     wrapper = tmp_path / "frame.html"
-    size = 'width="1000" height="800"'
+    size = f'width="{first_width}" height="800"'
     wrapper.write_text(
         f'<!doctype html><meta charset="utf-8"><iframe sandbox="allow-scripts" {size} srcdoc="{frame}"></iframe>',
         encoding="utf-8",
     )
     page = visit(wrapper)
     inside = page.frame_locator("iframe")
+    inside.locator("#filter").wait_for(state="attached")
+    page.locator("iframe").evaluate("(frame) => { frame.width = 1000; }")
 
     inside.get_by_label("Filter by prompt").fill("two red")
     assert inside.locator(".pair:visible").count() == 2

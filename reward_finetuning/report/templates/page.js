@@ -175,7 +175,12 @@ if (pairs.length) begin();
 
 // Without the script, and on paper, every section is open. On a narrow screen the reader opens what is of interest.
 const parts = [...document.querySelectorAll("details")];
-if (matchMedia("(max-width: 58rem)").matches) for (const part of parts) part.open = false;
+const narrow = matchMedia("(max-width: 58rem)");
+if (narrow.matches) for (const part of parts) part.open = false;
+// A frame can be laid out after its script has run: until then it is narrow.
+narrow.addEventListener("change", () => {
+  if (!narrow.matches) for (const part of parts) part.open = true;
+});
 addEventListener("beforeprint", () => {
   for (const part of parts) part.open = true;
 });
