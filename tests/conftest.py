@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
-import hypothesis
 import pytest
 
-# On a busy machine an example may take any time: that is no defect.
-hypothesis.settings.register_profile(
-    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("busy machine")
+if find_spec("hypothesis"):  # the environment of `make lint-infra` has none
+    from hypothesis import HealthCheck, settings
+
+    # On a busy machine an example may take any time: that is no defect.
+    settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy machine")
 
 # Two cores: one thread a test process keeps runs reproducible and pytest-xdist useful.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
