@@ -45,8 +45,8 @@ def learn(
     training, objective = config.training, learner.objective
     source = learner.cells(rollouts, batch)
     size = one_pass_size(objective, batch.prompt_index, source.shape[1], training.cells_per_batch)
-    # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
     num_backward = 1 + (config.model.trainable == "full") + training.gradient_checkpointing
+    # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
     passes = Passes(size is not None and learner.policy.dtype != torch.float16, num_backward)
     if passes.one_is_possible:  # every pass has the shapes of its batches, so the noise floor is measured at them
         training = training.model_copy(update={"cells_per_batch": size})
