@@ -31,9 +31,9 @@ class Conditioning:
         """M."""
         return len(self.embeddings)
 
-    def __getitem__(self, rows: Tensor) -> Conditioning:
-        """The prompts of `rows` [R]. The index can be on any device."""
-        rows = rows.to(self.embeddings.device)
+    def __getitem__(self, rows: Tensor | slice) -> Conditioning:
+        """The prompts of `rows`, [R] indices on any device, or a slice."""
+        rows = rows if isinstance(rows, slice) else rows.to(self.embeddings.device)
         return Conditioning(self.embeddings[rows], None if self.pooled is None else self.pooled[rows])
 
 

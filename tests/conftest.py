@@ -59,7 +59,7 @@ def run_config_in():
             "run_root": str(folder / "runs"),
             "prompts": {"train": "shapes:train", "prompts_per_epoch": 2},
             "sampling": {"num_steps": 3, "guidance_scale": 3.0, "images_per_prompt": 3, "micro_batch_size": 4},
-            "training": {"cells_per_batch": 8, "learning_rate": 1e-4, "gate_cells": 6},
+            "training": {"cells_per_batch": 8, "learning_rate": 1e-4},
             "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
             "evaluation": {"prompt_sets": {"train": str(_few_prompts(folder))}, "images_per_prompt": 1},
             "promotion": {"min_gain": 1e-9},  # sets of two prompts: any gain counts

@@ -80,7 +80,7 @@ COVERAGE = {
         "policy.export.original_names policy.pipeline policy.pretrained.hub policy.pretrained.source"
     ),
     "policy/eight_bit/test_quantization": "policy.quantization",
-    "policy/test_adapter": "policy.restore training.moving_average",
+    "policy/lora/test_adapter": "policy.restore training.moving_average",
     "policy/test_half": "training.engine",
     "prompts/test_text": "prompts.prompt_set prompts.read",
     # Parts of the page are tested on the page.

@@ -19,7 +19,7 @@ import torch
 from jobs import CLIP_RANGE, GUIDANCE, IMAGES_PER_PROMPT, LEARNING_RATE, PROMPTS, RANK, STEPS, Job, Work, serve
 
 from reward_finetuning.config import RunConfig
-from reward_finetuning.diffusion.noise import reference_steps
+from reward_finetuning.diffusion.noise import reference_cells
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.sampling import draw_micro_batch
 from reward_finetuning.records import Batch, Stream
@@ -50,7 +50,7 @@ def config(model: str, root: Path, job: Job) -> RunConfig:
     objective = OBJECTIVES.get(variant[0], OBJECTIVES["ddpo"])
     prompts = root / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS), encoding="utf-8")
-    kl_share = {"kl_share": 1e-6} if "least" in variant else {}  # one step of one micro-batch
+    kl_share = {"kl_share": 1e-6} if "least" in variant else {}  # one step of one group of images
     return RunConfig.model_validate(
         {
             "name": "-".join(str(value) for value in astuple(job) if value != ""),
@@ -138,14 +138,15 @@ def _sampling(session: Session, job: Job) -> Work:
     """Draw as the step `sample` does; `stock` is the pipeline of diffusers."""
     policy, sampling = session.learner.policy, session.run.config.sampling
     samples = epoch_samples(session.run, 1)[: job.images]
-    batches = [samples[first : first + job.sample_batch] for first in range(0, len(samples), job.sample_batch)]
+    starts = range(0, len(samples), job.sample_batch)
+    batches = [samples[first : first + job.sample_batch] for first in starts]
     if job.variant == "stock":
         return lambda: _stock(policy, [[sample.prompt.text for sample in batch] for batch in batches])
     reference = None if job.variant == "no-reference" else policy.reference_denoiser()
-    evaluated = reference_steps(0, 1, len(batches), STEPS, share=sampling.kl_share).tolist()
+    evaluated = reference_cells(0, 1, len(samples), job.sample_batch, STEPS, share=sampling.kl_share)
 
     def draw() -> None:
-        for batch, steps in zip(batches, evaluated, strict=True):
+        for start, batch in zip(starts, batches, strict=True):
             draw_micro_batch(
                 policy,
                 batch,
@@ -154,7 +155,7 @@ def _sampling(session: Session, job: Job) -> Work:
                 seed=0,
                 stream=Stream.TRAINING,
                 epoch=1,
-                reference_steps=None if reference is None or job.variant == "all-references" else steps,
+                reference_cells=None if job.variant == "all-references" else evaluated[start : start + len(batch)],
             )
 
     return draw

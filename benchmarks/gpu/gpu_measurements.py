@@ -73,7 +73,6 @@ class Case:
                 "training": {
                     "updates_per_epoch": updates,
                     "cells_per_batch": self.batch,
-                    "gate_cells": self.batch,
                     "learning_rate": 1e-6,
                     "old_log_probs": "replay",
                     "processes": 1,

@@ -168,8 +168,7 @@ class _Estimator:
             learning += cells * step
         # The first update after sampling uses the stored log-probs.
         stored = epochs if config.sampling.rollouts == "online" else 1
-        gate = config.training.num_gate_cells(self._images * steps)
-        replayed = stored * gate + (0 if self._is_one_pass() else (epochs * updates - stored) * images * steps)
+        replayed = 0 if self._is_one_pass() else (epochs * updates - stored) * images * steps
         if config.training.old_log_probs == "replay":
             replayed += stored * self._images * steps
         if isinstance(objective, PpodConfig) and objective.convergence is not None:

@@ -36,24 +36,41 @@ def image_noise(generator: np.random.Generator, num_steps: int, shape: tuple[int
     return torch.from_numpy(generator.standard_normal((num_steps + 1, *shape), dtype=np.float32))
 
 
-def reference_steps(seed: int, epoch: int, micro_batches: int, num_steps: int, *, share: float) -> NDArray[np.bool_]:
-    """For which steps of which micro-batches of an epoch the reference is evaluated, [micro_batches, num_steps].
+REFERENCE_ROWS = 16
+"""Images of a micro-batch for which the reference is evaluated together, where it is not evaluated for all."""
 
-    A simple random sample of the steps without replacement, at least one: the mean of a measure over it is an unbiased
-    estimate of the mean over all steps of micro-batches of equal size. It depends on the epoch alone, so on no shard.
+
+def reference_cells(
+    seed: int, epoch: int, num_images: int, micro_batch_size: int, num_steps: int, *, share: float
+) -> NDArray[np.bool_]:
+    """For which steps of which images of an epoch the reference is evaluated, [num_images, num_steps].
+
+    Micro-batches are cut into groups of at most REFERENCE_ROWS images. A sample without replacement of all pairs of a
+    group and a step, stratified by step: the numbers of groups of two steps differ by at most one. At least one pair.
+    The mean of a measure over it is an unbiased estimate of the mean over all, with groups of equal size. It depends on
+    the epoch alone, so on no shard.
 
     Args:
         seed: of the run.
         epoch: its number.
-        micro_batches: of the whole epoch.
+        num_images: B, of the whole epoch.
+        micro_batch_size: images per forward pass.
         num_steps: T.
-        share: of all steps, in (0, 1].
+        share: of all pairs, in (0, 1].
     """
-    num_cells = micro_batches * num_steps
+    group = np.arange(num_images) % micro_batch_size // REFERENCE_ROWS + np.arange(num_images) // micro_batch_size * (
+        -(-micro_batch_size // REFERENCE_ROWS)
+    )
+    _, group = np.unique(group, return_inverse=True)  # 0, 1, ...
+    num_groups = int(group[-1]) + 1
     rng = np.random.default_rng(seed_sequence(seed, Stream.REFERENCE_CELLS, epoch))
-    chosen = np.zeros(num_cells, dtype=np.bool_)
-    chosen[rng.permutation(num_cells)[: max(1, round(share * num_cells))]] = True
-    return chosen.reshape(micro_batches, num_steps)
+    count = max(1, round(share * num_groups * num_steps))
+    rounds = -(-count // num_steps)  # in a round, each step gets one more group
+    steps = np.concatenate([rng.permutation(num_steps) for _ in range(rounds)])[:count]
+    groups = rng.permuted(np.tile(np.arange(num_groups), (num_steps, 1)), axis=1)
+    chosen = np.zeros((num_groups, num_steps), dtype=np.bool_)
+    chosen[groups[steps, np.arange(count) // num_steps], steps] = True
+    return chosen[group]
 
 
 def cell_order(seed: int, epoch: int, update: int, num_cells: int) -> Tensor:

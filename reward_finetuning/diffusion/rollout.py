@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reward_finetuning.diffusion import gaussian
@@ -22,7 +24,7 @@ def draw(
     grid: Grid,
     *,
     latents_dtype: torch.dtype = torch.float32,
-    reference_steps: Sequence[bool] | None = None,
+    reference_cells: NDArray[np.bool_] | None = None,
 ) -> Trajectories:
     """Denoise x_T to x_0, recording each stochastic step's log-probability of the value that is stored.
 
@@ -36,7 +38,8 @@ def draw(
         prompts: M of them.
         grid: T steps, of which S are stochastic.
         latents_dtype: type of the stored latents.
-        reference_steps: for which of the S stochastic steps the reference is evaluated; None: for all.
+        reference_cells: [M, S] for which stochastic steps of which images the reference is evaluated; None: for all.
+            Where it is not, log-probs and KL are NaN.
 
     Returns:
         Trajectories of M images, with S steps; none has a log-prob if S = 0.
@@ -57,13 +60,13 @@ def draw(
         std = on_device.stds[steps]
         x_prev = (mean + std[:, None, None, None] * noise[:, step + 1]).to(latents_dtype).float()
         log_probs.append(gaussian.log_prob(x_prev, mean, std))
-        if denoise_ref is not None and (reference_steps is None or reference_steps[len(kl)]):
-            mean_ref = step_means(denoise_ref, x, prompts, on_device, steps)
-            log_probs_ref.append(gaussian.log_prob(x_prev, mean_ref, std))
-            kl.append(gaussian.step_kl(mean, mean_ref, std))
-        elif denoise_ref is not None:
-            log_probs_ref.append(torch.full_like(std, torch.nan))
-            kl.append(log_probs_ref[-1])
+        if denoise_ref is not None:
+            log_probs_ref.append(torch.full_like(log_probs[-1], torch.nan))
+            kl.append(torch.full_like(log_probs[-1], torch.nan))
+            for rows in [slice(None)] if reference_cells is None else _runs(reference_cells[:, len(kl) - 1]):
+                mean_ref = step_means(denoise_ref, x[rows], prompts[rows], on_device, steps[rows])
+                log_probs_ref[-1][rows] = gaussian.log_prob(x_prev[rows], mean_ref, std[rows])
+                kl[-1][rows] = gaussian.step_kl(mean[rows], mean_ref, std[rows])
         x = x_prev
         latents.append(x)
     old = torch.stack(log_probs, dim=1) if log_probs else x.new_zeros(len(x), 0)
@@ -74,6 +77,12 @@ def draw(
         kl=torch.stack(kl, dim=1) if kl else torch.zeros_like(old),
         x_0=None if grid.stochastic[-1] else x.to(latents_dtype),
     )
+
+
+def _runs(chosen: NDArray[np.bool_]) -> Iterator[slice]:
+    """Slices of the runs of True in `chosen` [M]."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).tolist()
+    return (slice(first, end) for first, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def step_means(denoise: Denoiser, x_t: Tensor, prompts: Conditioning, grid: DeviceGrid, steps: Tensor) -> Tensor:

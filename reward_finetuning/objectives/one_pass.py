@@ -120,9 +120,7 @@ def backpropagate_once(
         backward(loss + objective.cell_loss(evaluated) if objective.has_cell_loss else loss)
     if objective.has_cell_loss:
         objective.merge(share.total)
-    log_probs = torch.full_like(own, float("nan"))
-    log_probs[order] = share.total(own)[order]
-    return log_probs.view(source.shape)
+    return share.whole(own.view(source.shape), order)
 
 
 def _batches(objective: Objective, source: CellSource, order: Tensor, cells_per_batch: int) -> Sequence[Tensor]:

@@ -45,6 +45,13 @@ class Share:
             own = together[self.rank] if self.rank < len(together) else together[0][:0]
             yield own, sum(len(batch) for batch in together)
 
+    def whole(self, own: Tensor, cells: Tensor) -> Tensor:
+        """[B, T] values at flat `cells`, of which this process has `own` [B, T], 0 elsewhere; NaN at other cells."""
+        values = torch.full_like(own, float("nan"))
+        if len(cells):
+            values.view(-1)[cells] = self.total(own).view(-1)[cells]
+        return values
+
 
 ALONE = Share()
 
@@ -75,9 +82,7 @@ def replay(
             elif share.in_lockstep:
                 source.log_probs(denoise, order[:1])
             advance(num_cells)
-    log_probs = torch.full_like(flat, float("nan"))
-    log_probs[order] = share.total(flat)[order]
-    return log_probs.view(source.shape)
+    return share.whole(flat.view(source.shape), order)
 
 
 def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor) -> Tensor:
@@ -104,16 +109,21 @@ def backpropagate(
     backward: Callable[[Tensor], None],
     advance: Callable[[int], None],
     share: Share = ALONE,
-) -> None:
+) -> Tensor:
     """Pass 2: accumulate grad L, given g = `coefficients` [B, T] float64; `backward` is called once a batch of cells.
 
     Each process accumulates the gradient of its share; their sum is grad L, for g carries every 1/n of the loss.
     Cells with g = 0 (clipped, or of a tied prompt) are left out if the objective has no cell_loss: exact, and
     it costs nothing.
+
+    Returns:
+        [B, T] log-probs of the cells that were evaluated, on the CPU, whole on every process; NaN for the others, and
+        for all where the objective uses no log-probs.
     """
     flat = coefficients.reshape(-1)
     kept = with_gradient(objective, coefficients, order)
     advance(len(order) - len(kept))
+    evaluated_cells, evaluated_log_probs = [kept[:0]], [torch.zeros(0, dtype=source.dtype, device=source.device)]
     for cells, num_cells in share.rounds(batches_of(kept, cells_per_batch)):
         advance(num_cells)
         if not len(cells):
@@ -128,6 +138,11 @@ def backpropagate(
             assert evaluated.mean is not None
             log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
             loss = loss + (flat[cells].to(log_probs) * log_probs).sum()
+            evaluated_cells.append(cells)
+            evaluated_log_probs.append(log_probs.detach())
         backward(loss)
     if objective.has_cell_loss:
         objective.merge(share.total)
+    own = torch.zeros(source.shape, dtype=source.dtype).view(-1)
+    own[torch.cat(evaluated_cells)] = torch.cat(evaluated_log_probs).cpu()  # one copy, so batches are not waited for
+    return share.whole(own.view(source.shape), kept if objective.uses_log_probs else kept[:0])

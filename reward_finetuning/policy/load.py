@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from reward_finetuning.config.sections.model import ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.allocator import keep_freed_memory
 from reward_finetuning.policy.compilation import check_compiler, compile_network
 from reward_finetuning.policy.conditioning.encoder import PromptEncoder
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
+from reward_finetuning.policy.lora.adapter import add_adapter, start_from_file
 from reward_finetuning.policy.networks import FluxTransformer, Network, Precision, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
@@ -209,4 +210,6 @@ def _device(name: str) -> torch.device:
         # clip_range 1e-6 needs float32 log-probs. The 10-bit mantissa of TF32 is too coarse.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+    else:
+        keep_freed_memory()
     return torch.device(name)

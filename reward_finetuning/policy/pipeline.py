@@ -11,7 +11,7 @@ import torch
 
 from reward_finetuning.config.errors import UserError
 from reward_finetuning.config.sections.model import ModelConfig
-from reward_finetuning.policy.adapter import merge_file
+from reward_finetuning.policy.lora.adapter import merge_file
 from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, network_name
 from reward_finetuning.policy.pretrained.folder import (
     CHECKER,

@@ -46,7 +46,7 @@ def draw_micro_batch(
     seed: int,
     stream: Stream,
     epoch: int,
-    reference_steps: Sequence[bool] | None = None,
+    reference_cells: NDArray[np.bool_] | None = None,
     noise: Tensor | None = None,
 ) -> tuple[Trajectories, NDArray[np.uint8]]:
     """Trajectories and pictures of at most micro_batch_size samples, on the CPU; arguments as of `draw`.
@@ -72,9 +72,9 @@ def draw_micro_batch(
         policy.encode([sample.prompt.text for sample in padded]),
         policy.grid,
         latents_dtype=getattr(torch, sampling.latents_dtype),
-        reference_steps=reference_steps,
+        reference_cells=reference_cells,
     )
-    _check(policy, trajectories, reference_steps)
+    _check(policy, trajectories, reference_cells)
     images = policy.decode(trajectories.final)
     kept = len(samples)
     tensors = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
@@ -82,11 +82,11 @@ def draw_micro_batch(
     return Trajectories(**drawn), images[:kept]
 
 
-def _check(policy: Policy, drawn: Trajectories, reference_steps: Sequence[bool] | None) -> None:
+def _check(policy: Policy, drawn: Trajectories, reference_cells: NDArray[np.bool_] | None) -> None:
     """Latents first: every other number depends on them."""
-    evaluated = torch.ones(drawn.kl.shape[1], dtype=torch.bool)
-    if reference_steps is not None:
-        evaluated = torch.tensor(list(reference_steps))
+    everywhere = np.ones(drawn.kl.shape, dtype=np.bool_)
+    evaluated = torch.from_numpy(everywhere if reference_cells is None else reference_cells).to(policy.device)
+    images = len(evaluated)  # without those that pad the micro-batch
     check_outputs("latents", [drawn.latents, drawn.final], policy.network_name, policy.network, policy.dtype)
-    log_probs = [drawn.log_probs, *(values[:, evaluated] for values in (drawn.log_probs_ref, drawn.kl))]
+    log_probs = [drawn.log_probs, *(values[:images][evaluated] for values in (drawn.log_probs_ref, drawn.kl))]
     check_outputs("log-probs", log_probs, policy.network_name, policy.network, policy.dtype)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward_finetuning.config import ArtifactError, RunConfig, parse_config
-from reward_finetuning.diffusion.noise import reference_steps
+from reward_finetuning.diffusion.noise import reference_cells
 from reward_finetuning.events import Progress
 from reward_finetuning.policy.compilation import compile_time
 from reward_finetuning.policy.load import Policy
@@ -97,7 +97,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
     denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
-    evaluated = _reference_steps(config, part.epoch, len(policy.grid.stochastic_part().timesteps))
+    evaluated = _reference_cells(config, part.epoch, len(policy.grid.stochastic_part().timesteps))
     started = time.monotonic()
     members = {number: [s for s in drawn if s.index // size == number] for number in range(part.first, part.last)}
     keys: _Keys = {"seed": config.seed, "stream": Stream.TRAINING, "epoch": part.epoch}
@@ -119,7 +119,7 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
                 samples,
                 config.sampling,
                 denoise_ref=denoise_ref,
-                reference_steps=None if evaluated is None or denoise_ref is None else evaluated[number].tolist(),
+                reference_cells=None if evaluated is None else evaluated[number * size : (number + 1) * size],
                 noise=own_noise,
                 **keys,
             )
@@ -136,13 +136,14 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
     return {"num_images": len(drawn), "seconds": round(seconds, 3)} | facts
 
 
-def _reference_steps(config: RunConfig, epoch: int, num_steps: int) -> NDArray[np.bool_] | None:
-    """Where an objective that does not read the reference has it evaluated, for the logged KL; None: everywhere."""
+def _reference_cells(config: RunConfig, epoch: int, num_steps: int) -> NDArray[np.bool_] | None:
+    """[B, T] where the reference is evaluated, for an objective that does not read it; None: everywhere."""
     if config.objective.reads_reference:
         return None
-    micro_batches = -(-config.num_images // config.sampling.micro_batch_size)
-    share = config.sampling.kl_share
-    return reference_steps(config.seed, epoch, micro_batches, num_steps, share=share)
+    sampling = config.sampling
+    return reference_cells(
+        config.seed, epoch, config.num_images, sampling.micro_batch_size, num_steps, share=sampling.kl_share
+    )
 
 
 def _differ(run: RunDirectory, before: Reference) -> bool:

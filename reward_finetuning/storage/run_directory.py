@@ -23,6 +23,9 @@ RUN, LATEST = "run.json", "latest.json"
 ADDED_LATER = frozenset({"model.index"})
 """Keys of the fingerprint that a run.json of an earlier version lacks; such a run can be continued without them."""
 
+REMOVED = frozenset({"training.gate_cells"})
+"""Keys that a run.json of an earlier version has, of settings that there are no more."""
+
 
 def read_description(store: Store) -> dict[str, Any] | None:
     """run.json of a run directory; None where there is none.
@@ -100,7 +103,7 @@ class RunDirectory:
         stored = {
             key: value for key, value in described["fingerprint"].items() if key in given or fingerprint is not None
         }
-        comparable = (stored.keys() | given.keys()) - (ADDED_LATER - stored.keys())
+        comparable = (stored.keys() | given.keys()) - (ADDED_LATER - stored.keys()) - REMOVED
         keys = sorted(key for key in comparable if stored.get(key) != given.get(key))
         if keys:
             listed = "; ".join(

@@ -14,7 +14,7 @@ from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
-from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.noise_floor import NoiseFloor
 from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size
 from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
@@ -54,17 +54,17 @@ def learn(
     work = _work(training, batch.log_probs_old.numel(), uses_log_probs=uses_log_probs, on_policy=on_policy)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:
         updates = _Updates(learner, source, training, (config.seed, epoch), passes, progress.advance)
-        floor = None
-        if on_policy and uses_log_probs:
-            batch, floor = updates.check_log_probs(batch)
+        if on_policy and uses_log_probs and training.old_log_probs == "replay":
+            batch = updates.with_replayed_log_probs(batch)
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
         objective.begin_epoch(batch, source, rng)
         metrics = updates.run(batch, on_policy=on_policy)
         updates.check_policy(batch, on_policy=on_policy)
         measured = updates.probe.metrics(batch, source.num_elements, on_policy=on_policy)
     learner.engine.processes.check_equal(learner.policy.trainable().values())
-    if floor is not None:
-        metrics |= {"log_prob_gap_max": floor.max_gap, "log_prob_gap_clipped_share": floor.clipped_share}
+    if updates.floor is not None:
+        floor = {"max": updates.floor.max_gap, "clipped_share": updates.floor.clipped_share}
+        metrics |= {f"log_prob_gap_{name}": value for name, value in floor.items()}
     return {f"train/{key}": value for key, value in metrics.items()} | measured
 
 
@@ -103,19 +103,16 @@ class _Updates:
         self._best: Snapshot | None = None
         self._best_accuracy = 0.0
         self.probe = Probe(learner.engine, learner.objective, training)
+        self.floor: NoiseFloor | None = None
+        """Measured at the first update if its log-probs are known."""
         self._backoff = 1.0  # of this epoch alone, so that a run that resumes has the same bits
         self._unit = learner.objective.gradient_unit(source.shape[1], source.num_elements)
 
-    def check_log_probs(self, batch: Batch) -> tuple[Batch, NoiseFloor]:
-        """The batch with its old log-probs replayed where that is asked for, and the noise floor of what is used."""
-        order = self._order(0)
-        if self._training.old_log_probs == "replay":
-            old = self._replay(order)
-            batch = Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
-        # Rounding depends on a batch's shape and on a cell's place in it. The sample has both shapes of a pass over all
-        # cells, in an order that no update uses: with `replay`, the first update's would compare numbers to themselves.
-        cells = self._order(self._training.updates_per_epoch)
-        return batch, self._gate(batch, cells[: self._training.num_gate_cells(len(cells))])
+    def with_replayed_log_probs(self, batch: Batch) -> Batch:
+        """The batch with its old log-probs evaluated again, at the batch shapes of training."""
+        # In an order that no update uses: at the first update they are held against those of other batches.
+        old = self._replay(self._order(self._training.updates_per_epoch))
+        return Batch(old, batch.log_probs_ref, batch.rewards, batch.prompt_index, batch.prompt_keys)
 
     def run(self, batch: Batch, *, on_policy: bool) -> dict[str, float]:
         """All updates; metrics of the last one. Where the objective looks at held-out images it keeps the best."""
@@ -137,7 +134,7 @@ class _Updates:
             else:
                 if objective.uses_log_probs and not is_known:
                     log_probs = self._replay(order)
-                norms.append(self._update(log_probs, batch, order, update))
+                norms.append(self._update(log_probs, batch, order, update, is_known=is_known))
             if not is_known:
                 self.probe.after_update(log_probs, batch, on_policy=on_policy)
             self.probe.after_step(norms[-1])
@@ -163,7 +160,7 @@ class _Updates:
         self._check_outputs("log-probs after the update", ahead.view(-1)[cells])
         self.probe.after_update(ahead, batch, on_policy=on_policy)
 
-    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int) -> float:
+    def _update(self, log_probs: Tensor, batch: Batch, order: Tensor, update: int, *, is_known: bool) -> float:
         objective = self._objective
         coefficients = torch.zeros(self._source.shape, dtype=torch.float64)
         if objective.uses_log_probs:
@@ -172,22 +169,24 @@ class _Updates:
             raise TrainingError(
                 "the loss's gradient is not finite: nothing was updated; look at the rewards and log-probs"
             )
-        if not self._is_half:
-            self._backpropagate(coefficients, order, 1.0, self._advance)
-            return self._engine.step()
-        wanted = loss_scale(coefficients, self._source.num_elements)
+        scale = loss_scale(coefficients, self._source.num_elements) if self._is_half else 1.0
         advance = self._advance
-        while self._overflows(coefficients, order, wanted * self._backoff, advance):
+        evaluated = self._backpropagate(coefficients, order, scale * self._backoff, advance)
+        while self._is_half and not self._engine.gradient_is_finite():
+            self._engine.clear()
             advance = _no_progress  # the same cells again
             self._backoff /= OVERFLOW_BACKOFF
             if self._backoff < LEAST_BACKOFF:
                 raise TrainingError(
-                    f"gradients overflow float16 even at a loss scale of {wanted * LEAST_BACKOFF:g}: nothing was "
+                    f"gradients overflow float16 even at a loss scale of {scale * LEAST_BACKOFF:g}: nothing was "
                     "updated; use model.dtype: bfloat16 or float32"
                 )
             if objective.has_cell_loss:
                 objective.begin_update(update)
-        return self._engine.step(wanted * self._backoff)
+            evaluated = self._backpropagate(coefficients, order, scale * self._backoff, advance)
+        if is_known and objective.uses_log_probs:
+            self._gate(evaluated, batch, with_gradient(objective, coefficients, order))
+        return self._engine.step(scale * self._backoff)
 
     def _coefficients(self, log_probs: Tensor, batch: Batch, order: Tensor) -> Tensor:
         # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
@@ -195,15 +194,10 @@ class _Updates:
         self._passes.stopped_share = float((coefficients.view(-1)[order] == 0).double().mean())
         return coefficients
 
-    def _overflows(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> bool:
-        """Backpropagate with the loss scaled; whether the gradient was not finite, and was cleared."""
-        self._backpropagate(coefficients, order, scale, advance)
-        if self._engine.gradient_is_finite():
-            return False
-        self._engine.clear()
-        return True
-
-    def _backpropagate(self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]) -> None:
+    def _backpropagate(
+        self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]
+    ) -> Tensor:
+        """Accumulate the gradient of the loss times `scale`; log-probs [B, T] of the cells that have one."""
         cells = with_gradient(self._objective, coefficients, order)
         with self.probe.watched(cells, self._share, scale) as after_batch:
 
@@ -211,7 +205,7 @@ class _Updates:
                 self._engine.backward(loss if scale == 1.0 else scale * loss)
                 after_batch()
 
-            backpropagate(
+            return backpropagate(
                 self._objective,
                 self._networks,
                 self._source,
@@ -264,25 +258,19 @@ class _Updates:
     def _check_outputs(self, what: str, values: Tensor) -> None:
         check_outputs(what, [values], self._policy.network_name, self._policy.network, self._policy.dtype)
 
-    def _gate(self, batch: Batch, cells: Tensor) -> NoiseFloor:
+    def _gate(self, evaluated: Tensor, batch: Batch, cells: Tensor) -> None:
+        """Before the first step: refuse stored log-probs far from those `evaluated` for the gradient [B, T]."""
+        if not len(cells):
+            return
+        self._check_outputs("evaluated log-probs", evaluated.view(-1)[cells])
         clip_range = self._objective.clip_range
-        floor = measure_noise_floor(
-            self._networks.policy,
-            self._source,
-            batch.log_probs_old,
-            cells,
-            self._training.cells_per_batch,
-            clip_range=clip_range,
-            advance=self._advance,
-            share=self._share,
-        )
-        finding = floor.finding(clip_range)
-        match verdict(floor, clip_range):
+        self.floor = NoiseFloor.of(evaluated, batch.log_probs_old, cells, clip_range=clip_range)
+        finding = self.floor.finding(clip_range)
+        match self.floor.verdict(clip_range):
             case "fail":
                 raise TrainingError(f"{finding}; use float32, training.old_log_probs: replay, or a larger clip_range")
             case "warn":
                 report_warning(finding)
-        return floor
 
 
 def _no_progress(num_cells: int) -> None:
@@ -292,5 +280,4 @@ def _no_progress(num_cells: int) -> None:
 def _work(training: TrainingConfig, num_cells: int, *, uses_log_probs: bool, on_policy: bool) -> int:
     """Cells that `learn` goes over at most, all passes together; one pass in the place of two counts twice."""
     passes = training.updates_per_epoch + uses_log_probs * (training.updates_per_epoch - on_policy)
-    gate = training.num_gate_cells(num_cells) + num_cells * (training.old_log_probs == "replay")
-    return passes * num_cells + (on_policy and uses_log_probs) * gate
+    return num_cells * (passes + (on_policy and uses_log_probs and training.old_log_probs == "replay"))

@@ -5,7 +5,7 @@ from scipy import stats
 from torch.distributions import Normal
 
 from reward_finetuning.diffusion.ddim import alphas_cumprod, ddim_grid
-from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise, reference_steps
+from reward_finetuning.diffusion.noise import cell_order, image_generator, image_noise, reference_cells
 from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.diffusion.step import DeviceGrid
 from reward_finetuning.records import Conditioning, Stream
@@ -52,21 +52,23 @@ def test_without_a_reference_the_policys_log_probs_count_for_both():
     assert torch.equal(trajectories.log_probs, trajectories.log_probs_ref)
 
 
-def test_the_reference_is_evaluated_at_the_chosen_steps_alone_and_with_the_same_bits_there():
+def test_the_reference_is_evaluated_at_the_chosen_cells_alone_one_pass_per_run_of_images():
     calls = []
 
-    def counted(*arguments):
-        calls.append(arguments)
-        return reference(*arguments)
+    def counted(x, *arguments):
+        calls.append(len(x))
+        return reference(x, *arguments)
 
-    whole, _, _ = drawn()
-    part, _, _ = drawn(denoise_ref=counted, reference_steps=[False, True, False, False, True])
+    whole, _, _ = drawn(images=4)
+    chosen = np.zeros((4, 5), dtype=bool)
+    chosen[:, 1] = chosen[:2, 4] = chosen[3, 4] = True
+    part, _, _ = drawn(images=4, denoise_ref=counted, reference_cells=chosen)
 
-    assert len(calls) == 2
+    assert calls == [4, 2, 1]
     assert torch.equal(part.latents, whole.latents)
     for values, everywhere in ((part.kl, whole.kl), (part.log_probs_ref, whole.log_probs_ref)):
-        assert torch.equal(values[:, [1, 4]], everywhere[:, [1, 4]])
-        assert values[:, [0, 2, 3]].isnan().all()
+        torch.testing.assert_close(values[chosen], everywhere[chosen])
+        assert values[~chosen].isnan().all()
 
 
 def test_the_kl_is_what_the_log_ratios_come_to_on_average_and_never_negative():
@@ -127,18 +129,30 @@ def test_the_order_of_cells_is_a_permutation_fixed_by_seed_epoch_and_update():
     assert not torch.equal(order, cell_order(1, 2, 4, 50))
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.001, 1), (0.1, 2), (0.25, 5), (1.0, 20)])
-def test_a_share_of_the_steps_is_chosen_for_the_reference(share, count):
-    chosen = reference_steps(7, 3, 4, 5, share=share)
+@pytest.mark.parametrize(("share", "count"), [(0.001, 1), (0.1, 2), (0.25, 5), (0.35, 7), (1.0, 20)])
+def test_a_share_of_groups_and_steps_is_chosen_for_the_reference_evenly_over_the_steps(share, count):
+    chosen = reference_cells(7, 3, 8, 2, 5, share=share)  # 4 micro-batches
 
-    assert chosen.shape == (4, 5)
-    assert chosen.sum() == count
-    assert (chosen == reference_steps(7, 3, 4, 5, share=share)).all()
+    assert chosen.shape == (8, 5)
+    assert chosen.sum() == 2 * count
+    assert (chosen[::2] == chosen[1::2]).all()
+    assert np.ptp(chosen.sum(axis=0)) <= 2
+    assert (chosen == reference_cells(7, 3, 8, 2, 5, share=share)).all()
 
 
-def test_over_epochs_every_step_is_chosen_equally_often():
+def test_a_large_micro_batch_is_cut_into_groups_that_do_not_cross_into_the_next():
+    # 2 micro-batches of 40 and one of 20: groups of 16, 16, 8, 16, 16, 8, 16, 4.
+    every = [reference_cells(7, epoch, 100, 40, 3, share=1e-6) for epoch in range(200)]
+    sizes = {int(each.sum()) for each in every}
+    ends = np.flatnonzero(np.diff(sum(every).sum(axis=1)))
+
+    assert sizes == {4, 8, 16}
+    assert set(ends + 1) <= {16, 32, 40, 56, 72, 80, 96}
+
+
+def test_over_epochs_every_cell_is_chosen_equally_often():
     epochs = 4000
-    counts = sum(reference_steps(7, epoch, 4, 5, share=0.1).astype(int) for epoch in range(epochs))
+    counts = sum(reference_cells(7, epoch, 4, 1, 5, share=0.1).astype(int) for epoch in range(epochs))
 
     assert np.abs(counts - 0.1 * epochs).max() < 4 * np.sqrt(epochs * 0.1 * 0.9)
 

@@ -19,7 +19,7 @@ PROMPTS = "a red circle\na blue square\na green cross\n"
 SMALL = {
     "prompts": {"prompts_per_epoch": 2},
     "sampling": {"num_steps": 3, "guidance_scale": 1.0, "images_per_prompt": 4, "micro_batch_size": 4},
-    "training": {"cells_per_batch": 16, "updates_per_epoch": 1, "learning_rate": 1e-4, "gate_cells": 8},
+    "training": {"cells_per_batch": 16, "updates_per_epoch": 1, "learning_rate": 1e-4},
     "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
     "evaluation": {"images_per_prompt": 1},
     "promotion": {"improve_on": ["own"], "keep_on": [], "min_gain": 0.01},

@@ -41,7 +41,7 @@ class Scene:
             "reward": {"weights": {"colourfulness": -1.0}},
             "objective": {"name": "ddpo", "clip_range": 1e-2, "min_count": 2, "buffer_size": 16},
             "training": {
-                "cells_per_batch": 8, "learning_rate": 1e-3, "gate_cells": 4, "updates_per_epoch": 2, "ema_decay": 0.5,
+                "cells_per_batch": 8, "learning_rate": 1e-3, "updates_per_epoch": 2, "ema_decay": 0.5,
             },
             "evaluation": {"prompt_sets": {"train": str(self._prompts())}, "images_per_prompt": 4},
             "promotion": {"keep_on": ["train"], "min_gain": 1e-6, "registered_model": None},

@@ -14,7 +14,7 @@ from reward_finetuning.diffusion.rollout import draw, step_means
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
-from reward_finetuning.objectives.noise_floor import NoiseFloor, measure_noise_floor, verdict
+from reward_finetuning.objectives.noise_floor import NoiseFloor
 from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size, whole_prompts
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
@@ -331,24 +331,22 @@ def test_training_copies_its_grid_to_the_device_once_an_epoch(toy, transfers, T,
     assert count["tables"] == 5
 
 
-def test_the_noise_floor_is_what_replay_differs_by():
-    built = Case(torch.float32)
-    order = torch.arange(2 * K * T)
-    stored = replay(built.denoise, built.source, order, 18, lambda _: None)
-    stored[0, 1] += 0.5
+def test_the_noise_floor_is_what_evaluated_log_probs_differ_by_at_the_cells_that_were_evaluated():
+    stored = torch.arange(6.0).view(2, 3)
+    evaluated = torch.tensor([[0.01, float("nan"), 2.0], [3.5, 4.0, float("nan")]])
 
-    floor = measure_noise_floor(built.denoise, built.source, stored, order, 7, clip_range=0.1, advance=lambda _: None)
+    floor = NoiseFloor.of(evaluated, stored, torch.tensor([3, 0, 2, 4]), clip_range=0.1)
 
-    assert floor.max_gap == pytest.approx(0.5, abs=1e-3)
-    assert floor.clipped_share == pytest.approx(1 / 18)
+    assert floor.max_gap == pytest.approx(0.5)
+    assert floor.clipped_share == pytest.approx(1 / 4)
 
 
 @pytest.mark.parametrize(
     ("gap", "expected"), [(0.0, None), (0.09e-4, None), (0.2e-4, "warn"), (0.6e-4, "fail"), (float("nan"), "fail")]
 )
 def test_the_gate_warns_above_a_tenth_and_fails_above_half_the_clip_range(gap, expected):
-    assert verdict(NoiseFloor(gap, 0.0), 1e-4) == expected
+    assert NoiseFloor(gap, 0.0).verdict(1e-4) == expected
 
 
 def test_without_clipping_noise_never_fails():
-    assert verdict(NoiseFloor(1e3, 0.0), float("inf")) is None
+    assert NoiseFloor(1e3, 0.0).verdict(float("inf")) is None

@@ -14,7 +14,7 @@ import yaml
 RUN = {
     "prompts": {"prompts_per_epoch": 3},
     "sampling": {"num_steps": 2, "guidance_scale": 3.0, "images_per_prompt": 4, "micro_batch_size": 4},
-    "training": {"cells_per_batch": 8, "updates_per_epoch": 2, "learning_rate": 1e-4, "gate_cells": 8},
+    "training": {"cells_per_batch": 8, "updates_per_epoch": 2, "learning_rate": 1e-4},
     "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
     "evaluation": {"images_per_prompt": 1},
     "loop": {"epochs": 2, "epochs_per_run": 2, "evaluate_every": 2},

@@ -16,7 +16,7 @@ SMALL = (
     "model.revision=null", "model.dtype=float32", "model.device=cpu", "model.max_sequence_length=24",
     "model.lora={rank: 2, alpha: 4.0}", "prompts.prompts_per_epoch=2", "sampling.num_steps=3",
     "sampling.images_per_prompt=2", "sampling.micro_batch_size=4", "sampling.height=16", "sampling.width=16",
-    "training.cells_per_batch=4", "training.gate_cells=4", "training.learning_rate=0.003",
+    "training.cells_per_batch=4", "training.learning_rate=0.003",
     "loop={epochs: 1, evaluate_every: 1}", "evaluation.num_steps=3", "evaluation.images_per_prompt=1",
     "tracking.enabled=false", "reward.weights={judge: 1.0}",
 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_what_a_method_does_not_have_is_not_measured(tasks, objective, expected)
 
 
 def test_advice_is_given_once_in_the_epoch_in_which_its_reason_begins(tasks, capsys):
-    one = tasks(training={"cells_per_batch": 8, "learning_rate": 1e-1, "gate_cells": 6})
+    one = tasks(training={"cells_per_batch": 8, "learning_rate": 1e-1})
     plan = one.begin()
 
     one.epoch(plan, 0)

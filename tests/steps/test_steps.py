@@ -142,7 +142,7 @@ def test_a_noise_floor_above_half_the_clip_range_stops_training(tasks):
 
 
 def gap_of_replayed(tasks, cells_per_batch):
-    one = tasks(training={"old_log_probs": "replay", "cells_per_batch": cells_per_batch, "gate_cells": 16})
+    one = tasks(training={"old_log_probs": "replay", "cells_per_batch": cells_per_batch})
     return one.epoch(one.begin()).facts["metrics"]["train/log_prob_gap_max"]
 
 

@@ -1,10 +1,11 @@
 """The updates of an epoch: overflow in float16, and the weights that a stage of PPOD keeps."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reward_finetuning.config import TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
@@ -21,7 +22,7 @@ from reward_finetuning.steps import train_epoch
 from reward_finetuning.storage import read_reference
 from reward_finetuning.storage.artifacts.rewards import read_rewards
 from reward_finetuning.storage.artifacts.rollouts import read_rollouts, read_samples
-from reward_finetuning.training import update
+from reward_finetuning.training import engine, update
 from reward_finetuning.training.learner import learner_at
 
 HALF = {"dtype": "float16", "trainable": "lora", "lora": {"rank": 2, "alpha": 2.0}}
@@ -50,22 +51,42 @@ def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(t
         half.epoch(half.begin())
 
 
-@given(st.integers(1, 64), st.integers(20, 2000), st.integers(0, 63), st.integers(1, 4096))
-def test_the_noise_gate_replays_both_batch_shapes_and_at_most_a_tenth_of_an_epoch_of_20_batches(
-    size, batches, rest, gate_cells
+def test_stored_log_probs_that_are_too_far_from_the_evaluated_ones_stop_training_before_the_first_step(
+    tasks, monkeypatch
 ):
-    num_cells = size * batches + rest % size
+    one = tasks(objective={"clip_range": 1e-9})
+    taken = []
+    monkeypatch.setattr(engine.Engine, "step", lambda *arguments: taken.append(arguments))
 
-    replayed = TrainingConfig(cells_per_batch=size, gate_cells=gate_cells).num_gate_cells(num_cells)
+    with pytest.raises(TrainingError, match=r"replayed log-probs differ from the stored ones by up to .* nats"):
+        one.epoch(one.begin())
 
-    assert replayed <= num_cells / 10  # a cell's forward and backward pass cost at least two forward passes
-    assert replayed % size == rest % size
-    assert replayed >= size
+    assert taken == []
+    assert one.run.latest().epoch == 0
 
 
-@pytest.mark.parametrize(("num_cells", "replayed"), [(18, 8 + 2), (16, 8), (5, 5), (6400, 256)])
-def test_a_short_epoch_has_one_batch_of_each_shape_replayed(num_cells, replayed):
-    assert TrainingConfig(cells_per_batch=8, gate_cells=256).num_gate_cells(num_cells) == replayed
+def test_the_noise_of_log_probs_costs_no_pass_of_its_own(tasks, monkeypatch):
+    passes = counted(monkeypatch, "replay")
+    one = tasks()
+
+    metrics = one.epoch(one.begin()).facts["metrics"]
+
+    assert 0 < metrics["train/log_prob_gap_max"] < 1e-5
+    assert len(passes) == 1  # the check of the policy after the update
+
+
+def test_a_setting_of_earlier_versions_is_ignored_and_their_runs_go_on(tasks):
+    assert TrainingConfig.model_validate({"gate_cells": 64}) == TrainingConfig()
+    one = tasks()
+    plan = one.begin()
+    path = Path(one.run.uri) / "run.json"
+    described = json.loads(path.read_text())
+    described["fingerprint"]["training.gate_cells"] = 6
+    path.write_text(json.dumps(described))
+
+    one.epoch(plan)
+
+    assert one.run.latest().epoch == 1
 
 
 @pytest.mark.slow
@@ -85,7 +106,6 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
         "updates_per_epoch": 3,
         "cells_per_batch": cells_per_batch,
         "learning_rate": learning_rate,
-        "gate_cells": cells_per_batch,
     }
     separable = tasks(name="one", objective=objective, training=training)
     calls = counted(monkeypatch, "backpropagate_once")
@@ -109,7 +129,7 @@ def test_an_update_takes_two_passes_where_the_clip_has_stopped_many_cells(tasks,
         one = tasks(
             name=f"clip-{clip_range:g}",
             objective={"name": "ppod", "clip_range": clip_range, "kl_weight": 1.0, "convergence": None},
-            training={"updates_per_epoch": 3, "cells_per_batch": 9, "learning_rate": 1e-6, "gate_cells": 9},
+            training={"updates_per_epoch": 3, "cells_per_batch": 9, "learning_rate": 1e-6},
         )
         calls.clear()
         one.epoch(one.begin())

@@ -95,7 +95,7 @@ def two_updates(config, processes, drawn, batch):
     policy = load_policy(MODEL, SAMPLING, seed=0)
     policy.keep_reference()
     training = TrainingConfig(
-        updates_per_epoch=2, learning_rate=1e-4, cells_per_batch=CELLS_PER_BATCH, gate_cells=7, max_grad_norm=1e9
+        updates_per_epoch=2, learning_rate=1e-4, cells_per_batch=CELLS_PER_BATCH, max_grad_norm=1e9
     )
     learner = Learner(policy, Engine(policy, training, processes), build_objective(config))
     before = torch.cat([weight.detach().flatten() for weight in policy.trainable().values()])

@@ -71,11 +71,11 @@ class SamplingConfig(Frozen):
     flow: FlowConfig = FlowConfig()
     """Used with flow models."""
 
-    kl_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    """Share of the denoising steps at which the reference is evaluated while images are drawn, for a method that does
-    not read its log-probs: DDPO, RWR, PPOD with `reference: stage_start`, DPOK with `kl_weight: 0`. At least one step
-    per epoch. The logged `sample/kl_to_reference` is the mean of the exact KL over these steps. Other methods evaluate
-    it at every step."""
+    kl_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    """Share of all steps of all images at which the reference is evaluated, for a method that does not read its
+    log-probs: DDPO, RWR, PPOD with `reference: stage_start`, DPOK with `kl_weight: 0`. They are drawn at random for
+    groups of up to 16 images of a micro-batch, about equally many for each step, and at least one per epoch.
+    The logged `sample/kl_to_reference` is the mean of their exact KL. Other methods evaluate it everywhere."""
 
     latents_dtype: Literal["float32", "float16"] = "float32"
     """Type in which latents are stored and from which sampling continues; rounding comes before the log-probability."""

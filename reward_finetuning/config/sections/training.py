@@ -1,6 +1,6 @@
 """How the policy is updated."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -53,10 +53,6 @@ class TrainingConfig(Frozen):
     """`replay` recomputes them at the training batch shape before the first update: one more forward pass an epoch,
     for precisions in which stored and replayed values differ by more than the clip range allows."""
 
-    gate_cells: PositiveInt = 256
-    """Cells replayed before an epoch's first update to measure the noise floor of the log-probabilities, rounded up to
-    whole batches; the remainder's batch is replayed too. At most a tenth of the epoch's cells, but one whole batch."""
-
     processes: PositiveInt | Literal["auto"] = "auto"
     """Processes that train_epoch and run_epochs start on a node, each with its own GPU; `auto`: one per visible GPU,
     and one where there is none. Where images and cells go depends on it, what is drawn does not; gradients are
@@ -65,6 +61,14 @@ class TrainingConfig(Frozen):
     sharding: Literal["none", "fsdp"] = "none"
     """`fsdp`: with several processes, each holds a part of the trained weights, of their gradient and of AdamW's state,
     and of the reference (FSDP2). Only with `model.trainable: full`. Checkpoints are the same as without."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_settings(cls, settings: Any) -> Any:
+        """Settings but `gate_cells` of earlier versions, which bounded a check that has no cost now."""
+        if isinstance(settings, dict):
+            return {key: value for key, value in settings.items() if key != "gate_cells"}
+        return settings
 
     @model_validator(mode="after")
     def _moments_in_8_bits_are_whole(self) -> Self:
@@ -78,13 +82,3 @@ class TrainingConfig(Frozen):
     def shards(self, num_processes: int) -> bool:
         """Whether weights are sharded; one process has them all."""
         return self.sharding == "fsdp" and num_processes > 1
-
-    def num_gate_cells(self, num_cells: int) -> int:
-        """Cells that the noise gate replays of `num_cells`: whole batches, and one of the remainder's size.
-
-        A tenth of the cells costs at most 5 % of an update of all cells, because a backward pass costs as much as one
-        forward pass (LoRA) or two (all weights). In an epoch of fewer than 20 batches, one of each shape may be more.
-        """
-        size, rest = self.cells_per_batch, num_cells % self.cells_per_batch
-        affordable = max(1, (num_cells // 10 - rest) // size)
-        return min(-(-self.gate_cells // size), affordable, num_cells // size) * size + rest

@@ -33,7 +33,7 @@ def test_a_run_trains_on_judges_and_groupwise_rewards_with_prompts_of_a_table(tm
             "name": "judged", "run_root": str(tmp_path / "runs"),
             "prompts": {"train": f"{tmp_path / 'prompts.csv'}:text", "prompts_per_epoch": 2},
             "sampling": {"num_steps": 3, "guidance_scale": 3.0, "images_per_prompt": 3, "micro_batch_size": 4},
-            "training": {"cells_per_batch": 8, "learning_rate": 1e-4, "gate_cells": 6},
+            "training": {"cells_per_batch": 8, "learning_rate": 1e-4},
             "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
             "reward": {
                 "weights": WEIGHTS,

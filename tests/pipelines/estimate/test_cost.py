@@ -23,7 +23,7 @@ def run(tmp_path, **changes):
         "prompts": {"train": "animals", "prompts_per_epoch": 1},
         "sampling": {"num_steps": 10, "guidance_scale": 5.0, "images_per_prompt": 4, "micro_batch_size": 4},
         "reward": {"weights": {"colourfulness": 1.0}},
-        "training": {"gate_cells": 1, "cells_per_batch": 1},
+        "training": {"cells_per_batch": 1},
         "loop": {"epochs": 1, "evaluate_every": 1},
         "evaluation": {"prompt_sets": {"one": str(tmp_path / "one.txt")}, "images_per_prompt": 1},
     }
@@ -40,7 +40,7 @@ def test_a_small_run_by_hand(tmp_path):
 
     roles = {role: cost.flops for role, cost in found.roles.items()}
     assert roles["sample"] == pytest.approx(4 * 10 * STEP + decoded(4))  # the reference is the policy in epoch 1
-    assert roles["train"] == pytest.approx(3 * 4 * 10 * STEP + STEP)  # forward, backward twice, one cell of the gate
+    assert roles["train"] == pytest.approx(3 * 4 * 10 * STEP)  # forward, backward twice
     assert roles["evaluate"] == pytest.approx(2 * 10 * STEP + decoded(2))
     assert found.hours == pytest.approx(sum(roles.values()) / (67e12 * UTILISATION["float32"]) / 3600)
 
@@ -49,26 +49,26 @@ def test_a_small_run_by_hand(tmp_path):
     ("changes", "more"),
     [
         (
-            {"training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3}},
-            (3 * 3 + 2) * 40 + 1,
+            {"training": {"cells_per_batch": 1, "updates_per_epoch": 3}},
+            (3 * 3 + 2) * 40,
         ),  # pass 1 but for the first update
         (
             {
                 "objective": {"name": "ddpo"},
-                "training": {"gate_cells": 1, "cells_per_batch": 1, "updates_per_epoch": 3},
+                "training": {"cells_per_batch": 1, "updates_per_epoch": 3},
             },
-            3 * 3 * 40 + 1,
+            3 * 3 * 40,
         ),
         (  # a batch that holds the 40 cells of a prompt
-            {"training": {"gate_cells": 1, "cells_per_batch": 40, "updates_per_epoch": 3}},
-            3 * 3 * 40 + 40,
+            {"training": {"cells_per_batch": 40, "updates_per_epoch": 3}},
+            3 * 3 * 40,
         ),
-        ({"model": SD | {"trainable": "lora"}}, 2 * 40 + 1),
-        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40 + 1),
-        ({"training": {"gate_cells": 1, "cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40 + 1),
-        ({"objective": {"name": "dpok"}}, 4 * 40 + 1),
+        ({"model": SD | {"trainable": "lora"}}, 2 * 40),
+        ({"training": {"cells_per_batch": 1, "uncond_gradient": False}}, 2 * 40),
+        ({"training": {"cells_per_batch": 1, "old_log_probs": "replay"}}, 4 * 40),
+        ({"objective": {"name": "dpok"}}, 4 * 40),
         ({"objective": {"name": "rwr"}}, 3 * 40 / 2),  # one branch
-        ({"objective": {"name": "ppod", "pairs_per_update": 1, "convergence": None}}, 3 * 20 + 1),
+        ({"objective": {"name": "ppod", "pairs_per_update": 1, "convergence": None}}, 3 * 20),
     ],
 )
 def test_what_training_evaluates_follows_the_method(tmp_path, changes, more):
@@ -307,7 +307,7 @@ def test_8_bit_weights_of_the_base_take_half_of_those_in_bfloat16(tmp_path):
 def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_forward_pass_and_saves_memory(tmp_path):
     def cost(**changes):
         model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora"}
-        training = {"gate_cells": 1, "cells_per_batch": 1} | changes
+        training = {"cells_per_batch": 1} | changes
         return estimate(run(tmp_path, model=model, training=training), H100).roles
 
     plain, checkpointed = cost(), cost(gradient_checkpointing=True)
@@ -321,7 +321,7 @@ def test_guidance_as_an_input_costs_no_second_branch_and_checkpointing_costs_a_f
 def test_offloaded_encoders_are_not_in_memory_beside_a_batch(tmp_path):
     def memory(*, offload):
         model = {"source": "black-forest-labs/FLUX.1-dev", "trainable": "lora", "dtype": "bfloat16"}
-        training = {"gate_cells": 1, "cells_per_batch": 1, "gradient_checkpointing": True}
+        training = {"cells_per_batch": 1, "gradient_checkpointing": True}
         settings = {"model": model | {"offload": offload}, "training": training}
         return {name: role.memory for name, role in estimate(run(tmp_path, **settings), H100).roles.items()}
 

@@ -99,7 +99,7 @@ def run(family_folder, tmp_path):
             "width": 16,
         },
         "reward": {"weights": {"colourfulness": 1.0}},
-        "training": {"cells_per_batch": 6, "learning_rate": 3e-3, "gate_cells": 12, "old_log_probs": "replay"},
+        "training": {"cells_per_batch": 6, "learning_rate": 3e-3, "old_log_probs": "replay"},
         "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
         "evaluation": {
             "prompt_sets": {"heldout": str(tmp_path / "evaluation.txt")}, "images_per_prompt": 1, "sampler": "ode",

@@ -57,7 +57,7 @@ def run_epoch(folder, source, trainable):
         "prompts": {"prompts_per_epoch": 2},
         "sampling": {"num_steps": STEPS, "guidance_scale": GUIDANCE, "images_per_prompt": 2, "micro_batch_size": 4},
         "reward": {"weights": {"colourfulness": 1.0}},
-        "training": {"cells_per_batch": 6, "learning_rate": 3e-3, "gate_cells": 6, "ema_decay": 0.5},
+        "training": {"cells_per_batch": 6, "learning_rate": 3e-3, "ema_decay": 0.5},
         "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
         "evaluation": {"prompt_sets": {"heldout": str(folder / "evaluation.txt")}, "images_per_prompt": 1},
         "loop": {"epochs": 1},

@@ -75,7 +75,7 @@ def run_epoch(folder, source, family):
             "width": 16,
         },
         "reward": {"weights": {"colourfulness": 1.0}},
-        "training": {"cells_per_batch": 6, "learning_rate": 3e-3, "gate_cells": 6},
+        "training": {"cells_per_batch": 6, "learning_rate": 3e-3},
         "objective": {"name": "prdp", "kl_weight": 1e-3, "clip_range": 1e-3},
         "evaluation": {
             "prompt_sets": {"heldout": str(folder / "evaluation.txt")},

@@ -27,7 +27,11 @@ def add_adapter(network: Any, lora: LoraConfig, seed: int) -> None:
     """
     from peft import LoraConfig as PeftConfig
 
+    from reward_finetuning.policy.lora.linear import evaluate_as_one_product
+
     config = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
+    if not getattr(network, "is_loaded_in_8bit", False):  # peft has layers of its own for bitsandbytes
+        evaluate_as_one_product(config)
     with torch.random.fork_rng():  # peft uses the global generator
         torch.manual_seed(int(seed_sequence(seed, Stream.LORA_INIT).generate_state(1)[0]))
         try:
