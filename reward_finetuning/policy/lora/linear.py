@@ -20,8 +20,8 @@ class AdaptedLinear(Linear):
     """peft's linear layer with adapters; one adapter in float32 costs one product instead of three and a sum.
 
     peft computes W x + s B (A x). Here W + s B A is computed first, again in each call, so no copy of it can be out of
-    date; with rank r it costs r / N of a product of N rows. Reduced precision would round s B A away beside W, so it is
-    left to peft.
+    date; with rank r it costs r / N of a product of N rows. Reduced precision, also TF32, would round s B A away
+    beside W, so it is left to peft.
 
     Source: Hu et al. 2021 (arXiv:2106.09685), equation 3.
     """
@@ -44,6 +44,7 @@ class AdaptedLinear(Linear):
             len(self.active_adapters) == 1
             and x.dtype == self.base_layer.weight.dtype == torch.float32
             and not torch.is_autocast_enabled(x.device.type)
+            and not torch.backends.cuda.matmul.allow_tf32
         )
 
 

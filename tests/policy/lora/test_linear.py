@@ -15,6 +15,7 @@ from reward_finetuning.policy.load import load_policy
 from reward_finetuning.policy.lora import linear
 from reward_finetuning.policy.lora.adapter import add_adapter
 from reward_finetuning.policy.lora.linear import AdaptedLinear, _Product
+from reward_finetuning.policy.networks import tensor_float_32
 
 
 class Network(nn.Module):
@@ -96,7 +97,7 @@ def test_the_layer_never_uses_weights_that_are_out_of_date(network):
     torch.testing.assert_close(network(x), as_peft_does(network)(x))
 
 
-@pytest.mark.parametrize("case", ["disabled", "half", "autocast", "merged"])
+@pytest.mark.parametrize("case", ["disabled", "half", "autocast", "merged", "tf32"])
 def test_other_cases_are_left_to_peft(network, monkeypatch, case):
     x = torch.ones(2, 6)
     if case == "disabled":
@@ -110,7 +111,7 @@ def test_other_cases_are_left_to_peft(network, monkeypatch, case):
     calls = []
     monkeypatch.setattr(Linear, "forward", lambda layer, given_: calls.append(layer) or expected)
 
-    with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"), tensor_float_32(allowed=case == "tf32"):
         assert torch.equal(network.first(x), expected)
     assert calls == [network.first]
 
