@@ -19,7 +19,7 @@ from reward_finetuning.policy.compilation import check_compiler, compile_network
 from reward_finetuning.policy.conditioning.encoder import PromptEncoder
 from reward_finetuning.policy.decoder import Decoder
 from reward_finetuning.policy.denoiser import GuidedDenoiser
-from reward_finetuning.policy.lora.adapter import add_adapter, start_from_file
+from reward_finetuning.policy.lora.adapter import adapter_layers, add_adapter, start_from_file
 from reward_finetuning.policy.networks import FluxTransformer, Network, Precision, Sd3Transformer, UNet
 from reward_finetuning.policy.offload import Placement
 from reward_finetuning.policy.pipeline import load_pipeline
@@ -60,6 +60,7 @@ class Policy:
             add_adapter(self.network, model.lora, seed)
             if model.adapter is not None:
                 start_from_file(pipeline, model)
+            self._adapter_layers = adapter_layers(self.network)
         else:
             self.network.requires_grad_(requires_grad=True)
         self._lay_out(self.network)
@@ -178,11 +179,13 @@ class Policy:
 
     @contextmanager
     def _without_adapter(self) -> Iterator[None]:
-        self.network.disable_adapters()
+        for layer in self._adapter_layers:
+            layer.enable_adapters(enabled=False)
         try:
             yield
         finally:
-            self.network.enable_adapters()
+            for layer in self._adapter_layers:
+                layer.enable_adapters(enabled=True)
 
 
 def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shards: bool = False) -> Policy:

@@ -43,6 +43,13 @@ def add_adapter(network: Any, lora: LoraConfig, seed: int) -> None:
             weight.data = weight.data.float()
 
 
+def adapter_layers(network: Any) -> list[Any]:
+    """The layers of `network` with an adapter, each with peft's `enable_adapters(enabled)`."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [layer for layer in network.modules() if isinstance(layer, BaseTunerLayer)]
+
+
 @torch.no_grad()
 def start_from_file(pipeline: Any, model: ModelConfig) -> None:
     """Load the weights of `model.adapter` into the adapters of the network, which must have the same shape.

@@ -39,6 +39,10 @@ class AdaptedLinear(Linear):
         output: Tensor = _Product.apply(x, weight, down, up, bias, scale)  # type: ignore[no-untyped-call]
         return output
 
+    def enable_adapters(self, enabled: bool) -> None:  # noqa: FBT001  # peft's signature
+        """Switch the adapter on or off, and nothing else: peft also changes which weights require a gradient."""
+        self._disable_adapters = not enabled
+
     def _is_plain(self, x: Tensor) -> bool:
         return (
             len(self.active_adapters) == 1

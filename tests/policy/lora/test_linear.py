@@ -129,7 +129,9 @@ def test_every_adapter_of_the_built_in_model_is_one_product_and_its_reference_ha
     with torch.no_grad():
         policy.denoiser()(*inputs)
         num_layers = len(applied)
+        trainable = list(policy.trainable())
         policy.reference_denoiser()(*inputs)
+        assert list(policy.trainable()) == trainable
 
     assert num_layers == len([each for each in policy.trainable() if "lora_A" in each])
     assert len(applied) == num_layers
