@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Literal
 
 from reward_finetuning.config import RunConfig
@@ -86,9 +87,12 @@ def attempt(scene: Scene, enter: Callable[[str], None]) -> None:
     from reward_finetuning.storage import read_reference
     from reward_finetuning.tracking import MlflowTracker
 
-    folder = scene.folder / f"attempt-{scene.name}"  # where KFP wants its files
-    folder.mkdir(parents=True, exist_ok=True)
-    config, path = scene.config.model_dump_json(), lambda name: str(folder / name)
+    config = scene.config.model_dump_json()
+    folder = Path(mkdtemp(prefix="attempt-", dir=scene.folder))  # where KFP wants its files; each pod has its own
+
+    def path(name: str) -> str:
+        return str(folder / name)
+
     enter("next_epochs")
     begun = next_epochs(config, path("policy"))
     if scene.granularity == "fused":
