@@ -123,7 +123,7 @@ def backpropagate(
     flat = coefficients.reshape(-1)
     kept = with_gradient(objective, coefficients, order)
     advance(len(order) - len(kept))
-    evaluated_cells, evaluated_log_probs = [kept[:0]], [torch.zeros(0, dtype=source.dtype, device=source.device)]
+    own = torch.zeros(source.shape, dtype=source.dtype, device=source.device)  # on the device: no batch is waited for
     for cells, num_cells in share.rounds(batches_of(kept, cells_per_batch)):
         advance(num_cells)
         if not len(cells):
@@ -138,11 +138,8 @@ def backpropagate(
             assert evaluated.mean is not None
             log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
             loss = loss + (flat[cells].to(log_probs) * log_probs).sum()
-            evaluated_cells.append(cells)
-            evaluated_log_probs.append(log_probs.detach())
+            own.view(-1)[cells.to(own.device)] = log_probs.detach()
         backward(loss)
     if objective.has_cell_loss:
         objective.merge(share.total)
-    own = torch.zeros(source.shape, dtype=source.dtype).view(-1)
-    own[torch.cat(evaluated_cells)] = torch.cat(evaluated_log_probs).cpu()  # one copy, so batches are not waited for
-    return share.whole(own.view(source.shape), kept if objective.uses_log_probs else kept[:0])
+    return share.whole(own.cpu(), kept if objective.uses_log_probs else kept[:0])
