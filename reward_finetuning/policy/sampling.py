@@ -85,7 +85,7 @@ def draw_micro_batch(
 def _check(policy: Policy, drawn: Trajectories, reference_cells: NDArray[np.bool_] | None) -> None:
     """Latents first: every other number depends on them."""
     everywhere = np.ones(drawn.kl.shape, dtype=np.bool_)
-    evaluated = torch.from_numpy(everywhere if reference_cells is None else reference_cells).to(policy.device)
+    evaluated = torch.from_numpy(everywhere if reference_cells is None else reference_cells)
     images = len(evaluated)  # without those that pad the micro-batch
     check_outputs("latents", [drawn.latents, drawn.final], policy.network_name, policy.network, policy.dtype)
     log_probs = [drawn.log_probs, *(values[:images][evaluated] for values in (drawn.log_probs_ref, drawn.kl))]
