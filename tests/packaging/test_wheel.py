@@ -132,6 +132,6 @@ def test_a_run_file_is_written_checked_and_compiled(rft):
     rft("init", "mine", "--model", "shapes")
 
     assert "mine on " in rft("estimate", "mine.yaml")
-    assert "32 epochs" in rft("compile", "mine.yaml", "--target", "local")
+    assert "40 epochs" in rft("compile", "mine.yaml", "--target", "local")
     assert "retrain" in rft("compile", "shapes-retrain", "--target", "local")
     assert rft("schema", "run").startswith("{")
