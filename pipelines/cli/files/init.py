@@ -27,13 +27,13 @@ _HELD_OUT = json.dumps({"train": "shapes:train", "heldout": "shapes:heldout"})
 _SHAPES = {
     "dtype": "float32", "rank": 8, "alpha": 4.0, "num_prompts": 32, "steps": 5, "spacing": "quadratic", "guidance": 1.0,
     "micro_batch": 128, "kl_weight": "0.3", "clip_range": "1.0e-3", "updates": 2, "learning_rate": "6.0e-3",
-    "old_log_probs": "stored", "epochs": 32, "flow": "",
+    "old_log_probs": "stored", "epochs": 40, "flow": "",
 }  # fmt: skip
 """The settings of shapes-prdp.yaml."""
 
 _SHAPES_FLOW = _SHAPES | {
     "steps": 6, "spacing": "leading", "flow": "\n  flow: {sampler: cps, eta: 0.9}",
-    "kl_weight": "1.0", "updates": 1, "learning_rate": "1.0e-2",
+    "kl_weight": "1.0", "updates": 1, "learning_rate": "1.0e-2", "epochs": 32,
 }  # fmt: skip
 """The settings of shapes-flow-prdp.yaml."""
 
