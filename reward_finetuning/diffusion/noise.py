@@ -58,10 +58,8 @@ def reference_cells(
         num_steps: T.
         share: of all pairs, in (0, 1].
     """
-    group = np.arange(num_images) % micro_batch_size // REFERENCE_ROWS + np.arange(num_images) // micro_batch_size * (
-        -(-micro_batch_size // REFERENCE_ROWS)
-    )
-    _, group = np.unique(group, return_inverse=True)  # 0, 1, ...
+    begins_group = np.arange(num_images) % micro_batch_size % REFERENCE_ROWS == 0
+    group = np.cumsum(begins_group) - 1  # of each image: 0, 1, ...
     num_groups = int(group[-1]) + 1
     rng = np.random.default_rng(seed_sequence(seed, Stream.REFERENCE_CELLS, epoch))
     count = max(1, round(share * num_groups * num_steps))

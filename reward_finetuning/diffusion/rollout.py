@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,8 +36,7 @@ def draw(
         prompts: M of them.
         grid: T steps, of which S are stochastic.
         latents_dtype: type of the stored latents.
-        reference_cells: [M, S] for which stochastic steps of which images the reference is evaluated; None: for all.
-            Where it is not, log-probs and KL are NaN.
+        reference_cells: [M, S] where the reference is evaluated; None: everywhere. Elsewhere its numbers are NaN.
 
     Returns:
         Trajectories of M images, with S steps; none has a log-prob if S = 0.
@@ -63,26 +60,33 @@ def draw(
         if denoise_ref is not None:
             log_probs_ref.append(torch.full_like(log_probs[-1], torch.nan))
             kl.append(torch.full_like(log_probs[-1], torch.nan))
-            for rows in [slice(None)] if reference_cells is None else _runs(reference_cells[:, len(kl) - 1]):
+            for rows in _evaluated_rows(reference_cells, step=len(kl) - 1):
                 mean_ref = step_means(denoise_ref, x[rows], prompts[rows], on_device, steps[rows])
                 log_probs_ref[-1][rows] = gaussian.log_prob(x_prev[rows], mean_ref, std[rows])
                 kl[-1][rows] = gaussian.step_kl(mean[rows], mean_ref, std[rows])
         x = x_prev
         latents.append(x)
-    old = torch.stack(log_probs, dim=1) if log_probs else x.new_zeros(len(x), 0)
+    old = _by_step(log_probs, x.new_zeros(len(x), 0))
     return Trajectories(
         latents=torch.stack(latents, dim=1).to(latents_dtype),
         log_probs=old,
-        log_probs_ref=torch.stack(log_probs_ref, dim=1) if log_probs_ref else old,
-        kl=torch.stack(kl, dim=1) if kl else torch.zeros_like(old),
+        log_probs_ref=_by_step(log_probs_ref, old),
+        kl=_by_step(kl, torch.zeros_like(old)),
         x_0=None if grid.stochastic[-1] else x.to(latents_dtype),
     )
 
 
-def _runs(chosen: NDArray[np.bool_]) -> Iterator[slice]:
-    """Slices of the runs of True in `chosen` [M]."""
-    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).tolist()
-    return (slice(first, end) for first, end in zip(edges[::2], edges[1::2], strict=True))
+def _evaluated_rows(cells: NDArray[np.bool_] | None, *, step: int) -> list[slice]:
+    """Slices of the runs of images for which the reference is evaluated at a stochastic step; all images for None."""
+    if cells is None:
+        return [slice(None)]
+    edges = np.flatnonzero(np.diff(cells[:, step], prepend=False, append=False)).tolist()
+    return [slice(first, end) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _by_step(values: list[Tensor], otherwise: Tensor) -> Tensor:
+    """S values [M] as [M, S]; `otherwise` where there are none."""
+    return torch.stack(values, dim=1) if values else otherwise
 
 
 def step_means(denoise: Denoiser, x_t: Tensor, prompts: Conditioning, grid: DeviceGrid, steps: Tensor) -> Tensor:

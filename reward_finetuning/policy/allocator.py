@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Have the process keep up to 1 GiB that it has freed, and reuse it for tensors of up to 256 MiB.
 
     By default it returns a large tensor's memory to the kernel, and each forward pass waits until the kernel has
-    cleared the same pages again: 20 to 30 % of sampling, 4 % of training (2 cores, the built-in model, 128 rows).
+    cleared the same pages again: 17 to 29 % of sampling, 4 % of training (2 cores, the built-in model, 128 rows).
     Without glibc (macOS, Alpine) nothing changes.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
