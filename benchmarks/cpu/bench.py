@@ -25,7 +25,7 @@ from typing import Any
 import commands
 import memory
 from comparison_page import page
-from goals import best_batch
+from goals import NETWORK, best_batch
 from jobs import IMAGES_PER_PROMPT, STEPS, Job
 from workers import FOLDER, Worker, worker
 
@@ -109,7 +109,7 @@ def epoch_arms(scale: Scale, result: Result, updates: int) -> Arms:
         sample_batch, train_batch = (min(images, best_batch(result[group], side)) for group in ("sampling", "training"))
         return Job("epoch", images, sample_batch, train_batch, updates)
 
-    arms = {OURS: (OURS, job(OURS)), TRL: (TRL, job(TRL))}
+    arms = {OURS: (OURS, job(OURS)), TRL: (TRL, job(TRL)), NETWORK: (OURS, replace(job(OURS), kind="network"))}
     arms[f"{OURS}, ddpo-least"] = (OURS, replace(job(OURS), variant="ddpo-least"))
     # From the second update on, PRDP needs one pass where a batch holds the cells of a prompt.
     size = max(job(OURS).train_batch, IMAGES_PER_PROMPT * STEPS) if updates > 1 else job(OURS).train_batch

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from goals import GOALS
+from goals import GOALS, NETWORK, ratio
 
 Result = dict[str, Any]
 
@@ -40,6 +40,9 @@ def page(result: Result) -> str:
     for group, title in GROUPS.items():
         if group in result:
             lines += [f"## {title}", "", *_costs(result[group]), ""]
+            if NETWORK in result[group]:
+                bound = ratio(result[group]["TRL"], result[group][NETWORK])
+                lines += [f"TRL's time against the {NETWORK}, which bounds the speed of every epoch: {bound}.", ""]
     if "memory by images and T" in result:
         lines += ["## Memory", "", *_memory(result), ""]
     if "commands" in result:

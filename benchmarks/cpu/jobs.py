@@ -38,7 +38,7 @@ class Job:
     """One piece of work."""
 
     kind: str
-    """`sampling`, `training`, `epoch` or `network_share`."""
+    """`sampling`, `training`, `epoch`; of our side also `network_share`, or `network`: its passes in an epoch alone."""
 
     images: int = 64
     sample_batch: int = 64

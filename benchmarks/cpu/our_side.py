@@ -131,6 +131,8 @@ class OurSide:
                 return session.epoch
             case "network_share":
                 return lambda: _network_share(session)
+            case "network":
+                return _network_alone(session, job)
         raise ValueError(f"unknown kind of job {job.kind!r}")
 
 
@@ -212,6 +214,26 @@ def _network_share(session: Session) -> dict[str, Any]:
     ):
         session.epoch()
     return {"share": spent[0] / (time.process_time() - start)}
+
+
+def _network_alone(session: Session, job: Job) -> Work:
+    """The passes of the network in an epoch of DDPO, and nothing else."""
+    policy = session.learner.policy
+    denoise, prompt = policy.denoiser(), policy.encode(PROMPTS[:1])
+
+    def evaluated(size: int) -> torch.Tensor:
+        x, t = torch.randn(size, *policy.latent_shape), torch.full((size,), 500)
+        return denoise(x, t, prompt[torch.zeros(size, dtype=torch.int64)])
+
+    def passes() -> None:
+        with torch.no_grad():
+            for _ in range(job.images // job.sample_batch * STEPS):
+                evaluated(job.sample_batch)
+        for _ in range(job.updates * job.images * STEPS // job.train_batch):
+            evaluated(job.train_batch).mean().backward()
+        policy.network.zero_grad()
+
+    return passes
 
 
 def main(model: str, root: str) -> None:

@@ -123,7 +123,7 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _sharded_weights_are_as_they_are_loaded(self) -> Self:
         for setting in ("compile", "channels_last"):
-            if self.training.sharding != "none" and getattr(self.model, setting):
+            if self.training.sharding != "none" and getattr(self.model, setting) is True:
                 raise ValueError(
                     f"model.{setting} is not supported with training.sharding={self.training.sharding}, which gathers "
                     f"weights between blocks: set model.{setting}: false, or training.sharding: none"

@@ -2,13 +2,13 @@
 
 Where g_it = dL/dlog_prob_it depends on log_prob_it alone, or on the log-probs of the images of its prompt and a batch
 holds all of these, it is computed from the forward pass that is backpropagated. `two_pass` evaluates every cell once
-more before that.
+more before that. Cells that the clip has probably stopped take a forward pass without gradient alone
+(docs/decisions/0011).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, zero_loss
+from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, replay, zero_loss
 from reward_finetuning.records import Batch
 
 
@@ -36,27 +36,6 @@ def one_pass_size(objective: Objective, prompt_index: Tensor, num_steps: int, ce
         part = int(torch.bincount(prompt_index).max()) * num_steps
         return cells_per_batch // part * part or None
     return cells_per_batch if objective.separable_by == "cell" else None
-
-
-@dataclass(slots=True)
-class Passes:
-    """How many passes an update takes: two leave out the backward pass of cells that the clip has stopped.
-
-    Two cost 1 + (1 + b)(1 - s) forward passes of all cells, one costs 1 + b (docs/decisions/0011).
-    """
-
-    one_is_possible: bool
-
-    num_backward: int
-    """b, what a backward pass costs in forward passes."""
-
-    stopped_share: float = 0.0
-    """s, the share of cells with g = 0 at the newest log-probs."""
-
-    @property
-    def is_one(self) -> bool:
-        """Whether one pass is possible and costs less."""
-        return self.one_is_possible and self.stopped_share * (1 + self.num_backward) < 1
 
 
 def whole_prompts(order: Tensor, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> Sequence[Tensor]:
@@ -95,47 +74,70 @@ def backpropagate_once(
     backward: Callable[[Tensor], None],
     advance: Callable[[int], None],
     share: Share = ALONE,
+    stopped: Tensor | None = None,
 ) -> Tensor:
     """Accumulate grad L of the cells in `order` (flat indices into [B, T]); `backward` is called once a batch of cells.
 
-    Each process accumulates the gradient of its share, as in `two_pass.backpropagate`. Cells with g = 0 are evaluated
-    too, for their log-probs are not known before. The caller has seen that there is a `one_pass_size`.
+    Each process accumulates the gradient of its share, as in `two_pass.backpropagate`. The caller has seen that there
+    is a `one_pass_size`.
+
+    Args:
+        objective: whose loss it is.
+        networks: what is evaluated.
+        source: the cells.
+        batch: their old log-probs and rewards.
+        order: of the cells.
+        cells_per_batch: at most so many cells are evaluated at once.
+        backward: of the loss of a batch.
+        advance: is told the number of cells that are done.
+        share: of this process.
+        stopped: [B T] bool, cells that are evaluated for their log-probs alone: the clip had stopped them at the newest
+            log-probs, so they probably have g = 0 again. The caller backpropagates those that have not. An objective
+            with a cell_loss has none.
 
     Returns:
         [B, T] log-probs on the CPU before the step, whole on every process; NaN for cells that are not in `order`.
     """
+    idle = order[stopped[order]] if stopped is not None else order[:0]
+    known = replay(networks.policy, source, idle, cells_per_batch, advance, share).view(-1)
+    active = order[~torch.isin(order, idle)]
+    looked_at = (order // source.shape[1]).unique()
     own = torch.zeros(source.shape, dtype=source.dtype).view(-1)
-    for cells, num_cells in share.rounds(_batches(objective, source, order, cells_per_batch)):
+    for cells, num_cells in share.rounds(_batches(objective, source, active, cells_per_batch)):
         advance(num_cells)
         if not len(cells):
             if share.in_lockstep:
-                backward(zero_loss(objective, networks, source, order[:1]))
+                backward(zero_loss(objective, networks, source, active[:1]))
             continue
         evaluated = source.evaluate(networks, cells, with_means=True, with_x_0=objective.has_cell_loss)
         assert evaluated.mean is not None
         log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
-        own[cells] = log_probs.detach().cpu()
-        coefficients = _coefficients(objective, own[cells], cells, batch)
+        own[cells] = known[cells] = log_probs.detach().cpu()
+        coefficients = _coefficients(objective, known, cells, looked_at, batch)
         loss = (objective.gradient_unit(*_size(source)) * coefficients.to(log_probs) * log_probs).sum()
         backward(loss + objective.cell_loss(evaluated) if objective.has_cell_loss else loss)
     if objective.has_cell_loss:
         objective.merge(share.total)
-    return share.whole(own.view(source.shape), order)
+    whole = share.whole(own.view(source.shape), active)
+    whole.view(-1)[idle] = known[idle]
+    return whole
 
 
 def _batches(objective: Objective, source: CellSource, order: Tensor, cells_per_batch: int) -> Sequence[Tensor]:
-    if objective.separable_by == "prompt":
+    if objective.separable_by == "prompt" and len(order):
         return whole_prompts(order, source.prompt_index, source.shape[1], cells_per_batch)
     return batches_of(order, cells_per_batch)
 
 
-def _coefficients(objective: Objective, log_probs: Tensor, cells: Tensor, batch: Batch) -> Tensor:
-    """g [M] of a batch of cells."""
+def _coefficients(objective: Objective, log_probs: Tensor, cells: Tensor, looked_at: Tensor, batch: Batch) -> Tensor:
+    """g [M] of a batch of cells, from flat `log_probs` [B T] and the image rows that the update looks at."""
     if objective.separable_by == "cell":
-        return objective.cell_coefficients(log_probs, cells, batch)
+        return objective.cell_coefficients(log_probs[cells], cells, batch)
     num_steps = batch.log_probs_old.shape[1]
-    rows = cells[::num_steps] // num_steps
-    return objective.prompt_coefficients(log_probs.view(-1, num_steps), rows, batch).view(-1)
+    images, steps = cells // num_steps, cells % num_steps
+    rows = looked_at[torch.isin(batch.prompt_index[looked_at], batch.prompt_index[images])]
+    g = objective.prompt_coefficients(log_probs.view(-1, num_steps)[rows], rows, batch)
+    return g[torch.searchsorted(rows, images), steps]
 
 
 def _size(source: CellSource) -> tuple[int, int]:

@@ -85,9 +85,24 @@ def replay(
     return share.whole(flat.view(source.shape), order)
 
 
-def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor) -> Tensor:
-    """The part of `order` that `backpropagate` evaluates: without a cell_loss, only cells with g not 0."""
-    return order if objective.has_cell_loss else order[coefficients.reshape(-1)[order] != 0]
+def with_gradient(objective: Objective, coefficients: Tensor, order: Tensor, multiple: int = 1) -> Tensor:
+    """The part of `order` that `backpropagate` evaluates: without a cell_loss, only cells with g not 0.
+
+    Others are added until their number is a multiple of `multiple`, or none is left.
+    """
+    if objective.has_cell_loss:
+        return order
+    left_out = coefficients.reshape(-1)[order] == 0
+    return order[~fewer(left_out, multiple)]
+
+
+def fewer(left_out: Tensor, multiple: int) -> Tensor:
+    """`left_out` [M] bool with fewer True: the number of False is a multiple of `multiple`, if there are enough."""
+    rows = left_out.nonzero()[:, 0]
+    missing = -(len(left_out) - len(rows)) % multiple
+    left_out = left_out.clone()
+    left_out[rows[:missing]] = False
+    return left_out
 
 
 def zero_loss(objective: Objective, networks: Denoisers, source: CellSource, cells: Tensor) -> Tensor:
@@ -109,19 +124,20 @@ def backpropagate(
     backward: Callable[[Tensor], None],
     advance: Callable[[int], None],
     share: Share = ALONE,
+    multiple: int = 1,
 ) -> Tensor:
     """Pass 2: accumulate grad L, given g = `coefficients` [B, T] float64; `backward` is called once a batch of cells.
 
     Each process accumulates the gradient of its share; their sum is grad L, for g carries every 1/n of the loss.
     Cells with g = 0 (clipped, or of a tied prompt) are left out if the objective has no cell_loss: exact, and
-    it costs nothing.
+    it costs nothing. `multiple` is that of `with_gradient`.
 
     Returns:
         [B, T] log-probs of the cells that were evaluated, on the CPU, whole on every process; NaN for the others, and
         for all where the objective uses no log-probs.
     """
     flat = coefficients.reshape(-1)
-    kept = with_gradient(objective, coefficients, order)
+    kept = with_gradient(objective, coefficients, order, multiple)
     advance(len(order) - len(kept))
     own = torch.zeros(source.shape, dtype=source.dtype, device=source.device)  # on the device: no batch is waited for
     for cells, num_cells in share.rounds(batches_of(kept, cells_per_batch)):

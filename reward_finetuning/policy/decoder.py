@@ -15,6 +15,10 @@ from reward_finetuning.policy.offload import Placement
 _SLICED_ABOVE = 512 * 512
 """Pixels above which pictures are decoded one at a time: at 1024 x 1024 and in float32 one takes gigabytes."""
 
+_CPU_PIXELS = 2**15
+"""Pixels that a CPU decodes at once, whole pictures: what lies between two layers then stays in its caches. 64 pictures
+of 32 x 32 take 54 ms of one core together, and 43 ms in two halves."""
+
 
 class Decoder:
     """A frozen VAE."""
@@ -46,12 +50,19 @@ class Decoder:
         if (shift := self._vae.config.shift_factor) is not None:
             scaled = scaled + shift
         with self._placement.at_work([self._vae]):
-            pixels = self._vae.decode(self._centred(scaled).to(self._dtype), return_dict=False)[0].float()
+            parts = self._centred(scaled).to(self._dtype).split(self._at_once(scaled))
+            pixels = torch.cat([self._vae.decode(part, return_dict=False)[0].float() for part in parts])
         check_outputs("decoded images", [pixels], "vae", self._vae, self._dtype)
         # On the device, so that a quarter of the bytes is copied.
         pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         pictures: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return pictures
+
+    def _at_once(self, latents: Tensor) -> int:
+        """Number of pictures."""
+        if latents.device.type != "cpu":
+            return len(latents)
+        return max(1, _CPU_PIXELS // (latents.shape[-1] * latents.shape[-2] * self.factor**2))
 
     def _centred(self, scaled: Tensor) -> Tensor:
         """Some finetunes of SDXL have a mean and a spread for each channel."""

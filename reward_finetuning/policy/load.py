@@ -53,6 +53,8 @@ class Policy:
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
         self._encoder = PromptEncoder(pipeline, model, placement)
         self._model = model
+        pays = self.device.type == "cpu" and not (model.compile or shards or self._architecture.is_flow)
+        self._channels_last: bool = pays if model.channels_last == "auto" else model.channels_last
         self._reference_network: Any = None
         if model.trainable == "lora":
             if self.dtype != torch.float32:
@@ -64,6 +66,8 @@ class Policy:
         else:
             self.network.requires_grad_(requires_grad=True)
         self._lay_out(self.network)
+        if self._channels_last:
+            _put_channels_last(pipeline.vae)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -117,8 +121,8 @@ class Policy:
 
     def _lay_out(self, network: nn.Module) -> None:
         """Apply settings of how a network is evaluated, which leave the names of its weights as they are."""
-        if self._model.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        if self._channels_last:
+            _put_channels_last(network)
         if self._model.compile:
             compile_network(network)
 
@@ -204,6 +208,10 @@ def load_policy(model: ModelConfig, sampling: SamplingConfig, *, seed: int, shar
         check_compiler(_device(model.device))
     pipeline = load_pipeline(model, text_encoders=not model.prompt_cache)
     return Policy(pipeline, model, sampling, seed=seed, shards=shards)
+
+
+def _put_channels_last(network: nn.Module) -> None:
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def _device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,8 +16,8 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor
-from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size
-from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size
+from reward_finetuning.objectives.two_pass import backpropagate, fewer, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.doctor.probe import Probe
@@ -45,15 +46,14 @@ def learn(
     training, objective = config.training, learner.objective
     source = learner.cells(rollouts, batch)
     size = one_pass_size(objective, batch.prompt_index, source.shape[1], training.cells_per_batch)
-    num_backward = 1 + (config.model.trainable == "full") + training.gradient_checkpointing
     # In float16 an update is two passes: the loss scale is chosen from the coefficients of all cells.
-    passes = Passes(size is not None and learner.policy.dtype != torch.float16, num_backward)
-    if passes.one_is_possible:  # every pass has the shapes of its batches, so the noise floor is measured at them
+    is_one_pass = size is not None and learner.policy.dtype != torch.float16
+    if is_one_pass:  # every pass has the shapes of its batches, so the noise floor is measured at them
         training = training.model_copy(update={"cells_per_batch": size})
     uses_log_probs = objective.uses_log_probs
     work = _work(training, batch.log_probs_old.numel(), uses_log_probs=uses_log_probs, on_policy=on_policy)
     with Progress("train", f"epoch {epoch}", work, "cells") as progress:
-        updates = _Updates(learner, source, training, (config.seed, epoch), passes, progress.advance)
+        updates = _Updates(learner, source, training, (config.seed, epoch), progress.advance, is_one_pass=is_one_pass)
         if on_policy and uses_log_probs and training.old_log_probs == "replay":
             batch = updates.with_replayed_log_probs(batch)
         rng = np.random.default_rng(seed_sequence(config.seed, Stream.OBJECTIVE, epoch))
@@ -73,6 +73,13 @@ OVERFLOW_BACKOFF = 16.0
 
 LEAST_BACKOFF = 2.0**-24
 
+LEAST_STOPPED = 0.4
+"""Share of an update's cells that are expected to be stopped from which on they are evaluated apart. With less, smaller
+batches cost what is saved (docs/decisions/0011)."""
+
+BATCH_SIZES = 8
+"""Sizes of batches that occur where stopped cells are evaluated apart: libraries prepare kernels for each size."""
+
 
 class _Updates:
     """One epoch's updates of a learner."""
@@ -83,14 +90,19 @@ class _Updates:
         source: CellSource,
         training: TrainingConfig,
         key: tuple[int, int],
-        passes: Passes,
         advance: Callable[[int], None],
+        *,
+        is_one_pass: bool,
     ) -> None:
         self._engine, self._objective, self._average = learner.engine, learner.objective, learner.average
         self._processes, self._share = learner.engine.processes, learner.engine.share
         policy = learner.policy
         self._is_half = policy.dtype == torch.float16
-        self._passes = passes
+        self._is_one_pass = is_one_pass
+        # Kernels are compiled for each number of cells of a batch.
+        self._multiple = training.cells_per_batch if policy.is_compiled else 1
+        self._stopped = torch.zeros(math.prod(source.shape), dtype=torch.bool)
+        """[B T]: g = 0 at the newest log-probs of the cell."""
         self._policy = policy
         self._networks = Denoisers(
             policy=policy.denoiser(uncond_gradient=training.uncond_gradient),
@@ -127,9 +139,8 @@ class _Updates:
             num_passes = 1 if is_known or not objective.uses_log_probs else 2
             self._advance(num_passes * (num_cells - len(order)))  # what this update does not look at is done
             self.probe.watches_gradient = is_known and objective.uses_log_probs
-            if self._passes.is_one and not is_known:
+            if self._is_one_pass and not is_known:
                 log_probs = self._backpropagate_once(batch, order)
-                self._coefficients(log_probs, batch, order)
                 norms.append(self._engine.step())
             else:
                 if objective.uses_log_probs and not is_known:
@@ -185,20 +196,20 @@ class _Updates:
                 objective.begin_update(update)
             evaluated = self._backpropagate(coefficients, order, scale * self._backoff, advance)
         if is_known and objective.uses_log_probs:
-            self._gate(evaluated, batch, with_gradient(objective, coefficients, order))
+            self._gate(evaluated, batch, with_gradient(objective, coefficients, order, self._multiple))
         return self._engine.step(scale * self._backoff)
 
     def _coefficients(self, log_probs: Tensor, batch: Batch, order: Tensor) -> Tensor:
         # What an objective has learnt on a GPU may differ in the last bits: all take the first process's view.
         coefficients = self._unit * self._processes.agreed(self._objective.coefficients(log_probs, batch))
-        self._passes.stopped_share = float((coefficients.view(-1)[order] == 0).double().mean())
+        self._stopped[order] = coefficients.view(-1)[order] == 0
         return coefficients
 
     def _backpropagate(
         self, coefficients: Tensor, order: Tensor, scale: float, advance: Callable[[int], None]
     ) -> Tensor:
         """Accumulate the gradient of the loss times `scale`; log-probs [B, T] of the cells that have one."""
-        cells = with_gradient(self._objective, coefficients, order)
+        cells = with_gradient(self._objective, coefficients, order, self._multiple)
         with self.probe.watched(cells, self._share, scale) as after_batch:
 
             def backward(loss: Tensor) -> None:
@@ -215,10 +226,12 @@ class _Updates:
                 backward,
                 advance,
                 self._share,
+                self._multiple,
             )
 
     def _backpropagate_once(self, batch: Batch, order: Tensor) -> Tensor:
         """Accumulate the update's gradient; its log-probs [B, T]."""
+        stopped = self._probably_stopped(order)
         log_probs = backpropagate_once(
             self._objective,
             self._networks,
@@ -229,9 +242,26 @@ class _Updates:
             self._engine.backward,
             lambda num_cells: self._advance(2 * num_cells),  # in the place of two passes
             self._share,
+            stopped,
         )
         self._check_outputs("replayed log-probs", log_probs.view(-1)[order])
+        coefficients = self._coefficients(log_probs, batch, order)
+        idle = order[stopped[order]]
+        if len(idle):
+            self._backpropagate(coefficients, idle, 1.0, _no_progress)  # those that have a gradient again
         return log_probs
+
+    def _probably_stopped(self, order: Tensor) -> Tensor:
+        """[B T] bool: cells that `backpropagate_once` evaluates without gradient."""
+        stopped, objective, size = torch.zeros_like(self._stopped), self._objective, self._training.cells_per_batch
+        is_by_cell, is_compiled = objective.separable_by == "cell", self._policy.is_compiled
+        if objective.has_cell_loss or self._stopped[order].double().mean() < LEAST_STOPPED:
+            return stopped
+        if is_by_cell:
+            stopped[order] = fewer(self._stopped[order], size if is_compiled else max(1, size // BATCH_SIZES))
+        elif not is_compiled:  # parts of prompts would be batches of many sizes, and kernels are compiled for each
+            stopped[order] = self._stopped[order]
+        return stopped
 
     def _look(self, num_updates: int, batch: Batch) -> bool:
         """Look at held-out images if that is due, and keep the weights if they are the best; whether updates end."""

@@ -84,6 +84,7 @@ def test_our_side_does_a_job_of_each_kind_and_training_repeats_from_the_same_wei
     epoch = side.prepare(jobs.Job("epoch", **small, variant="prdp"))
     epoch()
     epoch()
+    side.prepare(jobs.Job("network", **small, updates=2))()
     share = side.prepare(jobs.Job("network_share", **small))()["share"]
     assert 0.5 < share < 1.0
     assert json.loads((tmp_path / "runs" / "epoch-8-8-8-1-prdp" / "latest.json").read_text())["epoch"] == 2

@@ -16,11 +16,11 @@ from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.dpok import Dpok
 from reward_finetuning.objectives.noise_floor import NoiseFloor
-from reward_finetuning.objectives.one_pass import Passes, backpropagate_once, one_pass_size, whole_prompts
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size, whole_prompts
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp, prdp_loss
 from reward_finetuning.objectives.rwr import Rwr
-from reward_finetuning.objectives.two_pass import backpropagate, replay
+from reward_finetuning.objectives.two_pass import backpropagate, fewer, replay
 from reward_finetuning.policy.load import load_policy
 from reward_finetuning.records import Batch
 
@@ -159,12 +159,21 @@ def test_one_pass_gives_the_gradient_of_two_passes(case, objective):
     check_one_pass(case, objective, cells_per_batch=7)
 
 
-def check_one_pass(case, objective, cells_per_batch):
+STOPPED = {"none": lambda g: g != g, "right": lambda g: g == 0, "wrong": lambda g: g != 0, "all": lambda g: g == g}
+"""Which cells are expected to be stopped, from the coefficients that they have."""
+
+
+@pytest.mark.parametrize("expectation", STOPPED.values(), ids=STOPPED)
+def test_cells_that_are_expected_to_be_stopped_take_no_backward_pass_unless_they_have_a_gradient(case, expectation):
+    check_one_pass(case, Ddpo(DdpoConfig(clip_range=SETTINGS.clip_range)), cells_per_batch=7, expectation=expectation)
+
+
+def check_one_pass(case, objective, cells_per_batch, expectation=STOPPED["none"]):
     built, tolerance, *_ = case
-    calls = []
+    rows = {True: [], False: []}
 
     def counted(x, t, prompts):
-        calls.append(len(x))
+        rows[torch.is_grad_enabled()].append(len(x))
         return built.denoise(x, t, prompts)
 
     networks = Denoisers(counted, reference=lambda x, t, prompts: x)
@@ -182,13 +191,20 @@ def check_one_pass(case, objective, cells_per_batch):
 
     if objective.has_cell_loss:
         objective.begin_update(1)  # it forgets what it has counted
-    evaluated = backpropagate_once(objective, networks, built.source, built.batch, *arguments)
+    stopped = expectation(g.view(-1))
+    evaluated = backpropagate_once(objective, networks, built.source, built.batch, *arguments, stopped=stopped)
+    idle = order[stopped[order]]
+    assert sum(rows[False]) == len(idle)
+    assert sum(rows[True]) == len(order) - len(idle)
+    assert max(rows[True] + rows[False]) <= cells_per_batch
+    if len(idle):  # as the updates of an epoch do
+        backpropagate(objective, networks, built.source, g, idle, *arguments[1:])
+        late = int((g.view(-1)[idle] != 0).sum())
+        assert sum(rows[True]) == len(order) - len(idle) + late
 
     gradient = built.gradient()
     assert (gradient - expected).norm() <= tolerance * expected.norm()
     assert objective.metrics(evaluated, built.batch) == pytest.approx(metrics, rel=1e-4)
-    assert sum(calls) == len(order)
-    assert max(calls) <= cells_per_batch
 
 
 @pytest.mark.parametrize("cells_per_batch", [K * T, 2 * K * T - 1, 2 * K * T])
@@ -201,9 +217,10 @@ def check_one_pass(case, objective, cells_per_batch):
     ],
     ids=["prdp", "ppod", "ppod-one-prompt"],
 )
-def test_one_pass_over_whole_prompts_gives_the_gradient_of_two_passes(case, objective, cells_per_batch):
+@pytest.mark.parametrize("expectation", STOPPED.values(), ids=STOPPED)
+def test_one_pass_over_whole_prompts_gives_the_gradient_of_two_passes(case, objective, cells_per_batch, expectation):
     assert one_pass_size(objective, case[0].batch.prompt_index, T, cells_per_batch) is not None
-    check_one_pass(case, objective, cells_per_batch)
+    check_one_pass(case, objective, cells_per_batch, expectation)
 
 
 def test_one_pass_of_prdp_gives_the_gradient_of_the_full_graph(case):
@@ -227,18 +244,6 @@ def test_a_batch_of_one_pass_holds_whole_prompts_and_one_that_does_not_fit_takes
     assert one_pass_size(Prdp(SETTINGS), prompt_index, T, cells_per_batch) == size
     assert one_pass_size(Ddpo(DdpoConfig()), prompt_index, T, 1) == 1
     assert one_pass_size(Rwr(RwrConfig()), prompt_index, T, cells_per_batch) is None
-
-
-@pytest.mark.parametrize(
-    ("num_backward", "stopped_share", "is_one"),
-    [(1, 0.0, True), (1, 0.49, True), (1, 0.5, False), (2, 0.33, True), (2, 0.34, False), (3, 0.26, False)],
-)
-def test_one_pass_is_taken_while_it_costs_less_than_two(num_backward, stopped_share, is_one):
-    two = 1 + (1 + num_backward) * (1 - stopped_share)
-    assert (1 + num_backward < two) is is_one
-
-    assert Passes(one_is_possible=True, num_backward=num_backward, stopped_share=stopped_share).is_one is is_one
-    assert not Passes(one_is_possible=False, num_backward=num_backward).is_one
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 40), st.randoms())
@@ -283,6 +288,19 @@ def test_cells_without_a_coefficient_cost_no_forward_pass():
 
     assert calls == [1]
     assert sum(done) == 2 * K * T
+
+
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 12))
+def test_cells_fill_batches_from_those_that_would_be_left_out(left_out, multiple):
+    given = torch.tensor(left_out, dtype=torch.bool)
+
+    filled = fewer(given, multiple)
+
+    assert not (filled & ~given).any()
+    kept = int((~filled).sum())
+    assert kept % multiple == 0 or not filled.any()
+    assert kept - int((~given).sum()) < multiple
+    assert given.tolist() == left_out
 
 
 class CountedLatents:

@@ -51,8 +51,8 @@ def ours(folder, sampling=SAMPLING, **model):
 
 
 def assert_same(latents, theirs):
-    """To 1e-5 of a standard deviation: with a random network that predicts epsilon latents grow."""
-    torch.testing.assert_close(latents, theirs, rtol=0, atol=1e-5 * float(theirs.std().clamp(min=1)))
+    """To 2e-5 of a standard deviation: with a random network that predicts epsilon latents grow."""
+    torch.testing.assert_close(latents, theirs, rtol=0, atol=2e-5 * float(theirs.std().clamp(min=1)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -349,6 +349,21 @@ load_policy(config.model, config.sampling, seed=0)
     assert "torchvision" not in done.stderr
 
 
+def channels_last(policy):
+    """Whether the convolutions of the UNet and of the VAE have the channels last in memory."""
+    weights = policy.network.conv_in.weight, policy.pipeline.vae.decoder.conv_in.weight
+    (answer,) = {weight.is_contiguous(memory_format=torch.channels_last) for weight in weights}
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("model", "shards", "expected"),
+    [({}, False, True), ({}, True, False), ({"compile": True}, False, False), ({"channels_last": False}, False, False)],
+)
+def test_on_a_cpu_channels_are_last_unless_the_network_is_compiled_or_sharded(model, shards, expected):
+    assert channels_last(load_policy(ModelConfig(**model, device="cpu"), SAMPLING, seed=0, shards=shards)) is expected
+
+
 def test_channels_last_changes_the_order_in_memory_of_convolutions_and_not_what_is_saved(tmp_path):
     plain, last = (
         load_policy(ModelConfig(channels_last=enabled, device="cpu"), SAMPLING, seed=0) for enabled in (False, True)
@@ -361,7 +376,7 @@ def test_channels_last_changes_the_order_in_memory_of_convolutions_and_not_what_
         )
     digests = [save_tensors(policy.trainable(), tmp_path / "weights") for policy in (plain, last)]
 
-    assert last.network.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert channels_last(last)
     torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(given, reference)
     assert digests[0] == digests[1]

@@ -60,20 +60,22 @@ def test_an_epoch_by_each_step_on_two_processes_gives_one_processs_policy(tasks,
 
 def test_a_checkpoint_of_sharded_weights_resumes_on_one_process_and_the_other_way_round(tasks, forked):
     forked()
+    # Sharded weights have the channels first, and AdamW's first steps make much of the last bits.
+    same = {**QUIET, "model": {"channels_last": False}}
     whole = {**TRAINING, "processes": 1, "ema_decay": 0.5}
     sharded = {**TRAINING, "processes": 2, "ema_decay": 0.5, "sharding": "fsdp"}
-    alone = tasks(name="alone", training=whole, **QUIET)
+    alone = tasks(name="alone", training=whole, **same)
     plan = alone.begin()
     first, second = (alone.epoch(plan, offset) for offset in range(2))
     change = distance(weights(alone.run, first), weights(alone.run, second))
 
-    two = tasks(name="two", training=sharded, **QUIET)
+    two = tasks(name="two", training=sharded, **same)
     together = two.epoch(two.begin())
-    then_one = tasks(name="two", training=whole, **QUIET)
+    then_one = tasks(name="two", training=whole, **same)
     resumed = then_one.epoch(then_one.begin())
-    one = tasks(name="one", training=whole, **QUIET)
+    one = tasks(name="one", training=whole, **same)
     one.epoch(one.begin())
-    then_two = tasks(name="one", training=sharded, **QUIET)
+    then_two = tasks(name="one", training=sharded, **same)
     run_epochs(then_two.config, then_two.begin(), one.path("p"), one.path("report.html"))
 
     assert distance(weights(two.run, together), weights(alone.run, first)) <= 1e-3 * change

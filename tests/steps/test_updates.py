@@ -11,10 +11,11 @@ from reward_finetuning.config import TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
 from reward_finetuning.objectives import build_objective
 from reward_finetuning.objectives.ddpo import Ddpo
-from reward_finetuning.objectives.one_pass import Passes
+from reward_finetuning.objectives.one_pass import backpropagate_once
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp
 from reward_finetuning.objectives.two_pass import replay
+from reward_finetuning.policy.load import Policy
 from reward_finetuning.policy.restore import WEIGHTS
 from reward_finetuning.policy.save import load_tensors
 from reward_finetuning.records import Rewards
@@ -24,6 +25,9 @@ from reward_finetuning.storage.artifacts.rewards import read_rewards
 from reward_finetuning.storage.artifacts.rollouts import read_rollouts, read_samples
 from reward_finetuning.training import engine, update
 from reward_finetuning.training.learner import learner_at
+
+NOISY = {"channels_last": False}
+"""With channels last, log-probs of the built-in model did not differ by a bit between batches of two sizes."""
 
 HALF = {"dtype": "float16", "trainable": "lora", "lora": {"rank": 2, "alpha": 2.0}}
 
@@ -39,8 +43,9 @@ def test_an_overflow_in_float16_lowers_the_loss_scale_and_repeats_the_update(tas
 
     found, wanted = (load_tensors(one.run.open(at)[0] / WEIGHTS) for one, at in ((again, after), (half, expected)))
     assert after.facts["metrics"]["train/updates"] == 1
-    for name, weight in wanted.items():
-        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-5)
+    moves = torch.cat([(found[name] - weight).flatten() for name, weight in wanted.items()])
+    # AdamW's first step is by the gradient's sign. The loss scale changes that where float16 rounds to about 0.
+    assert (moves.abs() > 1e-5).double().mean() < 0.01
 
 
 def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(tasks, monkeypatch):
@@ -54,7 +59,7 @@ def test_an_overflow_that_no_loss_scale_heals_is_an_error_with_what_would_help(t
 def test_stored_log_probs_that_are_too_far_from_the_evaluated_ones_stop_training_before_the_first_step(
     tasks, monkeypatch
 ):
-    one = tasks(objective={"clip_range": 1e-9})
+    one = tasks(model=NOISY, objective={"clip_range": 1e-9})
     taken = []
     monkeypatch.setattr(engine.Engine, "step", lambda *arguments: taken.append(arguments))
 
@@ -67,7 +72,7 @@ def test_stored_log_probs_that_are_too_far_from_the_evaluated_ones_stop_training
 
 def test_the_noise_of_log_probs_costs_no_pass_of_its_own(tasks, monkeypatch):
     passes = counted(monkeypatch, "replay")
-    one = tasks()
+    one = tasks(model=NOISY)
 
     metrics = one.epoch(one.begin()).facts["metrics"]
 
@@ -95,7 +100,7 @@ def test_a_setting_of_earlier_versions_is_ignored_and_their_runs_go_on(tasks):
     [
         (Ddpo, {"name": "ddpo", "clip_range": 1e-3}, 5, 1e-4),
         (Prdp, {"name": "prdp", "clip_range": 1e-3, "kl_weight": 0.1}, 9, 1e-6),
-        (Ppod, {"name": "ppod", "clip_range": 3e-3, "kl_weight": 30.0, "convergence": None}, 9, 1e-6),
+        (Ppod, {"name": "ppod", "clip_range": 3e-2, "kl_weight": 30.0, "convergence": None}, 9, 1e-6),
     ],
     ids=["ddpo", "prdp", "ppod"],
 )
@@ -109,7 +114,6 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
     }
     separable = tasks(name="one", objective=objective, training=training)
     calls = counted(monkeypatch, "backpropagate_once")
-    monkeypatch.setattr(Passes, "is_one", property(lambda passes: passes.one_is_possible))
     after = separable.epoch(separable.begin())
     assert len(calls) == 2  # the first update's log-probs are known
     monkeypatch.setattr(method, "separable_by", None)
@@ -124,21 +128,92 @@ def test_one_pass_trains_as_two_passes_do_and_measures_the_same(
     assert len(calls) == 2
 
 
-def test_an_update_takes_two_passes_where_the_clip_has_stopped_many_cells(tasks, monkeypatch):
-    def passes(clip_range):
+@pytest.mark.parametrize(
+    ("objective", "compiled"),
+    [
+        ({"name": "ddpo"}, False),
+        ({"name": "ddpo"}, True),
+        ({"name": "ppod", "clip_range": 3e-4, "kl_weight": 30.0, "convergence": None}, True),
+        ({"name": "dpok", "kl_weight": 0.1}, False),
+    ],
+    ids=["ddpo", "ddpo-compiled", "ppod-compiled", "dpok"],
+)
+def test_cells_that_the_clip_has_stopped_are_evaluated_without_gradient_in_the_next_update(
+    tasks, monkeypatch, objective, compiled
+):
+    one = tasks(
+        objective={"clip_range": 1e-4, **objective},
+        training={
+            "updates_per_epoch": 3,
+            "cells_per_batch": 9,
+            "learning_rate": 1e-6 if objective["name"] == "ppod" else 1e-3,
+        },
+    )
+    monkeypatch.setattr(Policy, "is_compiled", compiled)
+    monkeypatch.setattr(update, "LEAST_STOPPED", 0.0)
+    passes = []
+
+    def recorded(objective, networks, source, batch, order, *arguments):
+        log_probs = backpropagate_once(objective, networks, source, batch, order, *arguments)
+        g = objective.coefficients(log_probs, batch).view(-1)
+        passes.append((order[arguments[-1][order]], order[g[order] == 0]))
+        return log_probs
+
+    monkeypatch.setattr(update, "backpropagate_once", recorded)
+
+    one.epoch(one.begin())
+
+    (first, stopped), (second, _) = passes
+    assert len(first) == 0
+    assert len(stopped) > 0
+    if objective["name"] != "ddpo":  # each cell of DPOK has a KL; parts of prompts would be batches of many sizes
+        assert len(second) == 0
+    elif compiled:  # batches have one size, for which kernels are compiled
+        assert (18 - len(second)) % 9 == 0
+        assert set(second.tolist()) <= set(stopped.tolist())
+    else:
+        assert sorted(second.tolist()) == sorted(stopped.tolist())
+
+
+def test_a_few_stopped_cells_are_not_evaluated_apart(tasks, monkeypatch):
+    sizes = []
+
+    def recorded(*arguments):
+        sizes.append(int(arguments[-1].sum()))
+        return backpropagate_once(*arguments)
+
+    monkeypatch.setattr(update, "backpropagate_once", recorded)
+    for least in (0.0, 2.0):
+        monkeypatch.setattr(update, "LEAST_STOPPED", least)
         one = tasks(
-            name=f"clip-{clip_range:g}",
-            objective={"name": "ppod", "clip_range": clip_range, "kl_weight": 1.0, "convergence": None},
+            name=f"least-{least:g}",
+            objective={"name": "ddpo", "clip_range": 1e-4},
+            training={"updates_per_epoch": 3, "learning_rate": 1e-3},
+        )
+        one.epoch(one.begin())
+
+    assert sizes[1] > 0
+    assert sizes[3] == 0
+
+
+@pytest.mark.parametrize("name", ["ddpo", "prdp"])
+def test_an_update_is_the_same_when_cells_are_wrongly_expected_to_be_stopped(tasks, monkeypatch, name):
+    def gradient_norm(expected):
+        monkeypatch.setattr(update._Updates, "_probably_stopped", expected)
+        one = tasks(
+            name=f"{name}-{expected.__name__}",
+            objective={"name": name, "clip_range": 1e-3},
             training={"updates_per_epoch": 3, "cells_per_batch": 9, "learning_rate": 1e-6},
         )
-        calls.clear()
-        one.epoch(one.begin())
-        return len(calls)
+        return one.epoch(one.begin()).facts["metrics"]["train/grad_norm"]
 
-    calls = counted(monkeypatch, "backpropagate_once")
+    def none(updates, order):
+        return torch.zeros_like(updates._stopped)
 
-    assert passes(10.0) == 2
-    assert passes(2e-4) == 1
+    def every_other(updates, order):
+        return torch.arange(len(updates._stopped)) % 2 == 0
+
+    assert gradient_norm(every_other) == pytest.approx(gradient_norm(none), rel=1e-3)
 
 
 def counted(monkeypatch, name):

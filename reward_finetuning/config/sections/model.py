@@ -82,9 +82,10 @@ class ModelConfig(Frozen):
     first batch of each shape takes up to minutes, which are logged apart (`sample/compile_seconds`,
     `train/compile_seconds`). Log-probs change in their last bits. It needs a C++ compiler, on a GPU Triton."""
 
-    channels_last: bool = False
-    """Keep the weights of a UNet's convolutions with the channels last in memory, which tensor cores read without a
-    copy. Log-probs change in their last bits."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Keep the weights of convolutions, of a UNet and of the VAE, with the channels last in memory, which tensor cores
+    read without a copy. `auto`: on a CPU, unless the UNet is compiled or sharded; not measured on a GPU. Log-probs
+    change in their last bits."""
 
     tf32: bool = False
     """On a GPU, let the UNet or transformer multiply float32 matrices in TF32, which has 10 bits of mantissa. The check

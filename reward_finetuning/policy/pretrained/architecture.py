@@ -124,7 +124,7 @@ def check_fit(model: ModelConfig, architecture: Architecture) -> None:
             f"model.quantization={model.quantization} is for the transformers of Stable Diffusion 3 and FLUX, and "
             f"model.source {model.source!r} has a UNet: set it to none"
         )
-    if model.channels_last and architecture.is_flow:
+    if model.channels_last is True and architecture.is_flow:
         raise UserError(
             "model.channels_last is for the convolutions of a UNet; this model has a transformer: remove it"
         )
