@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import cast
@@ -92,14 +92,15 @@ def scorer_digests(config: RewardConfig) -> dict[str, str]:
     return {f"reward.{name}.digest": digest for name, digest in digests.items() if digest}
 
 
-def load_scorers(config: RewardConfig) -> dict[str, Scorer]:
-    """The scorers of the config.
+def load_scorers(config: RewardConfig, names: Collection[str] | None = None) -> dict[str, Scorer]:
+    """The scorers of the config, or those of the given names.
 
     Raises:
         UserError: a name is unknown, or its settings or files are invalid.
     """
     check_scorers(config)
-    return {name: _module(name, settings).load(settings) for name, settings in _settings(config).items()}
+    settings = {name: each for name, each in _settings(config).items() if names is None or name in names}
+    return {name: _module(name, each).load(each) for name, each in settings.items()}
 
 
 def usage(scorers: Mapping[str, Scorer]) -> dict[str, float]:

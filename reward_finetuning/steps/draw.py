@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from reward_finetuning.config import parse_config
 from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.steps.early_scores import EarlyScores, early_names
 from reward_finetuning.steps.plan import epoch_number
 from reward_finetuning.steps.program import Config, Epoch, Offset, RewardsFile, run_step, step
 from reward_finetuning.steps.program import Shard as ShardNumber
@@ -16,12 +19,19 @@ from reward_finetuning.storage import RunDirectory, write_reference
 def draw(config: Config, epoch: Epoch, shard: ShardNumber, rewards: RewardsFile, offset: Offset = 0) -> None:
     """What `sample` and then `reward` do; the policy has left the GPU when the scorers come.
 
-    The rewards name their rollouts, so no reference to these is written.
+    Scorers on other machines work while images are drawn. The rewards name their rollouts, so no reference to these is
+    written.
     """
     run = RunDirectory(parse_config(config))
     run.check()
-    drawn = drawn_for(run, epoch_number(epoch, offset), shard)
-    scored = drawn if drawn.skip else score_rollouts(run, drawn, lambda: load_scorers(run.config.reward))
+    reward, early = run.config.reward, early_names(run.config)
+    served = cache(lambda: load_scorers(reward, early))
+    with EarlyScores(run, served) as scores:
+        drawn = drawn_for(run, epoch_number(epoch, offset), shard, scores)
+    scored = drawn
+    if not drawn.skip:
+        others = reward.weights.keys() - early
+        scored = score_rollouts(run, drawn, lambda: served() | load_scorers(reward, others), scores.usage_before)
     write_reference(rewards, scored)
 
 

@@ -38,6 +38,7 @@ from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, Rep
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation, write_evaluation
 from reward_finetuning.tracking import MlflowTracker, Tracker
+from reward_finetuning.training.processes import Processes
 
 
 @step
@@ -84,6 +85,20 @@ def evaluate_policy(
     manifest = run.commit(name, identity, write)
     tracker.log(evaluation_entry(run, subject.reference))
     return Reference.to(name, manifest)
+
+
+def draw_share(
+    run: RunDirectory, subject: Subject, policy: Callable[[], Policy], scorers: Scorers, processes: Processes
+) -> None:
+    """Draw this process's share of the parts of an evaluation; every process calls it, and all parts are there after.
+
+    `evaluate_policy` joins them. It does nothing if the report is there already, or if this process is alone.
+    """
+    if processes.count == 1:
+        return
+    if processes.agreed(run.store.manifest(report_name(run, subject.reference.epoch)) is None):
+        draw_parts(run, subject, parts_of(run, subject)[processes.rank :: processes.count], policy, scorers)
+    processes.gathered(None)
 
 
 def publish(run: RunDirectory, evaluated: Reference, outputs: Outputs, tracker: Tracker) -> dict[str, float]:

@@ -41,14 +41,25 @@ def reward(config: Config, rollouts: RolloutsFile, rewards: RewardsFile) -> dict
     return write_reference(rewards, scored).facts
 
 
-def score_rollouts(run: RunDirectory, rollouts: Reference, scorers: Scorers) -> Reference:
-    """Commit the rewards of a rollouts artifact, unless they are there already; latents are not read."""
+def score_rollouts(
+    run: RunDirectory, rollouts: Reference, scorers: Scorers, usage_before: Mapping[str, float] | None = None
+) -> Reference:
+    """Commit the rewards of a rollouts artifact, unless they are there already; latents are not read.
+
+    Args:
+        run: the run.
+        rollouts: the artifact.
+        scorers: of the run.
+        usage_before: what scorers had used before they scored a part of these images (EarlyScores); None: none has.
+    """
     name = artifact_names.rewards(rollouts.name)
     drawn_by = run.store.manifest(rollouts.name)
     policy = drawn_by.identity.policy if drawn_by else ""
     identity = run.identity("rewards", rollouts.epoch, policy, rollouts.checksum)
     with _cache(run, rollouts) as cache:
-        manifest = run.commit(name, identity, lambda folder: _score(run, rollouts, scorers(), cache, folder))
+        manifest = run.commit(
+            name, identity, lambda folder: _score(run, rollouts, scorers(), cache, folder, usage_before or {})
+        )
     cache.forget()
     return Reference.to(name, manifest)
 
@@ -59,7 +70,12 @@ def _cache(run: RunDirectory, rollouts: Reference) -> ScoreCache:
 
 
 def _score(
-    run: RunDirectory, rollouts: Reference, loaded: Mapping[str, Scorer], cache: ScoreCache, target: Path
+    run: RunDirectory,
+    rollouts: Reference,
+    loaded: Mapping[str, Scorer],
+    cache: ScoreCache,
+    target: Path,
+    usage_before: Mapping[str, float],
 ) -> dict[str, Any]:
     config = run.config
     size = config.sampling.micro_batch_size
@@ -68,7 +84,7 @@ def _score(
     numbers = micro_batches_of(samples, size)
     run.open(rollouts, [images_file(number) for number in numbers])
     scorers = cached_scorers(loaded, config.reward, run.fingerprinted(), cache)
-    started, spent = time.monotonic(), usage(loaded)
+    started, spent = time.monotonic(), usage(loaded) | dict(usage_before)
     with Progress("reward", f"epoch {rollouts.epoch}", len(samples), "images") as progress:
         batches = _batches(read_images(source, numbers), samples, config.reward.batch_size, progress)
         rewards = score(scorers, config.reward.weights, batches, config.reward.groupwise)

@@ -1,6 +1,7 @@
 """The fused loop: many epochs in one task. Each epoch calls the functions of the other steps in turn.
 
-With several processes, each draws and scores a shard of the epoch, all learn together, and the first one evaluates.
+With several processes, each draws and scores a shard of the epoch and a share of an evaluation, all learn together, and
+the first one writes reports.
 
 A crash costs at most the epoch in which it happens: every artifact is committed when it is complete, and the next
 attempt reads it.
@@ -17,7 +18,8 @@ from reward_finetuning.evaluation.parts import draw_floor
 from reward_finetuning.evaluation.subjects import Subject
 from reward_finetuning.policy.load import Policy
 from reward_finetuning.rewards.scorer import Scorers, load_scorers
-from reward_finetuning.steps.evaluate import evaluate_policy, publish
+from reward_finetuning.steps.early_scores import EarlyScores
+from reward_finetuning.steps.evaluate import draw_share, evaluate_policy, publish
 from reward_finetuning.steps.outputs import Outputs
 from reward_finetuning.steps.plan import Plan, cut, is_evaluated, sampling_policy
 from reward_finetuning.steps.program import Config, MetricsFile, PolicyFile, ReportFile, SummaryFile, run_step, step
@@ -57,8 +59,9 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
     tracker, session = MlflowTracker(run), _Session(run, processes)
     scorers = cache(lambda: load_scorers(run.config.reward))
     evaluated = Reference(epoch=0)
+    pretrained = Subject.of_run(run, evaluated)
+    draw_share(run, pretrained, pretrained.load, scorers, processes)
     if processes.is_first:
-        pretrained = Subject.of_run(run, evaluated)
         evaluated = evaluate_policy(run, pretrained, pretrained.load, scorers, tracker)
         draw_floor(run, scorers)
     latest = processes.agreed(run.latest())
@@ -68,9 +71,10 @@ def _run_epochs(run: RunDirectory, plan: Plan, processes: Processes, policy: str
         if epoch > 0 and is_evaluated(run.config.loop, epoch):
             averaged = run.config.evaluation.averaged
             with nullcontext() if averaged else session.gathered(latest):
+                subject = Subject.of_run(run, latest)
+                load = subject.load if averaged else partial(_policy, session, latest)
+                draw_share(run, subject, load, scorers, processes)
                 if processes.is_first:
-                    subject = Subject.of_run(run, latest)
-                    load = subject.load if averaged else partial(_policy, session, latest)
                     evaluated = evaluate_policy(run, subject, load, scorers, tracker)
     metrics: dict[str, float] = {}
     if processes.is_first:
@@ -91,9 +95,9 @@ def _epoch(
     parts = cut(run.config, drawn_by, processes.count)
     own = parts[processes.rank : processes.rank + 1]  # none where there are more processes than parts
     draws = processes.gathered(any(not is_drawn(run, part) for part in own))
-    with session.gathered(drawn_by) if any(draws) else nullcontext():
-        rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy) for part in own]
-    rewards = [score_rollouts(run, drawn, scorers) for drawn in rollouts]
+    with session.gathered(drawn_by) if any(draws) else nullcontext(), EarlyScores(run, scorers) as early:
+        rollouts = [draw_shard(run, part, drawn_by, lambda: session.at(drawn_by).policy, early) for part in own]
+    rewards = [score_rollouts(run, drawn, scorers, early.usage_before) for drawn in rollouts]
     of_all = processes.gathered((rollouts, rewards))
     all_rollouts = [drawn for of_one, _ in of_all for drawn in of_one]
     all_rewards = [scored for _, of_one in of_all for scored in of_one]

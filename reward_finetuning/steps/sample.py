@@ -21,6 +21,7 @@ from reward_finetuning.policy.restore import policy_at, weights_sha256
 from reward_finetuning.policy.sampling import draw_micro_batch, micro_batch_noise
 from reward_finetuning.prompts import draw_prompts, read_prompts, samples_of
 from reward_finetuning.records import Sample, Stream
+from reward_finetuning.steps.early_scores import EarlyScores
 from reward_finetuning.steps.plan import Shard, epoch_number, part_of, policy_before, sampling_policy
 from reward_finetuning.steps.program import Config, Epoch, Offset, RolloutsFile, run_step, step
 from reward_finetuning.steps.program import Shard as ShardNumber
@@ -38,23 +39,27 @@ def sample(
     return write_reference(rollouts, drawn_for(run, epoch_number(epoch, offset), shard)).facts
 
 
-def drawn_for(run: RunDirectory, epoch: int, shard: str) -> Reference:
+def drawn_for(run: RunDirectory, epoch: int, shard: str, early: EarlyScores | None = None) -> Reference:
     """Commit the rollouts that the epoch after latest.json trains on; a skipped reference if it has nothing to do.
 
     Args:
         run: the run.
         epoch: to be trained.
         shard: its number, as text.
+        early: scores images while others are drawn.
     """
     newest = policy_before(run, epoch)
     if newest is None:
         return Reference(epoch=epoch, skip=True)
     drawn_by = sampling_policy(run.config, newest)
     part = part_of(run.config, drawn_by, shard)
-    return draw_shard(run, part, drawn_by, lambda: policy_at(run, drawn_by, keep_reference=_differ(run, drawn_by)))
+    load = partial(policy_at, run, drawn_by, keep_reference=_differ(run, drawn_by))
+    return draw_shard(run, part, drawn_by, load, early)
 
 
-def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callable[[], Policy]) -> Reference:
+def draw_shard(
+    run: RunDirectory, part: Shard, before: Reference, policy: Callable[[], Policy], early: EarlyScores | None = None
+) -> Reference:
     """Commit a shard's rollouts, unless they are there already.
 
     Args:
@@ -62,6 +67,7 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
         part: whole micro-batches of an epoch.
         before: the policy of the epoch before.
         policy: gives that policy; called only where there is something to draw.
+        early: scores images while others are drawn.
 
     Raises:
         ArtifactError: `before` is not the policy of the epoch before.
@@ -72,7 +78,7 @@ def draw_shard(run: RunDirectory, part: Shard, before: Reference, policy: Callab
         )
     name = _name(part)
     identity = run.identity("rollouts", part.epoch, weights_sha256(before), f"{part.first}-{part.last}")
-    manifest = run.commit(name, identity, lambda folder: _draw(run, part, before, policy(), folder))
+    manifest = run.commit(name, identity, lambda folder: _draw(run, part, before, policy(), folder, early))
     return Reference.to(name, manifest)
 
 
@@ -93,11 +99,15 @@ class _Keys(TypedDict):
     epoch: int
 
 
-def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path) -> dict[str, Any]:
+def _draw(
+    run: RunDirectory, part: Shard, before: Reference, policy: Policy, folder: Path, early: EarlyScores | None
+) -> dict[str, Any]:
     config, size = run.config, run.config.sampling.micro_batch_size
     drawn = epoch_samples(run, part.epoch)[part.first * size : part.last * size]
     denoise_ref = policy.reference_denoiser() if _differ(run, before) else None
     evaluated = _reference_cells(config, part.epoch, len(policy.grid.stochastic_part().timesteps))
+    if early is not None:
+        early.begin(part)
     started = time.monotonic()
     members = {number: [s for s in drawn if s.index // size == number] for number in range(part.first, part.last)}
     keys: _Keys = {"seed": config.seed, "stream": Stream.TRAINING, "epoch": part.epoch}
@@ -123,6 +133,8 @@ def _draw(run: RunDirectory, part: Shard, before: Reference, policy: Policy, fol
                 noise=own_noise,
                 **keys,
             )
+            if early is not None:
+                early.add(images, samples)
             for file in written:
                 file.result()  # an error of the thread is raised here
             timesteps = policy.grid.stochastic_part().timesteps

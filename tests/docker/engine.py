@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 def main() -> int:
     """Run the command of the command line; returns its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a private engine ends too
     with engine() as host:
         os.environ |= {"ENGINE": client(), "DOCKER_HOST": host}
         os.environ["BASE_IMAGE"] = base_image()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import weakref
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,14 @@ from reward_finetuning.config import ArtifactError
 from reward_finetuning.diffusion.gaussian import step_kl
 from reward_finetuning.evaluation import parts
 from reward_finetuning.evaluation.reports import report_name
-from reward_finetuning.steps.evaluate import evaluate
+from reward_finetuning.evaluation.subjects import Subject
+from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.steps import run_epochs as fused
+from reward_finetuning.steps.evaluate import draw_share, evaluate
 from reward_finetuning.steps.evaluate_shard import evaluate_shard
+from reward_finetuning.storage import Reference
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation
+from reward_finetuning.training.processes import Processes
 
 SMALL_PARTS = {"images_per_prompt": 6, "images_per_part": 4}  # 12 images in 3 micro-batches, one a part
 
@@ -80,6 +86,47 @@ def test_after_the_shards_nothing_is_left_to_draw(trained, drawn):
     evaluated(one)
 
     assert len(seen) == 6
+
+
+class Alone(Processes):
+    """One of several processes, of which the others are not waited for."""
+
+    def agreed(self, value):
+        return value
+
+    def gathered(self, value):
+        return [value]
+
+
+def test_processes_of_one_task_share_the_parts_until_there_is_a_report(trained, drawn):
+    one = trained()
+    seen, _ = drawn
+    subject = Subject.of_run(one.run, Reference(epoch=0))
+    names = [part.name for part in parts.parts_of(one.run, subject)]
+    scorers = cache(lambda: load_scorers(one.run.config.reward))
+
+    def committed(rank, count):
+        draw_share(one.run, subject, subject.load, scorers, Alone(rank, count))
+        return [one.run.store.manifest(name) is not None for name in names]
+
+    assert committed(0, 1) == [False, False, False]
+    assert committed(1, 2) == [False, True, False]
+    assert committed(0, 2) == [True, True, True]
+    evaluated(one)
+    one.run.store.delete(names[0])
+    before = len(seen)
+    assert committed(0, 2) == [False, True, True]
+    assert len(seen) == before
+
+
+def test_the_fused_loop_shares_each_evaluation(tasks, monkeypatch):
+    one = tasks()
+    shared = []
+    monkeypatch.setattr(fused, "draw_share", lambda run, subject, *rest: shared.append(subject.reference.epoch))
+
+    fused.run_epochs(one.config, one.begin(), one.path("policy"), one.path("report"))
+
+    assert shared == [0, 2]
 
 
 def test_a_second_attempt_draws_only_the_part_that_is_missing(trained, drawn):

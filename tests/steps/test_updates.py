@@ -100,7 +100,7 @@ def test_a_setting_of_earlier_versions_is_ignored_and_their_runs_go_on(tasks):
     [
         (Ddpo, {"name": "ddpo", "clip_range": 1e-3}, 5, 1e-4),
         (Prdp, {"name": "prdp", "clip_range": 1e-3, "kl_weight": 0.1}, 9, 1e-6),
-        (Ppod, {"name": "ppod", "clip_range": 3e-2, "kl_weight": 30.0, "convergence": None}, 9, 1e-6),
+        (Ppod, {"name": "ppod", "clip_range": 3e-3, "kl_weight": 30.0, "convergence": None}, 9, 1e-6),
     ],
     ids=["ddpo", "prdp", "ppod"],
 )
