@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from reward_finetuning.config import RunConfig
+from reward_finetuning.objectives import one_pass
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.ppod import Ppod
 from reward_finetuning.objectives.prdp import Prdp
@@ -28,7 +29,6 @@ from reward_finetuning.steps.reward import reward
 from reward_finetuning.steps.sample import sample
 from reward_finetuning.steps.train_epoch import train_epoch
 from reward_finetuning.storage import read_reference
-from reward_finetuning.training import update
 
 REPEATS = 3
 OBJECTIVES: dict[type[Ddpo | Prdp | Ppod], dict[str, Any]] = {
@@ -73,7 +73,7 @@ def measured(method: type[Ddpo | Prdp | Ppod], updates: int) -> str:
     objective = OBJECTIVES[method]
     forms: dict[str, AbstractContextManager[Any]] = {
         "two": patch.object(method, "separable_by", None),
-        "one": patch.object(update, "LEAST_STOPPED", 2.0),
+        "one": patch.object(one_pass, "LEAST_STOPPED", 2.0),
         "shipped": nullcontext(),
     }
     seconds: dict[str, list[float]] = {form: [] for form in forms}

@@ -16,8 +16,15 @@ from torch import Tensor
 from reward_finetuning.diffusion import gaussian
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.protocol import Objective
-from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, replay, zero_loss
+from reward_finetuning.objectives.two_pass import ALONE, Share, batches_of, fewer, replay, zero_loss
 from reward_finetuning.records import Batch
+
+LEAST_STOPPED = 0.4
+"""Share of an update's cells that are expected to be stopped from which on they are evaluated apart. With less, smaller
+batches cost what is saved (docs/decisions/0011)."""
+
+BATCH_SIZES = 8
+"""Sizes of batches that occur where stopped cells are evaluated apart: libraries prepare kernels for each size."""
 
 
 def one_pass_size(objective: Objective, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> int | None:
@@ -36,6 +43,30 @@ def one_pass_size(objective: Objective, prompt_index: Tensor, num_steps: int, ce
         part = int(torch.bincount(prompt_index).max()) * num_steps
         return cells_per_batch // part * part or None
     return cells_per_batch if objective.separable_by == "cell" else None
+
+
+def probably_stopped(
+    objective: Objective, stopped: Tensor, order: Tensor, cells_per_batch: int, *, is_compiled: bool
+) -> Tensor:
+    """Cells that `backpropagate_once` evaluates without gradient, [B T] bool.
+
+    Args:
+        objective: whose loss it is.
+        stopped: [B T] bool, cells that had g = 0 at their newest log-probs.
+        order: cells of the update.
+        cells_per_batch: size of a batch.
+        is_compiled: whether kernels of the network are compiled for each number of cells. The number of cells with
+            gradient is then a multiple of `cells_per_batch`.
+    """
+    apart = torch.zeros_like(stopped)
+    if objective.has_cell_loss or stopped[order].double().mean() < LEAST_STOPPED:
+        return apart  # with a cell_loss, all cells have a gradient
+    if objective.separable_by == "cell":
+        multiple = cells_per_batch if is_compiled else max(1, cells_per_batch // BATCH_SIZES)
+        apart[order] = fewer(stopped[order], multiple)
+    elif not is_compiled:  # parts of prompts are batches of many sizes
+        apart[order] = stopped[order]
+    return apart
 
 
 def whole_prompts(order: Tensor, prompt_index: Tensor, num_steps: int, cells_per_batch: int) -> Sequence[Tensor]:

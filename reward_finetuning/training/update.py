@@ -16,8 +16,8 @@ from reward_finetuning.diffusion.noise import cell_order, seed_sequence
 from reward_finetuning.events import Progress, report_warning
 from reward_finetuning.objectives.cells import CellSource, Denoisers
 from reward_finetuning.objectives.noise_floor import NoiseFloor
-from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size
-from reward_finetuning.objectives.two_pass import backpropagate, fewer, replay, with_gradient
+from reward_finetuning.objectives.one_pass import backpropagate_once, one_pass_size, probably_stopped
+from reward_finetuning.objectives.two_pass import backpropagate, replay, with_gradient
 from reward_finetuning.policy.finite import check_outputs, check_weights
 from reward_finetuning.records import Batch, Rollouts, Stream
 from reward_finetuning.training.doctor.probe import Probe
@@ -72,13 +72,6 @@ OVERFLOW_BACKOFF = 16.0
 """By what the loss scale is divided after an overflow in float16; a power of two, so nothing is rounded."""
 
 LEAST_BACKOFF = 2.0**-24
-
-LEAST_STOPPED = 0.4
-"""Share of an update's cells that are expected to be stopped from which on they are evaluated apart. With less, smaller
-batches cost what is saved (docs/decisions/0011)."""
-
-BATCH_SIZES = 8
-"""Sizes of batches that occur where stopped cells are evaluated apart: libraries prepare kernels for each size."""
 
 
 class _Updates:
@@ -231,14 +224,15 @@ class _Updates:
 
     def _backpropagate_once(self, batch: Batch, order: Tensor) -> Tensor:
         """Accumulate the update's gradient; its log-probs [B, T]."""
-        stopped = self._probably_stopped(order)
+        objective, size, is_compiled = self._objective, self._training.cells_per_batch, self._policy.is_compiled
+        stopped = probably_stopped(objective, self._stopped, order, size, is_compiled=is_compiled)
         log_probs = backpropagate_once(
-            self._objective,
+            objective,
             self._networks,
             self._source,
             batch,
             order,
-            self._training.cells_per_batch,
+            size,
             self._engine.backward,
             lambda num_cells: self._advance(2 * num_cells),  # in the place of two passes
             self._share,
@@ -250,18 +244,6 @@ class _Updates:
         if len(idle):
             self._backpropagate(coefficients, idle, 1.0, _no_progress)  # those that have a gradient again
         return log_probs
-
-    def _probably_stopped(self, order: Tensor) -> Tensor:
-        """[B T] bool: cells that `backpropagate_once` evaluates without gradient."""
-        stopped, objective, size = torch.zeros_like(self._stopped), self._objective, self._training.cells_per_batch
-        is_by_cell, is_compiled = objective.separable_by == "cell", self._policy.is_compiled
-        if objective.has_cell_loss or self._stopped[order].double().mean() < LEAST_STOPPED:
-            return stopped
-        if is_by_cell:
-            stopped[order] = fewer(self._stopped[order], size if is_compiled else max(1, size // BATCH_SIZES))
-        elif not is_compiled:  # parts of prompts would be batches of many sizes, and kernels are compiled for each
-            stopped[order] = self._stopped[order]
-        return stopped
 
     def _look(self, num_updates: int, batch: Batch) -> bool:
         """Look at held-out images if that is due, and keep the weights if they are the best; whether updates end."""

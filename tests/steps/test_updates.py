@@ -9,7 +9,7 @@ import torch
 
 from reward_finetuning.config import TrainingError
 from reward_finetuning.config.sections.training import TrainingConfig
-from reward_finetuning.objectives import build_objective
+from reward_finetuning.objectives import build_objective, one_pass
 from reward_finetuning.objectives.ddpo import Ddpo
 from reward_finetuning.objectives.one_pass import backpropagate_once
 from reward_finetuning.objectives.ppod import Ppod
@@ -150,7 +150,7 @@ def test_cells_that_the_clip_has_stopped_are_evaluated_without_gradient_in_the_n
         },
     )
     monkeypatch.setattr(Policy, "is_compiled", compiled)
-    monkeypatch.setattr(update, "LEAST_STOPPED", 0.0)
+    monkeypatch.setattr(one_pass, "LEAST_STOPPED", 0.0)
     passes = []
 
     def recorded(objective, networks, source, batch, order, *arguments):
@@ -184,7 +184,7 @@ def test_a_few_stopped_cells_are_not_evaluated_apart(tasks, monkeypatch):
 
     monkeypatch.setattr(update, "backpropagate_once", recorded)
     for least in (0.0, 2.0):
-        monkeypatch.setattr(update, "LEAST_STOPPED", least)
+        monkeypatch.setattr(one_pass, "LEAST_STOPPED", least)
         one = tasks(
             name=f"least-{least:g}",
             objective={"name": "ddpo", "clip_range": 1e-4},
@@ -199,7 +199,7 @@ def test_a_few_stopped_cells_are_not_evaluated_apart(tasks, monkeypatch):
 @pytest.mark.parametrize("name", ["ddpo", "prdp"])
 def test_an_update_is_the_same_when_cells_are_wrongly_expected_to_be_stopped(tasks, monkeypatch, name):
     def gradient_norm(expected):
-        monkeypatch.setattr(update._Updates, "_probably_stopped", expected)
+        monkeypatch.setattr(update, "probably_stopped", expected)
         one = tasks(
             name=f"{name}-{expected.__name__}",
             objective={"name": name, "clip_range": 1e-3},
@@ -207,11 +207,11 @@ def test_an_update_is_the_same_when_cells_are_wrongly_expected_to_be_stopped(tas
         )
         return one.epoch(one.begin()).facts["metrics"]["train/grad_norm"]
 
-    def none(updates, order):
-        return torch.zeros_like(updates._stopped)
+    def none(objective, stopped, *rest, **options):
+        return torch.zeros_like(stopped)
 
-    def every_other(updates, order):
-        return torch.arange(len(updates._stopped)) % 2 == 0
+    def every_other(objective, stopped, *rest, **options):
+        return torch.arange(len(stopped)) % 2 == 0
 
     assert gradient_norm(every_other) == pytest.approx(gradient_norm(none), rel=1e-3)
 
