@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,14 +43,20 @@ def user() -> str:
 
 def code_version() -> str:
     """Git commit of the code with `-dirty` if tracked files differ, in an image RFT_CODE_VERSION; else the version."""
-    if commit := os.environ.get("RFT_CODE_VERSION"):
-        return commit
-    if git := shutil.which("git"):
-        here = [git, "-C", str(Path(__file__).parent)]
-        # An installed package may lie in a repository of the user, which does not track it.
-        tracked = subprocess.run([*here, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False)
-        answer = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        if tracked.returncode == answer.returncode == 0:
-            differs = subprocess.run([*here, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode
-            return answer.stdout.strip() + ("-dirty" if differs else "")
-    return version("reward-finetuning")
+    return os.environ.get("RFT_CODE_VERSION") or commit_of(__file__) or version("reward-finetuning")
+
+
+@cache
+def commit_of(file: str) -> str | None:
+    """Commit of the checkout that tracks `file`, when this process asked first: later changes do not run in it."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    here = [git, "-C", str(Path(file).parent)]
+    # An installed package may lie in a repository of the user, which does not track it.
+    tracked = subprocess.run([*here, "ls-files", "--error-unmatch", file], capture_output=True, check=False)
+    answer = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if tracked.returncode or answer.returncode:
+        return None
+    differs = subprocess.run([*here, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode
+    return answer.stdout.strip() + ("-dirty" if differs else "")

@@ -34,6 +34,8 @@ def test_uncommitted_changes_are_marked(tmp_path, monkeypatch):
     copy.write_text("changed")
 
     assert re.fullmatch("[0-9a-f]{40}", committed)
+    assert code_version() == committed  # what this process has imported
+    code.commit_of.cache_clear()
     assert code_version() == f"{committed}-dirty"
 
 
