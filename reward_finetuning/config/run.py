@@ -131,6 +131,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _the_optimizer_keeps_the_order_of_weights(self) -> Self:
+        if self.training.optimizer == "adamw_8bit" and self.model.channels_last is True:
+            raise ValueError(
+                "model.channels_last is not supported with training.optimizer=adamw_8bit, whose steps put weights in "
+                "another order in memory than their moments: set model.channels_last: false, or optimizer: adamw"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averages_are_kept(self) -> Self:
         if self.evaluation.averaged and self.training.ema_decay is None:
             raise ValueError("evaluation.averaged needs training.ema_decay, e.g. 0.99: no average is kept without it")
@@ -189,6 +198,14 @@ class RunConfig(Frozen):
         if self.warm_start is not None:
             raise ValueError("retraining.start_from says what to start from: remove warm_start, or retraining")
         return self
+
+    @property
+    def loaded_model(self) -> ModelConfig:
+        """`model` as tasks of the run load it: channels_last `auto` is off with settings that refuse it."""
+        refuses = self.training.sharding != "none" or self.training.optimizer == "adamw_8bit"
+        if refuses and self.model.channels_last == "auto":
+            return self.model.model_copy(update={"channels_last": False})
+        return self.model
 
     def numbers(self) -> dict[str, object]:
         """The settings that change numbers, as flat `section.key` -> value: the fingerprint's part of the config."""

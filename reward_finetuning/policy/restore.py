@@ -26,7 +26,7 @@ def policy_at(
         shards: leave the networks on the CPU, for `Policy.shard`.
     """
     config = run.config
-    policy = load_policy(config.model, config.sampling, seed=config.seed, shards=shards)
+    policy = load_policy(config.loaded_model, config.sampling, seed=config.seed, shards=shards)
     start = config.warm_start
     if keep_reference and (start is None or start.reference == "pretrained"):
         policy.keep_reference()

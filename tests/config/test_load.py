@@ -103,6 +103,11 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path):
             [],
             r"model.channels_last is not supported with training.sharding=fsdp.*set model.channels_last: false",
         ),
+        (
+            "name: a\nmodel: {trainable: full, channels_last: true}\ntraining: {optimizer: adamw_8bit}\n",
+            [],
+            r"channels_last is not supported with training.optimizer=adamw_8bit.*set model.channels_last: false",
+        ),
         ("name: a\nsampling: {flow: {window: [3, 2]}}\n", [], r"sampling.flow.window.*first < last, got \[3, 2\]"),
         ("name: a\nevaluation: {sampler: ode}\n", [], r"evaluation.*ode has no KL, .*set kl: false"),
     ],
@@ -170,6 +175,24 @@ def test_settings_that_change_no_number_are_not_in_the_fingerprint():
 )
 def test_settings_that_change_numbers_are_in_the_fingerprint(change):
     assert RunConfig(name="a").numbers() != RunConfig.model_validate({"name": "a", **change}).numbers()
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "channels_last"),
+    [
+        ({}, {}, "auto"),
+        ({}, {"optimizer": "adamw_8bit"}, False),
+        ({"trainable": "full"}, {"sharding": "fsdp"}, False),
+        ({"channels_last": True}, {}, True),
+    ],
+)
+def test_channels_are_last_only_with_an_optimizer_and_sharding_that_keep_them_so(model, training, channels_last):
+    config = RunConfig.model_validate({"name": "a", "model": model, "training": training})
+
+    assert config.loaded_model.channels_last == channels_last
+    assert config.loaded_model.model_copy(update={"channels_last": "auto"}) == config.model.model_copy(
+        update={"channels_last": "auto"}
+    )
 
 
 def test_evaluation_replaces_the_settings_of_sampling_that_it_names():
