@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import sys
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -21,6 +24,12 @@ from reward_finetuning.training.launch import end_with_parent
 
 STARTED_BY = "reward-finetuning.started-by"
 """Label of a run's containers: which process started them."""
+
+CREATION_SECONDS = 5.0
+"""How long the engine may take to create a container that it was asked for before the process ends."""
+
+_starting: set[str] = set()
+"""Names of containers that the engine has been asked for and that may not exist yet."""
 
 
 class Runner(StrEnum):
@@ -62,7 +71,12 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
     In the place of kfp's function of this signature, which lets the engine remove the container as soon as it ends, and
     calls a task done whose code it then can no longer ask for.
     """
-    container = client.containers.run(image, list(command), detach=True, volumes=volumes, **arguments)
+    name = f"reward-finetuning-{uuid.uuid4().hex}"
+    _starting.add(name)
+    try:
+        container = client.containers.run(image, list(command), name=name, detach=True, volumes=volumes, **arguments)
+    finally:
+        _starting.discard(name)
     try:
         for part in container.logs(stream=True, follow=True):
             print(part.decode(errors="replace"), end="", flush=True)
@@ -111,14 +125,27 @@ def _runner(runner: Runner, arguments: Mapping[str, Any]) -> Any:
 def _end_with_tasks(runner: Runner, *_: object) -> None:
     """End the tasks, then this process: containers are the engine's children, and a shell does not end its child."""
     if runner is Runner.DOCKER:
-        import docker
-
-        for container in docker.from_env().containers.list(filters={"label": f"{STARTED_BY}={os.getpid()}"}):
-            container.remove(force=True)
+        _remove_containers()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if os.getpgrp() == os.getpid():  # started by the launcher, as the leader of a group that only tasks are in
         os.killpg(0, signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _remove_containers() -> None:
+    """Remove this process's containers: those that run, that wait for their start, and that are being created."""
+    import docker
+
+    client, deadline = docker.from_env(), time.monotonic() + CREATION_SECONDS
+    while True:
+        created = {"label": f"{STARTED_BY}={os.getpid()}"}
+        for container in client.containers.list(all=True, filters=created, ignore_removed=True):
+            with suppress(docker.errors.NotFound):  # its task has just removed it
+                container.remove(force=True)
+            _starting.discard(str(container.name))
+        if not _starting or time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
 
 
 def main(package: str, runner: Runner, pipeline_root: str, arguments: str) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -167,6 +169,34 @@ def test_ctrl_c_ends_the_containers_too(run_file, start_rft, lock):
 
     assert process.wait(timeout=60) == 130
     assert not client.containers.list(all=True, filters={"label": STARTED_BY})
+
+
+CREATED = """
+import os, sys, threading, time
+from reward_finetuning.pipelines.local import runner
+from reward_finetuning.pipelines.local.containers import engine
+
+def create(name, after):
+    time.sleep(after)
+    labels = {runner.STARTED_BY: str(os.getpid())}
+    engine().containers.create(sys.argv[1], ["true"], name=name, labels=labels)
+
+late = f"late-{os.getpid()}"
+create(f"created-{os.getpid()}", 0)
+runner._starting.add(late)
+threading.Thread(target=create, args=[late, 1], daemon=True).start()
+runner._end_with_tasks(runner.Runner.DOCKER)
+"""
+
+
+def test_containers_that_have_not_started_yet_end_with_the_process_too(images):
+    done = subprocess.run([sys.executable, "-c", CREATED, images["light"]], capture_output=True, text=True, check=False)
+
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    left = engine().containers.list(all=True, filters={"label": STARTED_BY})
+    for container in left:
+        container.remove(force=True)
+    assert not left
 
 
 def test_a_missing_image_is_refused_before_any_work(run_file, start_rft, tmp_path):
