@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from reward_finetuning.config import parse_config
-from reward_finetuning.rewards.scorer import load_scorers
+from reward_finetuning.rewards.scorer import Scorer, load_scorers
 from reward_finetuning.steps.early_scores import EarlyScores, early_names
 from reward_finetuning.steps.plan import epoch_number
 from reward_finetuning.steps.program import Config, Epoch, Offset, RewardsFile, run_step, step
@@ -26,12 +26,16 @@ def draw(config: Config, epoch: Epoch, shard: ShardNumber, rewards: RewardsFile,
     run.check()
     reward, early = run.config.reward, early_names(run.config)
     served = cache(lambda: load_scorers(reward, early))
+
+    def all_scorers() -> dict[str, Scorer]:
+        loaded = served() | load_scorers(reward, reward.weights.keys() - early)
+        return {name: loaded[name] for name in reward.weights}  # weighted scores are added in this order everywhere
+
     with EarlyScores(run, served) as scores:
         drawn = drawn_for(run, epoch_number(epoch, offset), shard, scores)
     scored = drawn
     if not drawn.skip:
-        others = reward.weights.keys() - early
-        scored = score_rollouts(run, drawn, lambda: served() | load_scorers(reward, others), scores.usage_before)
+        scored = score_rollouts(run, drawn, all_scorers, scores.usage_before)
     write_reference(rewards, scored)
 
 

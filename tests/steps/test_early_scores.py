@@ -113,6 +113,7 @@ def test_a_served_scorer_is_asked_while_images_are_drawn_and_once_for_each(begun
     assert sum(far.sizes) == NUM_IMAGES
     expected = drawn_and_then_scored(begun("apart"))
     assert sum(far.sizes) == 2 * NUM_IMAGES
+    assert list(rewards.scores) == list(expected.scores)  # the order in which weighted scores are added
     for name, scores in expected.scores.items():
         np.testing.assert_array_equal(rewards.scores[name], scores)
     assert np.ptp(rewards.scores["far"]) > 0
