@@ -44,7 +44,7 @@ def early_names(config: RunConfig) -> frozenset[str]:
 
 
 class EarlyScores:
-    """A context around the drawing of one shard; its thread starts with the first pictures."""
+    """A context around the drawing of one shard; its thread starts when that begins."""
 
     def __init__(self, run: RunDirectory, scorers: Scorers) -> None:
         """Take `scorers`, which gives at least those of `early_names`; it is called if something is drawn."""
