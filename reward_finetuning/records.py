@@ -58,7 +58,7 @@ class Latents(Protocol):
         ...
 
     def __getitem__(self, index: Tensor | tuple[Tensor, Tensor], /) -> Tensor:
-        """[M, C, H, W] of images [M] and steps [M], or of images [M]; on the CPU."""
+        """[..., C, H, W] of images [...] and steps [...], or of images [...]; on the CPU."""
         ...
 
 
@@ -215,6 +215,9 @@ class Cells:
 
     prompts: Conditioning
     """M prompts."""
+
+    x_prev: Tensor | None = None
+    """[M, C, H, W] x_{t-1}; if uses_log_probs."""
 
     x_0: Tensor | None = None
     """[M, C, H, W] final latent of the image; if has_cell_loss."""

@@ -48,7 +48,7 @@ def _compile(policy: Policy) -> None:
 
 
 def _checkpointing(policy: Policy) -> None:
-    policy.network.enable_gradient_checkpointing()
+    policy.enable_gradient_checkpointing()
     policy.network.train()
 
 

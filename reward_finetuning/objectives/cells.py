@@ -70,33 +70,22 @@ class CellSource:
         """The part of `order` (flat indices into [B, T]) that belongs to image rows [R]; all of it for None."""
         return order if rows is None else order[torch.isin(order // self.shape[1], rows)]
 
-    def x_prev(self, cells: Tensor) -> Tensor:
-        """x_{t-1} of flat `cells` [M], [M, C, H, W]."""
-        images, steps = cells // self.shape[1], cells % self.shape[1]
-        return self.latents[images, steps + 1].to(self.device, self.dtype)
-
     def log_probs(self, denoise: Denoiser, cells: Tensor) -> Tensor:
         """Log-probs of flat `cells` under `denoise`, [M] nats per latent element, with its gradient."""
-        stored = self.read(cells)
-        return gaussian.log_prob(self.x_prev(cells), self._means(denoise, stored), stored.std)
-
-    def read(self, cells: Tensor) -> Cells:
-        """What is stored of flat `cells` [M] but for x_0, no network evaluated."""
-        images, steps = cells // self.shape[1], cells % self.shape[1]
-        on_device = steps.to(self.device)
-        return Cells(
-            images=images,
-            steps=on_device,
-            x_t=self.latents[images, steps].to(self.device, self.dtype),
-            timesteps=self.device_grid.timesteps[on_device],
-            levels=self.device_grid.levels[on_device],
-            std=self.device_grid.stds[on_device],
-            prompts=self.prompts[self.prompt_index[images]],
-        )
+        stored = self._read(cells, with_x_prev=True)
+        assert stored.x_prev is not None
+        return gaussian.log_prob(stored.x_prev, self._means(denoise, stored), stored.std)
 
     def evaluate(self, networks: Denoisers, cells: Tensor, *, with_means: bool, with_x_0: bool) -> Cells:
-        """`read`, with the policy's means (and the reference's, where there is one) and x_0, if asked for."""
-        batch = replace(self.read(cells), unguided=networks.unguided)
+        """What is stored of flat `cells` [M], and what networks make of it.
+
+        Args:
+            networks: the policy's; the means of the reference are evaluated too where there is one.
+            cells: flat indices into [B, T].
+            with_means: also x_{t-1} and the policy's means, which log-probs depend on.
+            with_x_0: also x_0.
+        """
+        batch = replace(self._read(cells, with_x_prev=with_means), unguided=networks.unguided)
         if with_means:
             batch = replace(batch, mean=self._means(networks.policy, batch))
         if with_x_0:
@@ -105,6 +94,22 @@ class CellSource:
             return batch
         with torch.no_grad():
             return replace(batch, mean_ref=self._means(networks.reference, batch))
+
+    def _read(self, cells: Tensor, *, with_x_prev: bool) -> Cells:
+        images, steps = cells // self.shape[1], cells % self.shape[1]
+        on_device = steps.to(self.device)
+        following = torch.arange(2 if with_x_prev else 1)  # x_t and x_{t-1} are neighbours in a file
+        latents = self.latents[images[:, None], steps[:, None] + following].to(self.device, self.dtype)
+        return Cells(
+            images=images,
+            steps=on_device,
+            x_t=latents[:, 0],
+            x_prev=latents[:, 1] if with_x_prev else None,
+            timesteps=self.device_grid.timesteps[on_device],
+            levels=self.device_grid.levels[on_device],
+            std=self.device_grid.stds[on_device],
+            prompts=self.prompts[self.prompt_index[images]],
+        )
 
     def _final(self, images: Tensor) -> Tensor:
         if self.x_0 is not None:

@@ -142,7 +142,8 @@ def backpropagate_once(
             continue
         evaluated = source.evaluate(networks, cells, with_means=True, with_x_0=objective.has_cell_loss)
         assert evaluated.mean is not None
-        log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
+        assert evaluated.x_prev is not None
+        log_probs = gaussian.log_prob(evaluated.x_prev, evaluated.mean, evaluated.std)
         own[cells] = known[cells] = log_probs.detach().cpu()
         coefficients = _coefficients(objective, known, cells, looked_at, batch)
         loss = (objective.gradient_unit(*_size(source)) * coefficients.to(log_probs) * log_probs).sum()

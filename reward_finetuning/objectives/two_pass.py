@@ -152,7 +152,8 @@ def backpropagate(
         loss = objective.cell_loss(evaluated) if objective.has_cell_loss else torch.zeros((), device=source.device)
         if objective.uses_log_probs:
             assert evaluated.mean is not None
-            log_probs = gaussian.log_prob(source.x_prev(cells), evaluated.mean, evaluated.std)
+            assert evaluated.x_prev is not None
+            log_probs = gaussian.log_prob(evaluated.x_prev, evaluated.mean, evaluated.std)
             loss = loss + (flat[cells].to(log_probs) * log_probs).sum()
             own.view(-1)[cells.to(own.device)] = log_probs.detach()
         backward(loss)

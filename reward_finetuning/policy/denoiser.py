@@ -51,7 +51,7 @@ class GuidedDenoiser:
                 return self._network(x, t, prompts)
             unconditional = self._unconditional[torch.zeros(len(x), dtype=torch.int64)]
             if self._uncond_gradient or not torch.is_grad_enabled():
-                both = self._network(torch.cat([x, x]), torch.cat([t, t]), joined([unconditional, prompts]))
+                both = self._network(x, t, joined([unconditional, prompts]))
                 uncond, cond = both.chunk(2)
             else:
                 with torch.no_grad():

@@ -27,6 +27,7 @@ from reward_finetuning.policy.pretrained.architecture import ARCHITECTURES, chec
 from reward_finetuning.policy.pretrained.noise_schedule import sampler_grid
 from reward_finetuning.policy.quantization import quantize
 from reward_finetuning.policy.sharding import gathered, shard
+from reward_finetuning.policy.shared_layers import checkpoints, share_layers
 from reward_finetuning.records import Conditioning, Denoiser
 
 
@@ -53,7 +54,7 @@ class Policy:
         self._decoder = Decoder(pipeline.vae, placement, self.dtype)
         self._encoder = PromptEncoder(pipeline, model, placement)
         self._model = model
-        pays = self.device.type == "cpu" and not (model.compile or shards or self._architecture.is_flow)
+        pays = self.device.type == "cpu" and not (shards or self._architecture.is_flow)
         self._channels_last: bool = pays if model.channels_last == "auto" else model.channels_last
         self._reference_network: Any = None
         if model.trainable == "lora":
@@ -65,6 +66,8 @@ class Policy:
             self._adapter_layers = adapter_layers(self.network)
         else:
             self.network.requires_grad_(requires_grad=True)
+        if self.network_name == "unet":
+            share_layers(self.network)
         self._lay_out(self.network)
         if self._channels_last:
             _put_channels_last(pipeline.vae)
@@ -125,6 +128,12 @@ class Policy:
             _put_channels_last(network)
         if self._model.compile:
             compile_network(network)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in a backward pass instead of keeping them; the numbers are the same."""
+        # What torch.compile traces it need not evaluate again, and it cannot trace a context in a checkpoint.
+        plain = self.is_compiled or self.network_name != "unet"
+        self.network.enable_gradient_checkpointing(None if plain else checkpoints(self.network))
 
     def shard(self) -> None:
         """Shard the network, and the reference if there is a copy, over all processes; new parameters replace the old.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from reward_finetuning.policy.shared_layers import equal_parts, prompt_free_layers
 from reward_finetuning.records import Conditioning
 
 
@@ -54,8 +55,17 @@ class Network(Protocol):
     """A network without classifier-free guidance."""
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
-        """Raw output [M, C, H, W] for x [M, C, H, W] at t [M] under M prompts, in the type of x."""
+        """Raw output [N, C, H, W] for x [M, C, H, W] at t [M] under N prompts, in the type of x.
+
+        N is M, or a multiple of it: prompt n belongs to row n mod M of x and t.
+        """
         ...
+
+
+def repeated(x: Tensor, t: Tensor, prompts: Conditioning) -> tuple[Tensor, Tensor]:
+    """A row of x and t for each of the prompts, [N, C, H, W] and [N]."""
+    number = len(prompts) // len(x)
+    return (x, t) if number == 1 else (torch.cat([x] * number), torch.cat([t] * number))
 
 
 class UNet:
@@ -70,15 +80,18 @@ class UNet:
             time_ids: [1, 6] sizes and crop that SDXL is conditioned on, in pixels.
         """
         self._unet, self._time_ids, self._precision = unet, time_ids, precision
+        self._shared = [layer for layer in prompt_free_layers(unet) if hasattr(layer, "equal_parts")]
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
-        """Raw output [M, C, H, W]."""
+        """Raw output [N, C, H, W]."""
+        number = len(prompts) // len(x)
+        x, t = repeated(x, t, prompts)
         extra = {}
         if prompts.pooled is not None:
             assert self._time_ids is not None
             time_ids = self._time_ids.expand(len(x), -1)
             extra["added_cond_kwargs"] = {"text_embeds": prompts.pooled, "time_ids": time_ids}
-        with self._precision.forward(x):
+        with self._precision.forward(x), equal_parts(self._shared, number):
             output = self._unet(x, t, encoder_hidden_states=prompts.embeddings, return_dict=False, **extra)[0]
         return output.to(x.dtype)
 
@@ -91,7 +104,8 @@ class Sd3Transformer:
         self._transformer, self._precision = transformer, precision
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
-        """Raw output [M, C, H, W]."""
+        """Raw output [N, C, H, W]."""
+        x, t = repeated(x, t, prompts)
         with self._precision.forward(x):
             output = self._transformer(
                 hidden_states=x,
@@ -117,7 +131,8 @@ class FluxTransformer:
         self._transformer, self._guidance, self._precision = transformer, guidance, precision
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
-        """Raw output [M, C, H, W]."""
+        """Raw output [N, C, H, W]."""
+        x, t = repeated(x, t, prompts)
         height, width = x.shape[-2:]
         guidance = None if self._guidance is None else x.new_full((len(x),), self._guidance)
         with self._precision.forward(x):

@@ -32,7 +32,7 @@ class Engine:
         # Not DistributedDataParallel: it would average gradients, after every backward pass. Processes differ in their
         # number of passes, and coefficients carry every 1/n already: one sum before the step is what is needed.
         if training.gradient_checkpointing:
-            policy.network.enable_gradient_checkpointing()
+            policy.enable_gradient_checkpointing()
         if self.is_sharded:
             # By torch's own function, which accelerate's plugin calls too: the plugin shards one network of a process
             # and averages gradients, and a policy has a reference, and sums them (docs/decisions/0012).

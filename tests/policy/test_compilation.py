@@ -82,6 +82,24 @@ def test_a_compiled_policy_has_the_names_and_numbers_of_the_eager_one_and_a_grap
     assert 0 < counts[0] < counts[1] < counts[2] == counts[3]
 
 
+def test_with_and_without_guidance_are_graphs_of_their_own(graphs, folder):
+    guided = SAMPLING.model_copy(update={"guidance_scale": 3.0})
+    eager, compiled = (
+        load_policy(ModelConfig(source=folder, compile=enabled, **LORA), guided, seed=0) for enabled in (False, True)
+    )
+    x, t, prompts = inputs(eager, 2)
+
+    with torch.no_grad():
+        for name in ("denoiser", "unguided_denoiser", "denoiser"):
+            # At guidance, four rows that are two latents; without, two latents.
+            torch.testing.assert_close(*(getattr(policy, name)()(x, t, prompts) for policy in (compiled, eager)))
+        wide = torch.cat([x, x + 1.0])  # as many rows as with guidance, but four latents
+        arguments = wide, torch.cat([t, t]), prompts[torch.tensor([0, 1, 0, 1])]
+        torch.testing.assert_close(*(policy.unguided_denoiser()(*arguments) for policy in (compiled, eager)))
+
+    assert len(graphs) == 3
+
+
 def test_the_copy_that_is_the_reference_is_compiled_too(graphs, folder):
     policy = load_policy(ModelConfig(source=folder, compile=True, device="cpu"), SAMPLING, seed=0)
     policy.keep_reference()

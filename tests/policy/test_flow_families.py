@@ -235,7 +235,7 @@ def test_gradient_checkpointing_changes_no_gradient(family_folder, family):
     case = Case(family_folder(family), family, {})
     plain = case.two_pass(5)
 
-    case.policy.network.enable_gradient_checkpointing()
+    case.policy.enable_gradient_checkpointing()
 
     torch.testing.assert_close(case.two_pass(5), plain, rtol=1e-12, atol=1e-15)
 

@@ -358,7 +358,7 @@ def channels_last(policy):
 
 @pytest.mark.parametrize(
     ("model", "shards", "expected"),
-    [({}, False, True), ({}, True, False), ({"compile": True}, False, False), ({"channels_last": False}, False, False)],
+    [({}, False, True), ({}, True, False), ({"compile": True}, False, True), ({"channels_last": False}, False, False)],
 )
 def test_on_a_cpu_channels_are_last_unless_the_network_is_compiled_or_sharded(model, shards, expected):
     assert channels_last(load_policy(ModelConfig(**model, device="cpu"), SAMPLING, seed=0, shards=shards)) is expected

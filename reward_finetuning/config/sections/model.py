@@ -84,8 +84,8 @@ class ModelConfig(Frozen):
 
     channels_last: bool | Literal["auto"] = "auto"
     """Keep the weights of convolutions, of a UNet and of the VAE, with the channels last in memory, which tensor cores
-    read without a copy. `auto`: on a CPU, unless the UNet is compiled, `training.sharding` is on or
-    `training.optimizer` is `adamw_8bit`; not measured on a GPU. Log-probs change in their last bits."""
+    read without a copy. `auto`: on a CPU, unless `training.sharding` is on or `training.optimizer` is
+    `adamw_8bit`; not measured on a GPU. Log-probs change in their last bits."""
 
     tf32: bool = False
     """On a GPU, let the UNet or transformer multiply float32 matrices in TF32, which has 10 bits of mantissa. The check

@@ -52,7 +52,10 @@ class StoredTensor:
         self._touched = -math.inf
 
     def __getitem__(self, index: Tensor | tuple[Tensor, Tensor], /) -> Tensor:
-        """Items at an index into the first axis, or at a pair of indices into the first two; each [M], not negative.
+        """Items at an index into the first axis, or at a pair of indices into the first two; not negative.
+
+        An index is [M], or of any other shape, which the result then begins with; those of a pair are broadcast. Items
+        that follow each other in a file, and in the result, are read together.
 
         Raises:
             ValueError: an index is outside of the tensor.
@@ -61,7 +64,8 @@ class StoredTensor:
         import torch
 
         axes = tuple(axis.numpy() for axis in (index if isinstance(index, tuple) else (index,)))
-        numbers = np.ravel_multi_index(axes, self.shape[: len(axes)])
+        asked = np.ravel_multi_index(axes, self.shape[: len(axes)])
+        numbers = asked.reshape(-1)
         first_numbers = self._first_rows * math.prod(self.shape[1 : len(axes)])
         part_of = np.searchsorted(first_numbers, numbers, side="right") - 1
         items = np.empty((len(numbers), *self.shape[len(axes) :]), self._parts[0].dtype)
@@ -69,7 +73,7 @@ class StoredTensor:
             places = np.nonzero(part_of == part)[0]
             self._parts[part].read(items, places, numbers[places] - first_numbers[part])
         self._touch()
-        return torch.from_numpy(items)
+        return torch.from_numpy(items.reshape(*asked.shape, *items.shape[1:]))
 
     def _touch(self) -> None:
         """Count the folders as used: the cache of a bucket deletes those that were not used for ten minutes."""
@@ -95,11 +99,14 @@ class _Part:
     def read(self, items: NDArray[Any], places: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         """Read this file's items `numbers` [R] into rows `places` [R] of `items`."""
         size = items[0].nbytes
+        follows = (np.diff(numbers) == 1) & (np.diff(places) == 1)
+        firsts = np.flatnonzero(np.append(True, ~follows))
+        counts = np.diff(firsts, append=len(places))
         try:
-            with self.file.open("rb") as file:
-                for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
-                    file.seek(self.offset + number * size)
-                    if file.readinto(items[place]) != size:
+            with self.file.open("rb", buffering=0) as file:
+                for place, number, count in zip(places[firsts], numbers[firsts], counts, strict=True):
+                    buffer = items[place : place + count].data
+                    if os.preadv(file.fileno(), [buffer], self.offset + int(number) * size) != count * size:
                         raise ArtifactError(f"{self.file} was truncated during training")
         except OSError as error:
             raise ArtifactError(f"{self.file} cannot be read any more ({error.strerror})") from error

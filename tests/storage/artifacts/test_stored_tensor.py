@@ -4,6 +4,8 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from reward_finetuning.config import ArtifactError
@@ -33,6 +35,28 @@ def test_an_index_gives_what_the_tensor_in_memory_gives(stored):
     assert torch.equal(latents[images, steps], whole[images, steps])
     assert torch.equal(x_0[images], whole[images, 0])
     assert latents[images[:0], steps[:0]].shape == (0, 2, 4, 4)
+
+
+@given(cells=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_neighbours_in_any_order_and_across_files_are_what_the_tensor_in_memory_has(stored, cells):
+    files, whole = stored
+    images, steps = torch.tensor(cells, dtype=torch.int64).reshape(-1, 2).unbind(1)
+    index = images[:, None], steps[:, None] + torch.arange(2)
+
+    assert torch.equal(StoredTensor(files, "latents")[index], whole[index])
+
+
+def test_neighbours_are_read_together(stored, monkeypatch):
+    files, whole = stored
+    reads, read = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *arguments: reads.append(read(*arguments)) or reads[-1])
+    images = torch.arange(5)[:, None].expand(5, 4)
+
+    items = StoredTensor(files, "latents")[images, torch.arange(4)]
+
+    assert torch.equal(items, whole[:, :4])
+    assert reads == [4 * whole[0, 0].nbytes] * 5  # the fifth latent of an image is not asked for
 
 
 @pytest.mark.parametrize(("image", "step"), [(5, 0), (0, 5), (-1, 0), (0, -1)])
