@@ -104,6 +104,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_step_ends_when_its_launcher_is_killed(tmp_path, number):
     environment = os.environ | {EVENTS: str(tmp_path / "events.jsonl"), "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -54,6 +54,7 @@ def test_a_server_that_listens_accepts_connections():
         assert accepts_connections(f"http://127.0.0.1:{server.getsockname()[1]}/models")
 
 
+@pytest.mark.slow
 def test_a_server_that_drops_connections_is_given_up_within_seconds():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))

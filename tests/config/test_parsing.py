@@ -119,6 +119,7 @@ def test_hostile_json_is_one_short_error(text, message):
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 def test_a_value_of_any_size_is_shown_in_a_few_characters(tmp_path):
     path = tmp_path / "run.yaml"
     values = [f"name: [{', '.join(['x'] * 50_000)}]", f"name: a\nseed: {'x' * 200_000}", f"{'k' * 1000}: 1\nname: a"]

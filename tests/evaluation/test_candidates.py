@@ -76,6 +76,7 @@ def test_runs_of_different_base_models_are_refused(nudged_run, asked):
         evaluation_directory(asked({"run": one.uri}))
 
 
+@pytest.mark.slow
 def test_full_and_lora_policies_stand_side_by_side_drawn_in_shards(nudged_run, asked, tmp_path):
     full = nudged_run({1: 0.1}, **QUIET)
     lora = nudged_run({1: 0.1}, name="lora", model={"trainable": "lora"}, **QUIET)

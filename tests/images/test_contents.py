@@ -63,6 +63,7 @@ def test_every_task_of_an_evaluation_is_in_the_image_whose_contents_are_tested(t
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", sorted(set(IMAGE_OF_ROLE.values())))
 def test_the_packages_of_an_image_suffice_for_every_component_in_it(image, run_in_image):
     program = "from contents import import_all; print(*import_all(sys.argv[1]))"
@@ -77,6 +78,7 @@ def test_the_light_image_has_no_torch_and_so_this_test_can_fail(run_in_image):
         run_in_image("light", "import torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", sorted(set(IMAGE_OF_ROLE.values())))
 def test_rft_compiles_and_has_its_clients_in_every_image(image, run_in_image, tmp_path):
     package = tmp_path / "package.yaml"

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from reward_finetuning.evaluation.exports import policy_of_epoch
 from reward_finetuning.steps.promote import promote
 from reward_finetuning.storage import write_reference
+
+pytestmark = pytest.mark.slow
 
 TASKS = """
 from reward_finetuning.steps.begin_retraining import begin_retraining

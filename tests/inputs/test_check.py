@@ -127,6 +127,7 @@ def test_8_bit_weights_are_refused_before_the_run_where_bitsandbytes_is_missing(
         check_run(run_config(model={"trainable": "lora", "quantization": "int8"}))
 
 
+@pytest.mark.slow
 def test_8_bit_adamw_is_refused_before_the_run_where_bitsandbytes_does_no_step(run_config, tmp_path, monkeypatch):
     package = tmp_path / "packages" / "bitsandbytes"
     package.mkdir(parents=True)

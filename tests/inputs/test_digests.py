@@ -23,6 +23,7 @@ def begin(config, inputs, tmp_path):
     return next_epochs(config.model_dump_json(), str(tmp_path / "policy"), inputs=inputs).plan
 
 
+@pytest.mark.slow
 def test_a_run_begins_where_everything_is_as_it_was_compiled(compiled, tmp_path):
     config, _, inputs = compiled
 
@@ -49,6 +50,7 @@ def test_evaluation_prompts_that_changed_since_are_refused_too(compiled, tmp_pat
         begin(config, inputs, tmp_path)
 
 
+@pytest.mark.slow
 def test_empty_inputs_take_what_is_there(compiled, tmp_path):
     config, prompts, _ = compiled
     prompts.write_text("a green circle\na blue square\n")

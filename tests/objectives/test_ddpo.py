@@ -98,6 +98,7 @@ def test_without_clipping_no_cell_is_stopped():
     assert (free != 0).all()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), shift=st.integers(-64, 64), per_prompt=st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_adding_a_constant_to_all_rewards_changes_nothing(seed, shift, per_prompt):

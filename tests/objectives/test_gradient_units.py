@@ -46,6 +46,7 @@ def test_prdps_beta_does_not_change_the_step_at_the_reference(toy, beta):
     torch.testing.assert_close(adam_step(found), adam_step(expected), rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @pytest.mark.parametrize("loss", ["cross_entropy", "brier"])
 @given(eta=WEIGHTS)

@@ -111,6 +111,7 @@ def case(request):
     return built, tolerance, *built.full_graph()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells_per_batch", [1, 7, 2 * K * T])
 def test_two_passes_give_the_gradient_of_the_full_graph(case, cells_per_batch):
     built, tolerance, expected, log_probs = case
@@ -147,6 +148,7 @@ def test_an_objectives_own_term_is_added_to_the_gradient(case):
     assert (gradients[0] - gradients[1]).norm() <= tolerance * gradients[0].norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [
@@ -163,6 +165,7 @@ STOPPED = {"none": lambda g: g != g, "right": lambda g: g == 0, "wrong": lambda 
 """Which cells are expected to be stopped, from the coefficients that they have."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expectation", STOPPED.values(), ids=STOPPED)
 def test_cells_that_are_expected_to_be_stopped_take_no_backward_pass_unless_they_have_a_gradient(case, expectation):
     check_one_pass(case, Ddpo(DdpoConfig(clip_range=SETTINGS.clip_range)), cells_per_batch=7, expectation=expectation)
@@ -207,6 +210,7 @@ def check_one_pass(case, objective, cells_per_batch, expectation=STOPPED["none"]
     assert objective.metrics(evaluated, built.batch) == pytest.approx(metrics, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells_per_batch", [K * T, 2 * K * T - 1, 2 * K * T])
 @pytest.mark.parametrize(
     "objective",
@@ -315,6 +319,7 @@ class CountedLatents:
         return items
 
 
+@pytest.mark.slow
 def test_no_tensor_of_a_batch_outlives_it():
     # Small tensors that stay between large ones keep the allocator from joining what was freed: memory grew with T.
     built = Case(torch.float32)

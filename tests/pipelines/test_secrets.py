@@ -7,6 +7,8 @@ import sys
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 CANARY = "cAnArY-0451"
 
 
@@ -25,7 +27,6 @@ def files_with(folder, secret):
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
-@pytest.mark.slow
 def test_a_password_in_the_environment_is_in_no_file_and_in_no_line(rft, run_config, tmp_path):
     config = run_config(
         loop={"epochs": 1, "evaluate_every": 1},

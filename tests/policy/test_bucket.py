@@ -27,6 +27,7 @@ def test_a_model_in_a_bucket_is_the_one_on_disk(bucket):
     assert len(bucket.downloads()) == len(set(bucket.downloads())), "a file came twice"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prefix", "said"),
     [("elsewhere", "bucket/models/shapes does not exist"), ("models/shapes/unet", "no pipeline")],

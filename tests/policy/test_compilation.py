@@ -63,6 +63,7 @@ def inputs(policy, count):
     return x, torch.full((count,), 501), policy.encode(["a red circle"] * count)
 
 
+@pytest.mark.slow
 def test_a_compiled_policy_has_the_names_and_numbers_of_the_eager_one_and_a_graph_per_shape(graphs, folder):
     eager, compiled = (
         load_policy(ModelConfig(source=folder, compile=enabled, **LORA), SAMPLING, seed=0) for enabled in (False, True)
@@ -82,6 +83,7 @@ def test_a_compiled_policy_has_the_names_and_numbers_of_the_eager_one_and_a_grap
     assert 0 < counts[0] < counts[1] < counts[2] == counts[3]
 
 
+@pytest.mark.slow
 def test_with_and_without_guidance_are_graphs_of_their_own(graphs, folder):
     guided = SAMPLING.model_copy(update={"guidance_scale": 3.0})
     eager, compiled = (

@@ -55,6 +55,7 @@ def assert_same(latents, theirs):
     torch.testing.assert_close(latents, theirs, rtol=0, atol=2e-5 * float(theirs.std().clamp(min=1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_our_sampler_draws_what_the_stock_pipeline_draws_and_log_probs_are_its_gaussians(family_folder, family):
     folder = family_folder(family)

@@ -82,6 +82,7 @@ def test_without_noise_our_sampler_draws_what_the_stock_pipeline_draws(family_fo
     assert_drawn_as_stock(family_folder(family), sampling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd3", "flux-dev"])
 def test_other_sizes_are_drawn_as_the_stock_pipeline_draws_them(family_folder, family):
     sampling = sampling_of(family, height=24, width=32, flow={"sampler": "ode"})
@@ -204,6 +205,7 @@ def test_the_gradient_of_two_passes_is_that_of_the_full_graph(family_folder, fam
     assert float((found - expected).norm() / expected.norm()) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

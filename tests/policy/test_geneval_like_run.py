@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from servers.chat import ChatServer
 
 from reward_finetuning.config import load_config
@@ -11,6 +12,8 @@ from reward_finetuning.prompts import read_prompts
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import RunDirectory
+
+pytestmark = pytest.mark.slow
 
 SMALL = (
     "model.revision=null", "model.dtype=float32", "model.device=cpu", "model.max_sequence_length=24",

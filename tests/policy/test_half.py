@@ -32,6 +32,7 @@ def gradient(folder, dtype, size, scaled):
     return engine.step(scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-7, 1e6])
 def test_a_gradient_too_small_or_too_large_for_float16_is_that_of_float32(family_folder, size):
     folder = family_folder("sd1")

@@ -60,6 +60,7 @@ def test_a_guidance_of_one_is_the_conditional_branch_alone():
         assert torch.equal(policy.denoiser()(x, t, prompts), policy.network(x, t, prompts.embeddings).sample)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_unconditional_branch_can_be_left_out():
     policy = load_policy(ModelConfig(), SAMPLING, seed=0)
     x, t, prompts = inputs(policy)

@@ -51,6 +51,7 @@ def gradient(policy, output):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", [{}, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("family", [*WITH_SHARED_LAYERS, "sdxl"])
 def test_output_and_gradient_are_those_of_two_branches_evaluated_one_by_one(load, family, trainable):
@@ -116,6 +117,7 @@ def test_shared_layers_have_the_same_output_for_every_prompt(load, family):
         assert_close(one, other, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["built-in", "sd1", "sdxl"])
 @pytest.mark.parametrize("trainable", [{}, LORA], ids=["full", "lora"])
 def test_gradient_checkpointing_changes_no_bit(load, family, trainable):

@@ -34,6 +34,7 @@ def noise_of(denoiser, policy):
         return denoiser(x, torch.tensor([500]), policy.encode(["a red circle"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [{}, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("reference", ["pretrained", "warm_start"])
 def test_epoch_0_is_the_other_runs_policy_and_the_reference_what_was_asked_for(started, model, reference):

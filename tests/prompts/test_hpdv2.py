@@ -94,6 +94,7 @@ def test_a_missing_file_and_a_missing_path_are_named():
         read_prompts("hpdv2:")
 
 
+@pytest.mark.slow
 def test_as_many_records_as_the_dataset_has_are_read_in_linear_time(tmp_path):
     path = tmp_path / "train.json"
     records = [

@@ -114,6 +114,7 @@ def test_the_digest_depends_on_content_alone(tmp_path):
     assert read_prompts(one).digest == read_prompts(same).digest != read_prompts(other).digest
 
 
+@pytest.mark.slow
 def test_a_large_file_is_read_in_linear_time(tmp_path):
     path = write(tmp_path, "\n".join(f"a picture of number {i}" for i in range(200_000)))
     started = time.monotonic()

@@ -101,6 +101,7 @@ def test_a_prompt_of_ten_thousand_characters_is_shown_whole(make_samples):
     assert prompts_in_order(page) == prompts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "num_pairs", "fewest_shown"), [(32, 1500, 150), (512, 1500, 15)])
 def test_the_page_stays_below_two_megabytes_even_with_pictures_of_noise(make_samples, side, num_pairs, fewest_shown):
     # One picture of noise for all, which cannot be compressed; a broadcast array takes no memory.

@@ -24,6 +24,7 @@ def mean_reward(picture_of, prompt, count=50):
     return shapes_reward(pictures, [prompt] * count).mean()
 
 
+@pytest.mark.slow
 def test_what_the_renderer_draws_is_exactly_what_the_prompt_asks_for():
     rng = np.random.default_rng(0)
     scenes = [WORLD[index] for index in rng.integers(len(PROMPTS), size=2000)]

@@ -13,6 +13,7 @@ def scenes(count, seed=0):
     return [draw_scene(rng) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_pretraining_never_draws_a_heldout_pair():
     assert {prompt_sets.split(scene) for scene in scenes(5000)} == {"train"}
 

@@ -105,6 +105,7 @@ def measured(pipeline):
     return np.mean([score.reward for score in judge(pictures, prompts)])
 
 
+@pytest.mark.slow
 def test_the_shipped_model_draws_as_well_as_its_record_says_good_but_not_perfect(shipped):
     record = json.loads((pretrain.WEIGHTS / pretrain.RECORD).read_text())
 
@@ -114,6 +115,7 @@ def test_the_shipped_model_draws_as_well_as_its_record_says_good_but_not_perfect
     assert reward == pytest.approx(record["measured"]["train"]["reward"], abs=0.12)
 
 
+@pytest.mark.slow
 def test_the_shipped_flow_model_draws_as_well_as_its_record_says():
     without_t5 = {"text_encoder_3": None, "tokenizer_3": None}
     pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(pretrain.FLOW_WEIGHTS, **without_t5)

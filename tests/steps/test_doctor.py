@@ -6,6 +6,8 @@ import pytest
 
 from reward_finetuning.training import update
 
+pytestmark = pytest.mark.slow
+
 MEASURES = {
     "reference_pull",
     "log_prob_move",

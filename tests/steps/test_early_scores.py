@@ -16,6 +16,8 @@ from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import read_reference
 from reward_finetuning.storage.artifacts.rewards import read_rewards
 
+pytestmark = pytest.mark.slow
+
 LONG = 60.0
 NUM_IMAGES = 6
 

@@ -10,6 +10,8 @@ from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.training.learner import learner_at
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_epoch_changes_the_policy_and_moves_latest(tasks):
     one = tasks()

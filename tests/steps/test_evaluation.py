@@ -22,6 +22,8 @@ from reward_finetuning.storage import Reference
 from reward_finetuning.storage.artifacts.evaluations import read_evaluation
 from reward_finetuning.training.processes import Processes
 
+pytestmark = pytest.mark.slow
+
 SMALL_PARTS = {"images_per_prompt": 6, "images_per_part": 4}  # 12 images in 3 micro-batches, one a part
 
 

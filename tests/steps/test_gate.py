@@ -98,6 +98,7 @@ def comparison(gains):
     return Comparison("before", "after", tuple(rows), "")
 
 
+@pytest.mark.slow
 def test_the_gate_needs_a_report_and_says_where_it_looked(tasks):
     one = tasks()
     one.epoch(one.begin())
@@ -106,6 +107,7 @@ def test_the_gate_needs_a_report_and_says_where_it_looked(tasks):
         gate(one.config, one.path("policy"))
 
 
+@pytest.mark.slow
 def test_the_pretrained_model_does_not_pass(tasks, capsys):
     one = tasks()
     one.begin()

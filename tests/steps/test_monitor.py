@@ -4,6 +4,8 @@ from reward_finetuning.config import TrainingError
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.tracking import history
 
+pytestmark = pytest.mark.slow
+
 BOUND = {"max_kl": 1e-9, "min_spread": 0.0, "guard_drop": None}
 
 

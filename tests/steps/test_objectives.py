@@ -7,6 +7,8 @@ from reward_finetuning.storage import Reference
 from reward_finetuning.storage.artifacts.rollouts import read_rollouts
 from reward_finetuning.training.learner import learner_at
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = {
     "ddpo": DdpoConfig(clip_range=1e-3, min_count=2),
     "dpok": DpokConfig(clip_range=1e-3, kl_weight=0.1, value_updates=2),
@@ -106,7 +108,6 @@ def test_offline_ppod_that_has_converged_does_no_update_in_a_further_pass(tasks)
     assert second.facts["weights_sha256"] == first.facts["weights_sha256"]
 
 
-@pytest.mark.slow
 def test_offline_passes_of_a_resumed_run_train_on_the_same_images_as_those_of_one_run(tasks):
     ppod = PpodConfig(kl_weight=1.0, clip_range=10.0, pairs_per_update=4, convergence=None)
     settings = {"objective": ppod, "sampling": {"rollouts": "offline"}}

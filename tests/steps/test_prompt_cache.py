@@ -4,6 +4,8 @@ import pytest
 
 from reward_finetuning.policy.conditioning import text_encoders
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"prompts": {"prompts_per_epoch": 1}, "sampling": {"images_per_prompt": 2, "micro_batch_size": 2}}
 
 

@@ -13,6 +13,8 @@ from reward_finetuning.steps import sample as sample_step
 from reward_finetuning.storage import artifact_names, read_reference
 from reward_finetuning.storage.artifacts.rollouts import latents_file, read_images, read_rollouts, read_samples
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_the_second_thread_does_leaves_the_bits_of_one_micro_batch_after_the_other(tasks):
     one = tasks()

@@ -14,6 +14,8 @@ from reward_finetuning.steps.run_epochs import run_epochs
 from reward_finetuning.steps.sample import sample
 from reward_finetuning.storage import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
     import json
     from pathlib import Path

@@ -25,6 +25,8 @@ from reward_finetuning.tracking import MemoryTracker, history
 from reward_finetuning.training.learner import learner_at
 from reward_finetuning.training.processes import joined
 
+pytestmark = pytest.mark.slow
+
 
 def test_rollouts_of_another_epoch_are_refused(tasks):
     one = tasks()

@@ -26,6 +26,8 @@ from reward_finetuning.storage.artifacts.rollouts import read_rollouts, read_sam
 from reward_finetuning.training import engine, update
 from reward_finetuning.training.learner import learner_at
 
+pytestmark = pytest.mark.slow
+
 NOISY = {"channels_last": False}
 """With channels last, log-probs of the built-in model did not differ by a bit between batches of two sizes."""
 
@@ -94,7 +96,6 @@ def test_a_setting_of_earlier_versions_is_ignored_and_their_runs_go_on(tasks):
     assert one.run.latest().epoch == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "objective", "cells_per_batch", "learning_rate"),
     [

@@ -74,6 +74,7 @@ def test_what_is_deleted_leaves_the_cache(bucket, store, tmp_path):
     assert not list((tmp_path / "cache").rglob("one"))
 
 
+@pytest.mark.slow
 def test_two_processes_that_fetch_at_once_both_get_whole_files(bucket, store):
     cache.drop(store.commit("a", IDENTITY, write("one", "two", size=300_000)).checksum)
     program = """

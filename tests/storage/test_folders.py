@@ -67,6 +67,7 @@ def test_what_is_not_there_is_named(bucket):
         local_folder(f"{bucket.uri}/none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model/../../etc/passwd", "model//x", "model/./x"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(bucket, name):
     bucket.put(name, b"x")

@@ -61,6 +61,7 @@ def test_a_failed_write_leaves_nothing(store, tmp_path):
         store.fetch("a")
 
 
+@pytest.mark.slow
 def test_of_many_writers_at_once_one_wins_and_all_get_its_manifest(store):
     barrier = threading.Barrier(6)
     results = []

@@ -45,6 +45,7 @@ def test_a_pod_that_vanishes_before_it_sent_leaves_its_entry_to_the_next(run, mo
     assert points(tracker, "reward/mean") == [(1, 0.1), (2, 0.2)]
 
 
+@pytest.mark.slow
 def test_a_pod_that_vanishes_before_it_marked_what_it_sent_doubles_nothing(bucket, run):
     bucket.faults.append(Fault(403, "upload", "sent$", times=10**6))
     MlflowTracker(run).log(Entry("train", 1, {"reward/mean": 0.1}))
@@ -103,6 +104,7 @@ def test_a_pod_that_was_not_told_of_the_server_keeps_its_points_and_says_so_once
     assert capsys.readouterr().out.count(f"warning: run_root {bucket.uri}/runs cannot hold") == 1
 
 
+@pytest.mark.slow
 def test_without_tracking_policies_compete_in_the_bucket(bucket, nudged_run, tmp_path):
     run = nudged_run(
         {1: 0.5},

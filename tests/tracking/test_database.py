@@ -44,6 +44,7 @@ def test_a_server_is_no_file():
     assert sqlite_path("http://mlflow") is None
 
 
+@pytest.mark.slow
 def test_b6_a_database_whose_creation_was_cut_off_is_set_aside_and_created_anew(half_made):
     ensure_database(sqlite_uri(half_made))
 

@@ -134,6 +134,7 @@ def test_b6_a_database_that_is_gone_is_named_and_everything_can_be_sent_anew(beg
     assert values(run, "a") == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_b6_a_locked_database_costs_timeout_seconds_and_no_more(begun):
     run = begun(tracking={"timeout_seconds": 1.0})
     tracker = MlflowTracker(run)

@@ -105,6 +105,7 @@ def test_an_error_that_no_retry_heals_ends_the_job_at_once(server, job, settings
     assert server.jobs == {}
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_deleted(server, job, settings):
     server.life = ["Suspended"]
 

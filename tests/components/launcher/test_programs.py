@@ -12,6 +12,8 @@ from reward_finetuning.steps.draw import draw
 from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.storage import Reference, RunDirectory, read_reference
 
+pytestmark = pytest.mark.slow
+
 TWO_NODES = {
     "image": "trainer:1",
     "num_nodes": 2,
@@ -31,7 +33,6 @@ def job():
     return json.dumps(TWO_NODES)
 
 
-@pytest.mark.slow
 def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config, tmp_path, job, monkeypatch):
     server.executes = True
     config = run_config(
@@ -63,7 +64,6 @@ def test_an_epoch_on_two_nodes_is_one_trainjob_and_one_policy(server, run_config
     assert (tmp_path / "report").read_text().lstrip().lower().startswith("<!doctype html>")
 
 
-@pytest.mark.slow
 def test_what_a_process_on_a_node_fails_of_is_what_the_launching_task_says(server, run_config, tmp_path):
     server.executes = True
     config = run_config(tracking={"enabled": False})

@@ -74,6 +74,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.replace(" ", "-"))
 def test_bad_input_ends_with_code_2_and_one_line_before_any_work(case, run_file, tmp_path):
     arguments, make, message = BAD[case]
@@ -89,6 +90,7 @@ def test_bad_input_ends_with_code_2_and_one_line_before_any_work(case, run_file,
     assert not (tmp_path / "runs" / "tiny").exists()
 
 
+@pytest.mark.slow
 def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
     done = rft("compile", RUN, "--target", "vertex", "--output", "x.yaml", "-o", "loop.epochs=77", cwd=tmp_path)
 
@@ -97,6 +99,7 @@ def test_compiling_needs_seconds_and_says_what_was_written(tmp_path):
     assert (tmp_path / "x.yaml").stat().st_size < 200 * 1024
 
 
+@pytest.mark.slow
 def test_compiling_warns_of_what_submitting_refuses(tmp_path):
     done = rft("compile", RUN, "--target", "kfp", "--output", "x.yaml", cwd=tmp_path)
 
@@ -105,6 +108,7 @@ def test_compiling_warns_of_what_submitting_refuses(tmp_path):
     assert "rft: warning: nodes pull images from a registry" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_output_file_is_not_given_by_o(tmp_path):
     done = rft("compile", RUN, "-o", "x.yaml", cwd=tmp_path)
 
@@ -126,6 +130,7 @@ def test_status_of_a_run_that_was_never_begun(run_file, tmp_path):
     assert "contains no run; start one with: rft run" in done.stderr
 
 
+@pytest.mark.slow
 def test_help_shows_an_example_of_each_command(tmp_path):
     for command in ("run", "compile", "status", "tune"):
         done = rft(command, "--help", cwd=tmp_path)
@@ -148,6 +153,7 @@ def test_a_shell_completes_commands_and_names_the_options_of_one(tmp_path):
 NARROW = {"COLUMNS": "30", "TERM": "dumb", "PYTHONIOENCODING": "ascii"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_fits_a_narrow_terminal_without_unicode(command, tmp_path):
     done = rft(*([command] if command else []), "--help", cwd=tmp_path, **NARROW)
@@ -157,6 +163,7 @@ def test_help_fits_a_narrow_terminal_without_unicode(command, tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 30
 
 
+@pytest.mark.slow
 def test_tables_and_errors_appear_in_a_narrow_terminal_without_unicode(tmp_path):
     table = rft("estimate", RUN, cwd=tmp_path, **NARROW)
     error = rft("run", "ü.yaml", cwd=tmp_path, **NARROW)

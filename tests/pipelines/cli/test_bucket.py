@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from reward_finetuning.pipelines.cli.app import app
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rft(monkeypatch, tmp_path):

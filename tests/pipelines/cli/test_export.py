@@ -8,6 +8,8 @@ from reward_finetuning.config import UserError
 from reward_finetuning.pipelines.cli.app import app
 from reward_finetuning.storage.folders import local_folder
 
+pytestmark = pytest.mark.slow
+
 
 def export(*arguments):
     return CliRunner().invoke(app, ["export", *map(str, arguments)], catch_exceptions=False)

@@ -14,6 +14,8 @@ from reward_finetuning.steps.next_epochs import next_epochs
 from reward_finetuning.storage import RunDirectory
 from reward_finetuning.storage.artifacts.evaluations import Part, write_evaluation, write_pictures
 
+pytestmark = pytest.mark.slow
+
 QUIET = {"tracking": {"enabled": False}}
 
 
@@ -75,7 +77,6 @@ def _written(folder, samples, part):
     return {"metrics": {}}
 
 
-@pytest.mark.slow
 def test_the_page_of_a_run_lies_in_its_folder(begin, report):
     run = begin("one")
     for epoch in (0, 1, 2):
@@ -89,7 +90,6 @@ def test_the_page_of_a_run_lies_in_its_folder(begin, report):
     assert "Epoch 2 is better than pretrained on reward (95 % confidence)." in page.replace("\u00a0", " ")
 
 
-@pytest.mark.slow
 def test_several_runs_make_one_page_and_one_table(begin, report, tmp_path):
     for name, gain in (("one", 0.5), ("two", 0.75)):
         run = begin(name)

@@ -49,6 +49,7 @@ def test_fetch_weights_of_no_scorer_is_refused(rft):
     assert "no weights are listed for beauty; choose from pickscore, hpsv2" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

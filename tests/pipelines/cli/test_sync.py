@@ -39,6 +39,7 @@ def file_of(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_b6_a_finished_run_sends_what_its_journal_still_holds(missed, capsys):
     send_if_done(missed)
 
@@ -68,6 +69,7 @@ def test_an_unfinished_run_leaves_sending_to_its_tasks(nudged_run, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_no_connection_costs_a_finished_run_only_a_warning(missed, free_port, capsys):
     tracking = missed.config.tracking.model_copy(update={"uri": f"http://127.0.0.1:{free_port}"})
 

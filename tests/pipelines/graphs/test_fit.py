@@ -28,6 +28,7 @@ def test_five_epochs_of_sixteen_shards_fit(tmp_path):
     assert "one pipeline run: 5 epochs of 16 shards, a workflow of" in done.output
 
 
+@pytest.mark.slow
 def test_more_shards_mean_fewer_epochs_a_pipeline_run(tmp_path):
     epochs = []
     for shards in (16, 32):
@@ -38,6 +39,7 @@ def test_more_shards_mean_fewer_epochs_a_pipeline_run(tmp_path):
     assert 1 <= epochs[1] < epochs[0]
 
 
+@pytest.mark.slow
 def test_more_epochs_than_argo_can_hold_are_refused_with_the_number_that_fits(tmp_path):
     refused = compile_run(tmp_path, "loop.num_shards=32", "loop.epochs_per_run=20")
 
@@ -46,6 +48,7 @@ def test_more_epochs_than_argo_can_hold_are_refused_with_the_number_that_fits(tm
     assert "lower loop.epochs_per_run to" in str(refused.exception)
 
 
+@pytest.mark.slow
 def test_shards_of_which_not_one_epoch_fits_are_refused(package):
     overrides = ["sampling.micro_batch_size=1", "loop.num_shards=256", "prompts.prompts_per_epoch=32"]
 

@@ -29,6 +29,7 @@ def check_budget(path):
         assert len(json.dumps(graph)) < LARGEST_ARGUMENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("target", ["local", "kfp", "vertex"])
 @pytest.mark.parametrize("granularity", ["split", "fused"])
@@ -42,6 +43,7 @@ def test_every_run_compiles_for_every_target_below_the_budget(package, run, targ
     assert len(compiled.documents) == (2 if target == "kfp" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["kfp", "vertex"])
 @pytest.mark.parametrize("graph", [("granularity=split",), ("granularity=fused",), ("granularity=split", "offline")])
 def test_the_size_does_not_depend_on_the_number_of_epochs(package, target, graph):
@@ -53,6 +55,7 @@ def test_the_size_does_not_depend_on_the_number_of_epochs(package, target, graph
     assert thousand < LARGEST_KIB * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["cluster.example.yaml", "cluster.vertex.example.yaml"])
 @pytest.mark.parametrize("graph", [("split", "epochs_per_run=5"), ("staged", "epochs=8")])
 def test_the_largest_packages_of_the_example_clusters_are_below_the_budget(tmp_path, file, graph):

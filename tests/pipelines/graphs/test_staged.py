@@ -38,6 +38,7 @@ def test_a_staged_package_nests_every_stage_then_gate_and_promotion(tmp_path, ru
     assert size < 200 * 1024
 
 
+@pytest.mark.slow
 def test_an_offline_package_draws_once_and_trains_in_every_pass(tmp_path, run_config):
     config = run_config(
         objective=PPOD, sampling={"rollouts": "offline"}, loop={"granularity": "split", "epochs_per_run": 5}

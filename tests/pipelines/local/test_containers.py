@@ -184,11 +184,13 @@ def refused(config, folder, *options):
     return line
 
 
+@pytest.mark.slow
 def test_without_an_engine_the_run_is_refused(run_config, tmp_path):
     line = refused(run_config(), tmp_path, "--runner", "docker")
 
     assert f"no Docker Engine answers at unix://{tmp_path}/no.sock" in line
 
 
+@pytest.mark.slow
 def test_settings_of_containers_are_refused_for_processes(run_config, tmp_path):
     assert "add --runner docker" in refused(run_config(), tmp_path, "--network", "none")

@@ -91,6 +91,7 @@ def test_the_exit_code_is_that_of_the_task(body, code):
     assert run_task(refused, command(body)) == code
 
 
+@pytest.mark.slow
 def test_a_task_that_ends_while_another_starts_keeps_its_exit_code(monkeypatch):
     read = forkserver.read_signed
 

@@ -18,6 +18,8 @@ from reward_finetuning.pipelines.remote.submit import run_prefix, submit_next
 from reward_finetuning.storage import Reference, RunDirectory
 from reward_finetuning.storage.refusal import write_refusal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(run_config):

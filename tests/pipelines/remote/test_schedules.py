@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CRON = ["--cron", "30 3 * * MON-FRI"]
 
 

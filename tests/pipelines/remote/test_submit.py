@@ -23,6 +23,7 @@ def to_kfp(monkeypatch, tmp_path):
     return lambda url: ["--target", "kfp", "--host", url]
 
 
+@pytest.mark.slow
 def test_the_run_its_page_and_how_to_follow_it_are_printed(rft, run_file, service, to_service, work):
     work.plan = [work.wait]
     file = run_file()
@@ -40,6 +41,7 @@ def test_the_run_its_page_and_how_to_follow_it_are_printed(rft, run_file, servic
     assert "details" not in done.out.replace("/#/runs/details/", "")  # what kfp itself prints
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_followed_by_the_next_number(rft, run_file, service, to_service, work):
     file = run_file()
 
@@ -133,6 +135,7 @@ def test_what_is_known_before_submitting_is_said_before_submitting(
     assert service.server.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["kfp"], indirect=True)
 def test_prompts_in_a_bucket_are_looked_up_where_that_may_be_read(rft, run_file, bucket, service, to_service):
     file = run_file(prompts={"train": f"{bucket.uri}/prompts/absent.txt"})

@@ -59,6 +59,7 @@ def run_file(tmp_path, run_config):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

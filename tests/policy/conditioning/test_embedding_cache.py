@@ -31,6 +31,7 @@ def same(one, other):
     return pooled and torch.equal(one.embeddings, other.embeddings) and one.embeddings.dtype == other.embeddings.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux-dev"])
 def test_a_cached_prompt_has_the_bits_of_an_encoded_one_and_needs_no_text_encoder(family_folder, family):
     folder = family_folder(family)

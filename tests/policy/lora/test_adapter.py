@@ -80,6 +80,7 @@ def test_full_finetuning_begins_at_the_base_with_the_adapter_merged(exported):
     assert not any("lora" in name for name in policy.trainable())
 
 
+@pytest.mark.slow
 def test_a_file_with_two_kinds_of_names_is_refused_where_diffusers_would_load_half_of_it(exported):
     path = exported[1] / "pytorch_lora_weights.safetensors"
     weights = load_file(path)
@@ -124,6 +125,7 @@ def test_the_average_follows_the_weights_by_its_formula():
     assert average.weights["w"].item() == pytest.approx(0.75 * (0.75 * 1 + 0.25 * 2) + 0.25 * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["full", "lora"])
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_in_bfloat16_trained_weights_stay_float32_and_replayed_log_probs_are_the_sampled_ones(
@@ -186,6 +188,7 @@ def test_the_first_epoch_from_an_adapter_records_the_reference_without_it(export
     assert not torch.equal(stored.log_probs, stored.log_probs_ref)
 
 
+@pytest.mark.slow
 def test_an_average_is_kept_over_a_restart_evaluated_as_asked_and_exported(run_config_in, tmp_path):
     from reward_finetuning.policy.restore import AVERAGED, WEIGHTS
     from reward_finetuning.steps.next_epochs import begin

@@ -87,6 +87,7 @@ def test_below_twenty_prompts_the_spread_between_prompts_is_left_out_and_the_uni
     assert (interval.mean, interval.high) == pytest.approx((0, stats.t.ppf(0.975, 2) * np.sqrt(0.5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_prompts", [20, 50, 200])
 @pytest.mark.parametrize("equal", [True, False])
 def test_nineteen_of_twenty_intervals_cover_the_mean_over_all_prompts(num_prompts, equal):

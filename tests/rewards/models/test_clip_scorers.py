@@ -59,6 +59,7 @@ def aesthetic_files(tmp_path_factory, clip_files):
     return folder, head
 
 
+@pytest.mark.slow
 def test_pickscore_is_the_cosine_that_transformers_own_processor_and_model_give(
     pickscore_scorer, clip_model, tokenizer, pictures
 ):

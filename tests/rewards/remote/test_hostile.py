@@ -90,6 +90,7 @@ def test_d11_a_body_is_given_back_before_pictures_are_decoded():
     assert len(body) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent", [b"", b"POST /v1/score HTTP/1.1\r\nX: ", b"POST /v1/score HTTP/1.1\r\nContent-Length: 99\r\n\r\n"]
 )
@@ -192,6 +193,7 @@ def certificate(tmp_path):
     return files
 
 
+@pytest.mark.slow
 def test_d11_https_is_served_with_a_deadline_for_the_handshake_too(serving, certificate, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)

@@ -105,6 +105,7 @@ def test_a_server_that_hangs_costs_the_timeout_and_no_more(scripted):
     assert 0.6 <= time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["headers", "body"])
 def test_a_server_that_drips_bytes_for_ever_is_given_up_too(scripted, part):
     done = threading.Event()

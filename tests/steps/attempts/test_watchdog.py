@@ -5,10 +5,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from reward_finetuning import events
 from reward_finetuning.events import Progress, report_news, waiting
 from reward_finetuning.failures import FAILURE_FILE, failure_in
 from reward_finetuning.steps.attempts.watchdog import Watchdog, stall_seconds
+
+pytestmark = pytest.mark.slow
 
 HANGING = """
 import time

@@ -29,6 +29,7 @@ def files(**contents):
     return write
 
 
+@pytest.mark.slow
 def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cleared_away(bucket, store, patience):
     patience(total_seconds=1.5)
     bucket.faults.append(Fault(503, "upload", MANIFEST, times=10**6))
@@ -44,6 +45,7 @@ def test_r4_an_attempt_that_was_killed_before_its_manifest_is_done_again_and_cle
     assert len(bucket.names()) == 2
 
 
+@pytest.mark.slow
 def test_r4_a_manifest_whose_answer_was_lost_for_good_is_adopted_by_the_next_attempt(bucket, store, patience):
     patience(total_seconds=1.5)
     bucket.faults += [Fault("lost", "upload", MANIFEST), Fault(503, "", MANIFEST, times=10**6)]
@@ -75,6 +77,7 @@ def attempts(store, seed):
 
 
 # With these seeds every kind of fault happens to uploads, to reads and to metadata; 2 is without a fault.
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 6, 11, 12, 20, 24, 26])
 def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(bucket, store, seed):
     chance = random.Random(seed)
@@ -102,6 +105,7 @@ def test_r15_of_attempts_at_once_under_random_faults_one_wins_and_all_return_it(
     assert store.names("") == ["a"]
 
 
+@pytest.mark.slow
 def test_a_deletion_that_was_cut_off_can_be_seen_and_repeated(bucket, store, patience):
     patience(total_seconds=1.5)
     store.commit("epochs/0001/rollouts", IDENTITY, files(one=b"1", two=b"2"))

@@ -23,6 +23,7 @@ def test_a_store_that_keeps_them_holds_a_run_and_nothing_of_the_test(bucket, run
     assert bucket.names() == ["runs/tiny/run.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ignored", "said"),
     [
@@ -42,6 +43,7 @@ def test_a_store_that_ignores_one_is_refused_with_the_reason_before_anything_is_
     assert s3.names() == []
 
 
+@pytest.mark.slow
 def test_a_store_that_checks_first_and_writes_then_is_refused(s3, run):
     s3.in_two_steps = True
 
@@ -57,6 +59,7 @@ def test_a_store_that_implements_none_is_refused(s3, run):
         run(s3).begin({}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [503, "lost", "reset"])
 def test_a_fault_on_the_way_is_not_taken_for_a_store_that_ignores_them(bucket, run, action):
     bucket.faults += [
@@ -68,6 +71,7 @@ def test_a_fault_on_the_way_is_not_taken_for_a_store_that_ignores_them(bucket, r
     assert bucket.names() == ["runs/tiny/run.json"]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_down_is_not_refused_but_tried_again(bucket, run, patience):
     patience(total_seconds=0.5)
     bucket.faults.append(Fault(503, "upload", times=10**6))

@@ -37,6 +37,7 @@ def forget(store, name):
     cache.drop(store.manifest(name).checksum)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [503, 429, "reset", "lost"])
 @pytest.mark.parametrize("kind", ["upload", "read", "metadata", "list", "delete"])
 def test_g1_and_g4_what_passes_is_not_seen(bucket, store, action, kind):
@@ -56,6 +57,7 @@ def test_g1_and_g4_what_passes_is_not_seen(bucket, store, action, kind):
     assert bucket.names() == ["runs/tiny/x.json"]
 
 
+@pytest.mark.slow
 def test_g2_a_bucket_that_stays_down_is_worth_a_retry_of_the_task(bucket, store, patience):
     patience(total_seconds=1.5)
     bucket.faults.append(Fault(503, times=10**6))
@@ -64,6 +66,7 @@ def test_g2_a_bucket_that_stays_down_is_worth_a_retry_of_the_task(bucket, store,
         store.commit("a", IDENTITY, files(one=b"1"))
 
 
+@pytest.mark.slow
 def test_g2_a_closed_port_is_worth_a_retry_of_the_task(bucket, store, monkeypatch, patience):
     patience(total_seconds=1.5)
     bucket.url = "http://127.0.0.1:9"
@@ -108,6 +111,7 @@ def test_g4_a_pointer_whose_answer_was_lost_has_moved(bucket, store):
     assert store.replace_json("latest.json", {"epoch": 2}, expected={"epoch": 1})
 
 
+@pytest.mark.slow
 def test_g4_a_pointer_that_another_moved_to_the_same_value_has_not_moved(bucket, store):
     store.create_json("n.json", {"n": 0})
     other = open_store(store.uri)
@@ -159,6 +163,7 @@ def test_g6_what_is_damaged_every_time_leaves_no_file(bucket, store, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_g7_a_download_that_breaks_off_every_time_leaves_no_file(bucket, store, tmp_path, patience):
     patience(total_seconds=1.5)
     store.commit("a", IDENTITY, files(one=b"x" * 100_000))
@@ -170,6 +175,7 @@ def test_g7_a_download_that_breaks_off_every_time_leaves_no_file(bucket, store, 
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["upload", "read"])
 def test_g8_a_server_that_falls_silent_is_asked_again(bucket, store, kind, patience):
     patience(request_seconds=0.5)
@@ -181,6 +187,7 @@ def test_g8_a_server_that_falls_silent_is_asked_again(bucket, store, kind, patie
     assert (store.fetch("a") / "one").read_bytes() == b"1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [503, "reset", "lost"])
 def test_g9_a_large_upload_goes_on_after_a_break(bucket, store, action):
     bucket.faults.append(Fault(action, "chunk", "large"))
@@ -192,6 +199,7 @@ def test_g9_a_large_upload_goes_on_after_a_break(bucket, store, action):
     assert (store.fetch("a") / "large").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_g10_one_file_that_cannot_be_uploaded_fails_the_whole_commit(bucket, store, patience):
     patience(total_seconds=1.5)
     bucket.faults.append(Fault(503, "upload", "two", times=10**6))

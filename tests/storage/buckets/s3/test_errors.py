@@ -13,6 +13,7 @@ def store(s3):
     return open_store("s3://bucket/runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -33,6 +34,7 @@ def test_what_only_a_person_can_correct_ends_at_once(s3, store, answer, said):
     assert len(s3.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

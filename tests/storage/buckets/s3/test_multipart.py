@@ -44,6 +44,7 @@ def test_a_file_has_at_most_ten_thousand_parts(size, part):
     assert -(-size // multipart.part_bytes(size)) <= 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize(
     ("kind", "action"),
@@ -116,6 +117,7 @@ def test_a_folder_of_large_files_comes_back_as_it_was(s3, tmp_path):
     assert (local_folder("s3://bucket/policies") / "large").read_bytes() == (tmp_path / "out" / "large").read_bytes()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_size_of_a_file(s3, store):
     program = f"""
 import resource, sys
