@@ -64,7 +64,7 @@ class Goal:
             return self.text, bound, "not measured", ""
         value = figure.middle if isinstance(figure, Ratio) else figure
         is_met = value <= self.limit if self.at_most else value >= self.limit
-        shown = str(figure) if isinstance(figure, Ratio) else f"{figure:.2f}"
+        shown = str(figure) if isinstance(figure, Ratio) else f"{figure:.3g}"
         return self.text, bound, shown, "yes" if is_met else "**no**"
 
 

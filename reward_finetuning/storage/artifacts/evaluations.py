@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from reward_finetuning.config.errors import ArtifactError
 from reward_finetuning.records import EvaluatedSamples
 from reward_finetuning.storage.artifacts.rollouts import images_file
+from reward_finetuning.storage.artifacts.table_file import whole_table
 from reward_finetuning.storage.documents import contents_of
 from reward_finetuning.storage.store import Store
 
@@ -124,7 +125,7 @@ def read_evaluation(store: Store, name: str) -> EvaluatedSamples:
 
 
 def _evaluation(store: Store, folder: Path, *, has_kl: bool) -> EvaluatedSamples:
-    table = _read(folder)
+    table = whole_table(folder / SAMPLES)
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if "parts" not in about:
         raise ArtifactError(f"{folder} was written by an earlier version; delete it, and evaluate again")
@@ -181,18 +182,12 @@ def read_table(folder: Path) -> list[dict[str, Any]]:
         ArtifactError: the file holds something else.
     """
     with contents_of(folder / SAMPLES):
-        rows: list[dict[str, Any]] = _read(folder).to_pylist()
+        rows: list[dict[str, Any]] = whole_table(folder / SAMPLES).to_pylist()
         return rows
 
 
 def _prefixed(columns: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): values for name, values in columns.items() if name.startswith(prefix)}
-
-
-def _read(folder: Path) -> pa.Table:
-    """All samples. `pq.read_table` would import pyarrow.dataset, which takes longer than reading."""
-    with pq.ParquetFile(folder / SAMPLES) as file:
-        return file.read()
 
 
 def _as_array(column: pa.ChunkedArray) -> NDArray[np.generic]:

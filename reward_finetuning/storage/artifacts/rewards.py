@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reward_finetuning.records import Rewards
+from reward_finetuning.storage.artifacts.table_file import whole_table
 from reward_finetuning.storage.documents import contents_of
 
 REWARDS = "rewards.parquet"
@@ -29,7 +30,7 @@ def read_rewards(folder: Path) -> tuple[list[int], Rewards]:
         ArtifactError: the file holds something else.
     """
     with contents_of(folder / REWARDS):
-        table = pq.read_table(folder / REWARDS)
+        table = whole_table(folder / REWARDS)
         samples = [int(i) for i in table["sample"].to_pylist()]
         columns = {name: np.asarray(table[name], dtype=np.float64) for name in table.column_names if name != "sample"}
         combined = columns.pop(COMBINED)

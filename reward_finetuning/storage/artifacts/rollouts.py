@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from reward_finetuning.records import Prompt, Rollouts, Sample, Trajectories
 from reward_finetuning.storage.artifacts.stored_tensor import StoredTensor
+from reward_finetuning.storage.artifacts.table_file import whole_table
 from reward_finetuning.storage.documents import contents_of
 
 SAMPLES = "samples.parquet"
@@ -77,7 +78,7 @@ def read_samples(folder: Path) -> tuple[Sample, ...]:
         ArtifactError: the file holds something else.
     """
     with contents_of(folder / SAMPLES):
-        rows = pq.read_table(folder / SAMPLES, columns=list(_SCHEMA.names)).cast(_SCHEMA).to_pylist()
+        rows = whole_table(folder / SAMPLES).select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
     return tuple(
         Sample(row["sample"], Prompt(row["prompt_id"], row["prompt"], row["category"]), row["image_index"])
         for row in rows

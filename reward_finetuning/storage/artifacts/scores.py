@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from reward_finetuning.config.errors import ArtifactError, UserError
 from reward_finetuning.events import report_warning
+from reward_finetuning.storage.artifacts.table_file import whole_table
 from reward_finetuning.storage.documents import contents_of
 from reward_finetuning.storage.run_directory import RunDirectory
 
@@ -97,7 +98,7 @@ class ScoreCache:
 
 def _scores(folder: Path) -> Iterable[tuple[bytes, float]]:
     with contents_of(folder / SCORES):
-        table = pq.read_table(folder / SCORES).cast(_SCHEMA)
+        table = whole_table(folder / SCORES).cast(_SCHEMA)
         return zip(table["key"].to_pylist(), table["score"].to_pylist(), strict=True)
 
 
