@@ -42,8 +42,10 @@ def _before_cross_attention(transformer: Any) -> list[nn.Module]:
 
 
 def share_layers(unet: Any) -> None:
-    """Prepare the layers of `unet` for `equal_parts`; a copy of the network is prepared too."""
+    """Prepare the layers of `unet` for `equal_parts`, if they are not; a copy of the network is prepared too."""
     for layer in prompt_free_layers(unet):
+        if hasattr(layer, "equal_parts"):
+            continue
         layer.equal_parts = 1  # type: ignore[assignment]  # torch's stub: attributes are tensors or modules
         layer.register_forward_pre_hook(_first_part, with_kwargs=True)
         layer.register_forward_hook(_repeated)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
 from reward_finetuning.config.sections.sampling import SamplingConfig
-from reward_finetuning.policy.load import load_policy
+from reward_finetuning.policy.load import Policy, load_policy
 from reward_finetuning.policy.shared_layers import prompt_free_layers
 
 SCALE = 3.0
@@ -133,6 +133,15 @@ def test_gradient_checkpointing_changes_no_bit(load, family, trainable):
     assert len(evaluations) == 2  # forward, and once more in the backward pass
     for name, value in plain.items():
         assert torch.equal(again[name], value), name
+
+
+def test_a_pipeline_that_two_policies_have_shares_its_layers_once(load):
+    policy = load("built-in")
+    with torch.no_grad():
+        before = policy.denoiser()(*inputs(policy))
+        other = Policy(policy.pipeline, policy._model, policy._sampling, seed=0)
+
+        assert torch.equal(other.denoiser()(*inputs(other)), before)
 
 
 def test_evaluations_without_guidance_before_and_after_see_each_of_their_rows(load):
