@@ -89,7 +89,7 @@ class CellSource:
         if with_means:
             batch = replace(batch, mean=self._means(networks.policy, batch))
         if with_x_0:
-            batch = replace(batch, x_0=self._final(batch.images).to(self.device, self.dtype))
+            batch = replace(batch, x_0=self._on_device(self._final(batch.images)))
         if networks.reference is None:
             return batch
         with torch.no_grad():
@@ -99,7 +99,7 @@ class CellSource:
         images, steps = cells // self.shape[1], cells % self.shape[1]
         on_device = steps.to(self.device)
         following = torch.arange(2 if with_x_prev else 1)  # x_t and x_{t-1} are neighbours in a file
-        latents = self.latents[images[:, None], steps[:, None] + following].to(self.device, self.dtype)
+        latents = self._on_device(self.latents[images[:, None], steps[:, None] + following])
         return Cells(
             images=images,
             steps=on_device,
@@ -110,6 +110,12 @@ class CellSource:
             std=self.device_grid.stds[on_device],
             prompts=self.prompts[self.prompt_index[images]],
         )
+
+    def _on_device(self, stored: Tensor) -> Tensor:
+        """Latents from the host. A GPU need not end its work first: they are pinned, and it converts their type."""
+        if self.device.type == "cuda":
+            stored = stored.pin_memory()
+        return stored.to(self.device, non_blocking=True).to(self.dtype)
 
     def _final(self, images: Tensor) -> Tensor:
         if self.x_0 is not None:
