@@ -11,21 +11,19 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
-import reward_finetuning.shapes
 from reward_finetuning.config.sections.model import LoraConfig
 from reward_finetuning.policy.denoiser import GuidedDenoiser
 from reward_finetuning.policy.lora.adapter import add_adapter
 from reward_finetuning.policy.networks import Precision, UNet
+from reward_finetuning.policy.pretrained.built_in import BUILT_IN
 from reward_finetuning.policy.shared_layers import share_layers
 from reward_finetuning.records import Conditioning
 
-BUILT_IN = Path(reward_finetuning.shapes.__file__).parent / "weights" / "unet"
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 
 
@@ -67,7 +65,7 @@ def main() -> None:
     """Print a line per network and pass."""
     torch.manual_seed(0)
     print(f"{'CPU milliseconds':58} {'whole':>10} {'shared':>10} {'ratio':>8}")
-    unet = UNet2DConditionModel.from_pretrained(BUILT_IN).requires_grad_(requires_grad=False)
+    unet = UNet2DConditionModel.from_pretrained(BUILT_IN, subfolder="unet").requires_grad_(requires_grad=False)
     add_adapter(unet, LoraConfig(rank=4, alpha=4), seed=0)
     built_in = BothForms(unet, tokens=16)
     for latents in (8, 64):

@@ -62,7 +62,7 @@ class Network(Protocol):
         ...
 
 
-def repeated(x: Tensor, t: Tensor, prompts: Conditioning) -> tuple[Tensor, Tensor]:
+def row_per_prompt(x: Tensor, t: Tensor, prompts: Conditioning) -> tuple[Tensor, Tensor]:
     """A row of x and t for each of the prompts, [N, C, H, W] and [N]."""
     number = len(prompts) // len(x)
     return (x, t) if number == 1 else (torch.cat([x] * number), torch.cat([t] * number))
@@ -85,7 +85,7 @@ class UNet:
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [N, C, H, W]."""
         number = len(prompts) // len(x)
-        x, t = repeated(x, t, prompts)
+        x, t = row_per_prompt(x, t, prompts)
         extra = {}
         if prompts.pooled is not None:
             assert self._time_ids is not None
@@ -105,7 +105,7 @@ class Sd3Transformer:
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [N, C, H, W]."""
-        x, t = repeated(x, t, prompts)
+        x, t = row_per_prompt(x, t, prompts)
         with self._precision.forward(x):
             output = self._transformer(
                 hidden_states=x,
@@ -132,7 +132,7 @@ class FluxTransformer:
 
     def __call__(self, x: Tensor, t: Tensor, prompts: Conditioning) -> Tensor:
         """Raw output [N, C, H, W]."""
-        x, t = repeated(x, t, prompts)
+        x, t = row_per_prompt(x, t, prompts)
         height, width = x.shape[-2:]
         guidance = None if self._guidance is None else x.new_full((len(x),), self._guidance)
         with self._precision.forward(x):

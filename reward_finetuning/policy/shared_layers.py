@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def prompt_free_layers(unet: Any) -> list[nn.Module]:
+def prompt_free_layers(unet: Any) -> list[Any]:
     """The layers of a UNet2DConditionModel from x_t to the first cross-attention, in the order of evaluation.
 
     Normalizations are left out, because to repeat their output takes as long as to compute it. Empty where the time
@@ -24,7 +24,7 @@ def prompt_free_layers(unet: Any) -> list[nn.Module]:
     config = unet.config
     if config.addition_embed_type is not None or config.class_embed_type is not None:
         return []
-    layers: list[nn.Module] = [unet.conv_in]
+    layers = [unet.conv_in]
     for block, kind in zip(unet.down_blocks, config.down_block_types, strict=True):
         if kind == "DownBlock2D":
             layers.append(block)
@@ -35,7 +35,7 @@ def prompt_free_layers(unet: Any) -> list[nn.Module]:
     return layers
 
 
-def _before_cross_attention(transformer: Any) -> list[nn.Module]:
+def _before_cross_attention(transformer: Any) -> list[Any]:
     first = transformer.transformer_blocks[0]
     reads_text = first.only_cross_attention or first.norm_type != "layer_norm"
     return [transformer.proj_in] if reads_text else [transformer.proj_in, first.attn1]
@@ -46,20 +46,20 @@ def share_layers(unet: Any) -> None:
     for layer in prompt_free_layers(unet):
         if hasattr(layer, "equal_parts"):
             continue
-        layer.equal_parts = 1  # type: ignore[assignment]  # torch's stub: attributes are tensors or modules
+        layer.equal_parts = 1
         layer.register_forward_pre_hook(_first_part, with_kwargs=True)
-        layer.register_forward_hook(_repeated)
+        layer.register_forward_hook(_repeat_output)
 
 
 @contextmanager
-def equal_parts(layers: Sequence[nn.Module], number: int) -> Iterator[None]:
+def equal_parts(layers: Sequence[Any], number: int) -> Iterator[None]:
     """A context in which the rows of each input of `layers` are `number` equal parts: only the first one is evaluated.
 
     It sets an attribute of the layers, because torch.compile looks at those.
     """
     before = [layer.equal_parts for layer in layers]
     for layer in layers:
-        layer.equal_parts = number  # type: ignore[assignment]
+        layer.equal_parts = number
     try:
         yield
     finally:
@@ -74,8 +74,8 @@ def checkpoints(unet: Any) -> Callable[..., Any]:
     """
     layers = prompt_free_layers(unet)
 
-    def checkpointed(module: nn.Module, *inputs: Any) -> Any:
-        number: Any = layers[0].equal_parts if layers else 1
+    def with_checkpoint(module: Any, *inputs: Any) -> Any:
+        number = layers[0].equal_parts if layers else 1
 
         def evaluate(*values: Any) -> Any:
             with equal_parts(layers, number):
@@ -83,7 +83,7 @@ def checkpoints(unet: Any) -> Callable[..., Any]:
 
         return checkpoint(evaluate, *inputs, use_reentrant=False)
 
-    return checkpointed
+    return with_checkpoint
 
 
 def _first_part(layer: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -96,12 +96,12 @@ def _first_part(layer: Any, positional: tuple[Any, ...], named: dict[str, Any]) 
     return tuple(map(first, positional)), {name: first(value) for name, value in named.items()}
 
 
-def _repeated(layer: Any, _: Any, output: Any) -> Any:
+def _repeat_output(layer: Any, _: Any, output: Any) -> Any:
     """An output is a tensor, or of a block: the last of its outputs, and all of them."""
     if layer.equal_parts == 1:
         return None
     if isinstance(output, Tensor):
         return torch.cat([output] * layer.equal_parts)
     _, outputs = output
-    repeated = tuple(torch.cat([each] * layer.equal_parts) for each in outputs)
-    return repeated[-1], repeated
+    copies = tuple(torch.cat([each] * layer.equal_parts) for each in outputs)
+    return copies[-1], copies

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch.testing import assert_close
 
 from reward_finetuning.config.sections.model import LoraConfig, ModelConfig
@@ -12,6 +13,7 @@ from reward_finetuning.policy.shared_layers import prompt_free_layers
 SCALE = 3.0
 PROMPTS = ["a red circle", "two blue squares", "a green cross"]
 WITH_SHARED_LAYERS = ("built-in", "sd1", "sd2")
+ATTENTION = "down_blocks.0.attentions.0"
 LORA = {"trainable": "lora", "lora": LoraConfig(rank=2, alpha=4)}
 
 
@@ -46,9 +48,9 @@ def as_float64(prompts):
 
 def gradient(policy, output):
     output.square().mean().backward()
-    found = {name: weight.grad.clone() for name, weight in policy.trainable().items()}
+    gradients = {name: weight.grad.clone() for name, weight in policy.trainable().items()}
     policy.network.zero_grad()
-    return found
+    return gradients
 
 
 @pytest.mark.slow
@@ -97,6 +99,28 @@ def test_layers_before_the_first_cross_attention_see_each_latent_once_and_the_ot
 
 def test_where_the_time_embedding_contains_text_no_layer_is_shared(load):
     assert prompt_free_layers(load("sdxl").network) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"conv_in", "down_blocks.0.resnets.0", f"{ATTENTION}.proj_in", f"{ATTENTION}.transformer_blocks.0.attn1"}),
+        ({"only_cross_attention": True}, {"conv_in", "down_blocks.0.resnets.0", f"{ATTENTION}.proj_in"}),
+        ({"dual_cross_attention": True}, {"conv_in"}),
+        ({"down_block_types": ("AttnDownBlock2D",)}, {"conv_in"}),
+        ({"class_embed_type": "timestep"}, set()),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_layer_that_reads_a_prompt_is_not_shared(settings, expected):
+    options = {"down_block_types": ("CrossAttnDownBlock2D",), "cross_attention_dim": 8} | settings
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(8,), layers_per_block=1, norm_num_groups=2, attention_head_dim=2,
+        mid_block_type=None, up_block_types=("UpBlock2D",), **options,
+    )  # fmt: skip
+    names = {id(layer): name for name, layer in unet.named_modules()}
+
+    assert {names[id(layer)] for layer in prompt_free_layers(unet)} == expected
 
 
 @pytest.mark.parametrize("family", WITH_SHARED_LAYERS)

@@ -64,8 +64,8 @@ class StoredTensor:
         import torch
 
         axes = tuple(axis.numpy() for axis in (index if isinstance(index, tuple) else (index,)))
-        asked = np.ravel_multi_index(axes, self.shape[: len(axes)])
-        numbers = asked.reshape(-1)
+        positions = np.ravel_multi_index(axes, self.shape[: len(axes)])
+        numbers = positions.reshape(-1)
         first_numbers = self._first_rows * math.prod(self.shape[1 : len(axes)])
         part_of = np.searchsorted(first_numbers, numbers, side="right") - 1
         items = np.empty((len(numbers), *self.shape[len(axes) :]), self._parts[0].dtype)
@@ -73,7 +73,7 @@ class StoredTensor:
             places = np.nonzero(part_of == part)[0]
             self._parts[part].read(items, places, numbers[places] - first_numbers[part])
         self._touch()
-        return torch.from_numpy(items.reshape(*asked.shape, *items.shape[1:]))
+        return torch.from_numpy(items.reshape(*positions.shape, *items.shape[1:]))
 
     def _touch(self) -> None:
         """Count the folders as used: the cache of a bucket deletes those that were not used for ten minutes."""
@@ -99,8 +99,8 @@ class _Part:
     def read(self, items: NDArray[Any], places: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         """Read this file's items `numbers` [R] into rows `places` [R] of `items`."""
         size = items[0].nbytes
-        follows = (np.diff(numbers) == 1) & (np.diff(places) == 1)
-        firsts = np.flatnonzero(np.append(True, ~follows))
+        is_next = (np.diff(numbers) == 1) & (np.diff(places) == 1)
+        firsts = np.flatnonzero(np.append(True, ~is_next))
         counts = np.diff(firsts, append=len(places))
         try:
             with self.file.open("rb", buffering=0) as file:
